@@ -1,0 +1,3 @@
+//! The `agentguard` binary: arguments in, exit code out.
+
+fn main() {}
