@@ -34,17 +34,51 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> UnixMs;
 }
 
-/// The machine's clock.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemClock;
+/// The machine's clock: wall-clock time at the start of the process, and from
+/// there the time since boot.
+///
+/// It never jumps while the process lives, whatever is done to the wall clock,
+/// and it goes on while the machine sleeps.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock {
+    began_at: UnixMs,
+    began_boot_ms: u64,
+}
 
-impl Clock for SystemClock {
-    fn now(&self) -> UnixMs {
+impl SystemClock {
+    /// Starts from what the wall clock says now.
+    pub fn start() -> Self {
         let since = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap_or_default();
-        UnixMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        let began_at = UnixMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        Self {
+            began_at,
+            began_boot_ms: boot_ms(),
+        }
     }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> UnixMs {
+        self.began_at
+            .plus(boot_ms().saturating_sub(self.began_boot_ms))
+    }
+}
+
+/// Returns the milliseconds since the machine was booted, sleep included where
+/// the kernel counts it.
+fn boot_ms() -> u64 {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
+    let time = rustix::time::clock_gettime(CLOCK);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
+    seconds
+        .saturating_mul(1000)
+        .saturating_add(nanos / 1_000_000)
 }
 
 /// A clock that stands still until it is moved.

@@ -43,7 +43,10 @@ pub const TABLE: [(u8, &str); 13] = [
         BUDGET,
         "budget: a cost, token, step or tool-call limit was reached",
     ),
-    (DEADLINE, "the deadline passed, or the agent was idle too long"),
+    (
+        DEADLINE,
+        "the deadline passed, or the agent was idle too long",
+    ),
     (LOOP, "the agent was going round in circles"),
     (UNAVAILABLE, "a tool or an upstream is unavailable"),
     (VERIFICATION, "verification failed"),

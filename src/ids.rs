@@ -109,9 +109,14 @@ number!(
     StepNo
 );
 number!(
-    /// Counts the times the agent was started for a run, from 1. Also the epoch
-    /// by which a late write of a former owner is recognised.
+    /// Counts the times the agent was started for a run, from 1.
     AttemptNo
+);
+number!(
+    /// Counts the owners of a run, from 1: each `run`, `resume` or take-over is
+    /// one, however often it starts the agent. By it a late write of a former
+    /// owner is recognised.
+    Epoch
 );
 number!(
     /// Numbers the guarded and reported tool calls of a run, from 1.
@@ -141,7 +146,14 @@ mod tests {
     fn run_ids_survive_text_and_reject_what_is_not_one() {
         let id = RunId::from_bits(0x00ab_cdef_0123);
         assert_eq!(id.as_str().parse::<RunId>().expect("own text"), id);
-        for text in ["", "r-", "r-123", "x-12345678", "r-1234567l", "r-12345678/../x"] {
+        for text in [
+            "",
+            "r-",
+            "r-123",
+            "x-12345678",
+            "r-1234567l",
+            "r-12345678/../x",
+        ] {
             assert!(text.parse::<RunId>().is_err(), "row: {text}");
         }
     }

@@ -1,0 +1,468 @@
+//! The methods of the protocol: what each takes and what each gives.
+//!
+//! A [`Call`] is read from a frame by [`Call::parse`]; an [`Answer`] is written
+//! into one. Pure data: what a call means for the run is the driver's matter.
+//! The words for a wrong parameter are in [`super::params`]; the written
+//! specification is `docs/protocol.md`, and a test compares the two.
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::frame::Error;
+use super::money;
+pub use super::raw::Verbatim;
+use crate::clock::UnixMs;
+use crate::ids::{AttemptNo, CallId, RunId, StepNo};
+
+/// The version of the protocol that this build speaks.
+pub const PROTOCOL: u64 = 1;
+
+/// The methods, in the order of the specification.
+pub const NAMES: [&str; 6] = ["start", "turn", "reserve", "tool", "report", "state"];
+
+/// A request of the loop, its parameters read and checked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Call {
+    /// Says hello; asks for everything a loop needs to begin or go on.
+    Start(Start),
+    /// Commits a turn.
+    Turn(Box<Turn>),
+    /// Holds back the worst case of a model call.
+    Reserve(Reserve),
+    /// Runs a guarded tool.
+    Tool(Tool),
+    /// Tells of a tool call that the loop ran itself.
+    Report(Report),
+    /// Asks where the run is; changes nothing.
+    State(State),
+}
+
+impl Call {
+    /// Returns the name of the method.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Start(_) => "start",
+            Self::Turn(_) => "turn",
+            Self::Reserve(_) => "reserve",
+            Self::Tool(_) => "tool",
+            Self::Report(_) => "report",
+            Self::State(_) => "state",
+        }
+    }
+
+    /// Reads the parameters of `method`.
+    ///
+    /// Errors: [`Error::UnknownMethod`]; [`Error::Params`] for the first
+    /// parameter that is wrong.
+    pub fn parse(method: &str, params: Option<&RawValue>) -> Result<Self, Error> {
+        super::params::read(method, params)
+    }
+}
+
+/// Parameters of `start`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Start {
+    /// What the loop calls itself, for the log.
+    pub client: Option<String>,
+    /// How much of the conversation to send.
+    pub messages: Window,
+}
+
+/// Parameters of `state`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// How much of the conversation to send.
+    pub messages: Window,
+}
+
+/// How much of the conversation an answer carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Window {
+    /// All of it.
+    #[default]
+    All,
+    /// Nothing.
+    None,
+    /// The last so many messages; more than there are is all.
+    Last(u64),
+}
+
+/// Parameters of `turn`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Turn {
+    /// The messages of the turn.
+    pub said: Said,
+    /// What the model call of the turn used.
+    pub usage: Option<Usage>,
+    /// The number of this turn, at least 1; absent means the next one.
+    pub step: Option<StepNo>,
+    /// The reservation that this turn settles.
+    pub reservation: Option<ReservationNo>,
+    /// The model call failed or was cut, and how; for the journal.
+    pub error: Option<String>,
+    /// The loop says that the task is done.
+    pub done: bool,
+    /// What the loop gives as its result; any JSON, not null.
+    pub result: Option<Verbatim>,
+}
+
+/// The messages of a turn, each a JSON object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Said {
+    /// Neither `messages` nor `history` was given.
+    #[default]
+    Nothing,
+    /// Only what is new.
+    New(Vec<Verbatim>),
+    /// The whole conversation, which may have been rewritten.
+    History(Vec<Verbatim>),
+}
+
+/// What a model call used. An absent count is unknown, not 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// The model that answered; priced by the task's price list.
+    pub model: Option<String>,
+    /// Input tokens, cached ones included or not as the model's maker counts.
+    pub input_tokens: Option<u64>,
+    /// Output tokens.
+    pub output_tokens: Option<u64>,
+    /// Input tokens read from a cache.
+    pub cached_input_tokens: Option<u64>,
+    /// Input tokens written to a cache.
+    pub cache_write_tokens: Option<u64>,
+    /// The cost as the loop knows it, in nano-USD, rounded up.
+    pub cost_nano_usd: Option<u64>,
+}
+
+/// Numbers the reservations of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct ReservationNo(pub u64);
+
+/// Parameters of `reserve`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reserve {
+    /// The model to be called.
+    pub model: Option<String>,
+    /// Input tokens of the call, counted or bounded above.
+    pub input_tokens: u64,
+    /// Most output tokens of the call, at least 1.
+    pub max_tokens: u64,
+    /// The worst case as the loop knows it, in nano-USD, rounded up.
+    pub cost_nano_usd: Option<u64>,
+}
+
+/// Parameters of `tool`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tool {
+    /// The tool's name in the task file.
+    pub name: String,
+    /// The arguments; of a name given twice, the last counts.
+    pub args: Map<String, Value>,
+    /// The loop's own id of the call, such as the model's tool-use id.
+    pub id: Option<String>,
+}
+
+/// Parameters of `report`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// The tool the loop ran.
+    pub tool: String,
+    /// Its arguments.
+    pub args: Map<String, Value>,
+    /// What it gave; any JSON, not null.
+    pub result: Option<Verbatim>,
+    /// Whether the loop takes it for an error.
+    pub is_error: Option<bool>,
+    /// Exit status, of a command.
+    pub exit_code: Option<i32>,
+    /// HTTP status, of a request; 0 is no response.
+    pub status: Option<u16>,
+}
+
+/// The result of a request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// To `start` and `state`.
+    Briefing(Box<Briefing>),
+    /// To `turn`.
+    Turn(TurnAnswer),
+    /// To `reserve`.
+    Reserve(ReserveAnswer),
+    /// To `tool`.
+    Tool(Box<ToolAnswer>),
+    /// To `report`.
+    Report(ReportAnswer),
+}
+
+/// Where the run is and what the loop has at hand.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Briefing {
+    /// Version of the protocol, [`PROTOCOL`].
+    pub protocol: u64,
+    /// The run.
+    pub run_id: RunId,
+    /// How many times the agent was started for this run, this one included.
+    pub attempt: AttemptNo,
+    /// Turns committed so far.
+    pub step: StepNo,
+    /// Why this attempt began.
+    pub cause: Cause,
+    /// With `reflection`: what went wrong, and the request for another way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// The conversation, oldest first, as far as it was asked for.
+    pub messages: Vec<Verbatim>,
+    /// What the run was started with.
+    pub input: Input,
+    /// The guarded tools, in the order of the task file.
+    pub tools: Vec<ToolInfo>,
+    /// What is left of the limits.
+    pub limits: Limits,
+    /// Calls of the step being redone that have happened already; not to be
+    /// repeated.
+    pub unfinished: Vec<Unfinished>,
+}
+
+/// Why an attempt began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// The first attempt.
+    Fresh,
+    /// After a crash of the machine or a process: go on as if nothing happened.
+    Verbatim,
+    /// After a crash of the logic: go on differently, the note says why.
+    Reflection,
+}
+
+/// What the run was started with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Input {
+    /// The prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// The parameters.
+    pub params: Map<String, Value>,
+    /// The folder with the snapshot of the input files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<String>,
+}
+
+/// A guarded tool as the loop may offer it to its model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ToolInfo {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub description: String,
+    /// JSON Schema of its arguments.
+    pub input_schema: Value,
+    /// `read`, `write` or `irreversible`.
+    pub effect: String,
+    /// Whether a call would be tried now.
+    pub available: bool,
+    /// Why not, in words a model can use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unavailable: Option<String>,
+    /// When it is expected back; RFC 3339 in the frame.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "rfc3339")]
+    pub back_at: Option<UnixMs>,
+}
+
+/// What is left of the limits; a limit the task does not set is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// Money.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<Money>,
+    /// Input and output tokens together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Count>,
+    /// Turns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Count>,
+    /// Guarded and reported tool calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<Count>,
+    /// The end of the run's time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Deadline>,
+}
+
+/// An amount of money under a limit, in nano-USD; US dollars in the frame,
+/// exact to the last digit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Money {
+    /// The cap.
+    #[serde(rename = "limit", serialize_with = "usd")]
+    pub limit_nano_usd: u64,
+    /// Spent and held back so far.
+    #[serde(rename = "used", serialize_with = "usd")]
+    pub used_nano_usd: u64,
+    /// What is left.
+    #[serde(rename = "left", serialize_with = "usd")]
+    pub left_nano_usd: u64,
+}
+
+/// A count under a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// The cap.
+    pub limit: u64,
+    /// Used so far.
+    pub used: u64,
+    /// What is left.
+    pub left: u64,
+}
+
+/// The end of the run's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Deadline {
+    /// When; RFC 3339 in the frame.
+    #[serde(serialize_with = "instant")]
+    pub at: UnixMs,
+    /// Milliseconds until then, 0 when it has passed.
+    pub left_ms: u64,
+}
+
+/// A call of the step being redone that has happened already.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Unfinished {
+    /// The call's number.
+    pub call: CallId,
+    /// The tool.
+    pub tool: String,
+    /// Its arguments.
+    pub args: Verbatim,
+    /// What it gave.
+    pub content: String,
+    /// Whether that was an error.
+    pub is_error: bool,
+}
+
+/// What the loop does next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", rename_all = "lowercase")]
+pub enum Verdict {
+    /// Go on.
+    Go,
+    /// Go on, and give the model this text first.
+    Steer {
+        /// For the model.
+        text: String,
+        /// Which rule asked for it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// End the loop.
+    Stop {
+        /// Why, in one word or a short code.
+        reason: String,
+        /// The exit code the run will have.
+        exit_code: u8,
+        /// The same for a person.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+    },
+}
+
+/// The result of `turn`. Once it is sent, the turn survives any crash.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TurnAnswer {
+    /// The number of the turn now durable.
+    pub step: StepNo,
+    /// What to do next.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// What is left of the limits.
+    pub limits: Limits,
+    /// What a person should know and the loop may ignore.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// The result of `reserve`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", rename_all = "lowercase")]
+pub enum ReserveAnswer {
+    /// The worst case is held back; make the call.
+    Go {
+        /// To be named by the turn that settles it.
+        reservation: ReservationNo,
+        /// Most output tokens to ask for; may be fewer than asked.
+        max_tokens: u64,
+    },
+    /// The call does not fit; end the loop.
+    Stop {
+        /// Why, in one word or a short code.
+        reason: String,
+        /// The exit code the run will have.
+        exit_code: u8,
+        /// The same for a person.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+    },
+}
+
+/// The result of `tool`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ToolAnswer {
+    /// The call's number in the run.
+    pub call: CallId,
+    /// What goes to the model.
+    pub content: String,
+    /// The same as JSON, where the tool gave JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub json: Option<Verbatim>,
+    /// Whether it is an error to the model.
+    pub is_error: bool,
+    /// Its class in the failure taxonomy, such as `success`.
+    pub class: String,
+    /// The file with the whole output, where `content` is only a part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_path: Option<String>,
+    /// Whether `content` was shortened.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+    /// What to do next.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// The result of `report`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ReportAnswer {
+    /// The call's number in the run.
+    pub call: CallId,
+    /// Its class in the failure taxonomy, such as `success`.
+    pub class: String,
+    /// What to do next.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// Writes nano-USD as an exact decimal number.
+fn usd<S: Serializer>(nano_usd: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = money::usd_text(*nano_usd);
+    RawValue::from_string(text)
+        .map_err(serde::ser::Error::custom)?
+        .serialize(serializer)
+}
+
+fn instant<S: Serializer>(at: &UnixMs, serializer: S) -> Result<S::Ok, S::Error> {
+    match jiff::Timestamp::from_millisecond(at.0) {
+        Ok(at) => serializer.collect_str(&at),
+        Err(error) => Err(serde::ser::Error::custom(error)),
+    }
+}
+
+fn rfc3339<S: Serializer>(at: &Option<UnixMs>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => instant(at, serializer),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,153 @@
+//! The command line. The only room that prints, and the only one that knows
+//! exit codes as numbers of a process.
+//!
+//! One file per command; its doc comment is its help text and its man page.
+
+mod breakers;
+mod check;
+mod classify;
+mod completions;
+mod error;
+mod gc;
+mod init;
+mod inside;
+mod logs;
+mod loops;
+pub mod man;
+mod open;
+mod resume;
+mod rm;
+mod run;
+mod runs;
+mod schema;
+mod settle;
+mod show;
+mod stop;
+mod supervise;
+mod why;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use error::Failure;
+
+/// Supervises AI-agent runs: checkpoints every turn, retries what is worth it,
+/// finds loops, holds budgets and deadlines, and goes on after any crash.
+#[derive(Debug, Parser)]
+#[command(
+    name = "agentguard",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  agentguard init shell > task.yaml     write a commented task file
+  agentguard run task.yaml              supervise the agent it describes
+  agentguard resume latest              go on after a crash, a limit or Ctrl-C
+  agentguard why latest                 every decision, with its rule and evidence";
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Folder of the journal
+    ///
+    /// Default: `$XDG_STATE_HOME/agentguard`, or `~/.local/state/agentguard`.
+    #[arg(long, global = true, env = "AGENTGUARD_STATE", value_name = "DIR")]
+    state: Option<PathBuf>,
+
+    /// When to use colour; `NO_COLOR` is respected
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: ColorWhen,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ColorWhen {
+    /// In a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Resume(resume::ResumeArgs),
+    Init(init::InitArgs),
+    Check(check::CheckArgs),
+    Schema(schema::SchemaArgs),
+    Runs(runs::RunsArgs),
+    Show(show::ShowArgs),
+    Why(why::WhyArgs),
+    Logs(logs::LogsArgs),
+    Stop(stop::StopArgs),
+    Settle(settle::SettleArgs),
+    Breakers(breakers::BreakersArgs),
+    Rm(rm::RmArgs),
+    Gc(gc::GcArgs),
+    Classify(classify::ClassifyArgs),
+    Loops(loops::LoopsArgs),
+    Turn(inside::TurnArgs),
+    Tool(inside::ToolArgs),
+    Report(inside::ReportArgs),
+    State(inside::StateArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return error::usage(&error),
+    };
+    let Cli { global, command } = cli;
+    let result = match command {
+        Command::Run(args) => run::main(&global, args),
+        Command::Resume(args) => resume::main(&global, args),
+        Command::Init(args) => init::main(&global, args),
+        Command::Check(args) => check::main(&global, args),
+        Command::Schema(args) => schema::main(&global, args),
+        Command::Runs(args) => runs::main(&global, args),
+        Command::Show(args) => show::main(&global, args),
+        Command::Why(args) => why::main(&global, args),
+        Command::Logs(args) => logs::main(&global, args),
+        Command::Stop(args) => stop::main(&global, args),
+        Command::Settle(args) => settle::main(&global, args),
+        Command::Breakers(args) => breakers::main(&global, args),
+        Command::Rm(args) => rm::main(&global, args),
+        Command::Gc(args) => gc::main(&global, args),
+        Command::Classify(args) => classify::main(&global, args),
+        Command::Loops(args) => loops::main(&global, args),
+        Command::Turn(args) => inside::turn(&global, args),
+        Command::Tool(args) => inside::tool(&global, args),
+        Command::Report(args) => inside::report(&global, args),
+        Command::State(args) => inside::state(&global, args),
+        Command::Completions(args) => completions::main(&global, args),
+        Command::Man(args) => man::main(&global, args),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => failure.print(&global),
+    }
+}
+
+/// Returns the argument parser, for man pages and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// What a command gives back: an exit code, or why it could not do its work.
+type Result = std::result::Result<u8, Failure>;

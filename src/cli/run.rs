@@ -1,0 +1,52 @@
+//! `agentguard run`
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::error::{Failure, Kind};
+use super::supervise::{self, Show};
+use super::{Global, Result};
+use crate::driver::host;
+use crate::task;
+
+/// Start an agent and supervise it to its end
+///
+/// Reads the task file, snapshots the input, starts the agent, and holds its
+/// limits until nothing of it runs any more. The exit code says how it ended
+/// (see EXIT STATUS). After a crash, `agentguard resume` goes on.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct RunArgs {
+    /// The task file (YAML); `-` reads it from stdin
+    #[arg(value_name = "TASK")]
+    task: PathBuf,
+    #[command(flatten)]
+    show: Show,
+}
+
+const EXAMPLES: &str = "Examples:
+  agentguard run task.yaml
+  agentguard run --json task.yaml | jq .event
+  agentguard run task.yaml || agentguard resume latest --raise cost_usd=+1";
+
+/// Runs it.
+pub fn main(global: &Global, args: RunArgs) -> Result {
+    let (task, base) = read(global, &args.task)?;
+    let store = super::open::store(global)?;
+    supervise::supervise(global, &args.show, store, async |host| {
+        host::begin(host, task, &args.task, &base).await
+    })
+}
+
+/// Reads a task file; the paths in it are joined to its folder.
+pub fn read(
+    global: &Global,
+    file: &std::path::Path,
+) -> std::result::Result<(task::resolved::Resolved, PathBuf), Failure> {
+    let (text, name, base) = super::open::task_file(file)?;
+    let colour = super::error::colour(global);
+    let resolved = task::load_bytes(&text, &name)
+        .map_err(|problems| Failure::rendered(Kind::Usage, problems.render(colour)))?;
+    Ok((resolved.anchored(&base), base))
+}

@@ -1,0 +1,249 @@
+//! What `run` and `resume` share: signals, output, progress, the last words.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+
+use clap::Args;
+use tokio::sync::mpsc;
+
+use super::error::{Failure, Kind};
+use super::{Global, Result, open};
+use crate::driver::host::{self, Ending, Finished, Host};
+use crate::driver::launch::Environment;
+use crate::driver::output::{Sink, Stream};
+use crate::driver::recover::Ready;
+use crate::exit_code;
+use crate::machine::Outcome;
+use crate::machine::event::StoppedBy;
+use crate::observe::{Observer, ci, json, lines, progress};
+use crate::process::Launcher;
+use crate::store::Store;
+
+/// How a supervised run is shown.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// Print events as JSON lines on stdout; the agent's output goes to the log only
+    #[arg(long)]
+    json: bool,
+
+    /// Print nothing but the agent's output
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Chunks of agent output that wait for a slow reader of ours.
+const OUTPUT_CHUNKS: usize = 16;
+
+/// Runs `work` with everything a supervisor needs, and says how it ended.
+pub fn supervise<F>(global: &Global, show: &Show, store: Arc<dyn Store>, work: F) -> Result
+where
+    F: AsyncFnOnce(Host) -> std::result::Result<Finished, host::Error>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::from_error(Kind::Environment, &error))?;
+    let launcher = Launcher::this_binary();
+    let (bar, observers) = observers(show, global);
+    let sink = (!show.json).then(|| output(bar));
+    let (sender, writer) = match sink {
+        Some((sender, writer)) => (Some(sender), Some(writer)),
+        None => (None, None),
+    };
+    let clock = open::clock();
+    let began = clock.now();
+    let finished = runtime.block_on(async {
+        let host = Host {
+            store,
+            clock: clock.clone(),
+            launcher,
+            environment: Environment::read(),
+            observers,
+            sink: sender,
+            stops: stops(),
+        };
+        work(host).await
+    });
+    // Work that cannot be cancelled (a probe of a dead disk) holds nobody up.
+    runtime.shutdown_background();
+    if let Some(writer) = writer {
+        // Everything the agent printed is out before our last words.
+        let _ = writer.join();
+    }
+    let finished = finished.map_err(failure)?;
+    Ok(last_words(show, &finished, clock.now().since(began)))
+}
+
+fn observers(show: &Show, global: &Global) -> (Option<progress::Bar>, Vec<Box<dyn Observer>>) {
+    let mut observers: Vec<Box<dyn Observer>> = Vec::new();
+    let mut bar = None;
+    if show.json {
+        observers.push(Box::new(json::Events::new(Box::new(std::io::stdout()))));
+    } else if !show.quiet {
+        if std::io::stderr().is_terminal() {
+            let shown = progress::Bar::new();
+            bar = Some(shown.clone());
+            observers.push(Box::new(progress::Progress::new(
+                shown,
+                super::error::use_color(global),
+            )));
+        } else {
+            observers.push(Box::new(lines::Lines::new(Box::new(std::io::stderr()))));
+        }
+    }
+    if let Some(report) = ci::Ci::from_env(|name| std::env::var_os(name)) {
+        observers.push(Box::new(report));
+    }
+    (bar, observers)
+}
+
+/// Passes the agent's output on, from a thread of its own: whoever reads ours
+/// slowly slows the agent and not the supervisor.
+fn output(bar: Option<progress::Bar>) -> (Sink, std::thread::JoinHandle<()>) {
+    let (sender, mut receiver) = mpsc::channel::<(Stream, Vec<u8>)>(OUTPUT_CHUNKS);
+    let writer = std::thread::spawn(move || {
+        while let Some((stream, chunk)) = receiver.blocking_recv() {
+            let write = || match stream {
+                Stream::Out => std::io::stdout()
+                    .write_all(&chunk)
+                    .and_then(|()| std::io::stdout().flush()),
+                Stream::Err => std::io::stderr().write_all(&chunk),
+            };
+            let written = match &bar {
+                Some(bar) => bar.suspend(write),
+                None => write(),
+            };
+            if written.is_err() {
+                // Our reader went away (`| head`); the run goes on.
+                return;
+            }
+        }
+    });
+    (sender, writer)
+}
+
+/// Turns signals into stops.
+fn stops() -> mpsc::Receiver<StoppedBy> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (sender, receiver) = mpsc::channel(4);
+    let kinds = [
+        (SignalKind::interrupt(), StoppedBy::Interrupt),
+        (SignalKind::terminate(), StoppedBy::Terminate),
+        (SignalKind::hangup(), StoppedBy::Terminate),
+        (SignalKind::user_defined1(), StoppedBy::User),
+    ];
+    for (kind, by) in kinds {
+        let Ok(mut signals) = signal(kind) else {
+            continue;
+        };
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if sender.send(by).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    receiver
+}
+
+/// Says how it ended and what can be done about it; returns the exit code.
+fn last_words(show: &Show, finished: &Finished, took_ms: u64) -> u8 {
+    let run = &finished.run;
+    let mut say = |text: String| {
+        if !show.quiet && !show.json {
+            let _ = writeln!(std::io::stderr(), "agentguard: {text}");
+        }
+    };
+    match &finished.ending {
+        Ending::Ran(outcome) => {
+            say(format!(
+                "{} after {} (run {run})",
+                outcome.describe(),
+                open::duration(took_ms)
+            ));
+            if let Some(hint) = hint(run.as_str(), outcome) {
+                say(hint);
+            }
+            outcome.exit_code()
+        }
+        Ending::WasDone(outcome) => {
+            say(format!(
+                "run {run} is {} already; nothing to resume",
+                outcome.describe()
+            ));
+            outcome.exit_code()
+        }
+        Ending::Refused(outcome) => {
+            say(format!(
+                "run {run} is not started again: {}",
+                outcome.describe()
+            ));
+            if let Some(hint) = hint(run.as_str(), outcome) {
+                say(hint);
+            }
+            outcome.exit_code()
+        }
+        Ending::InDoubt(doubt) => {
+            if let Ready::InDoubt { call, what, why } = doubt {
+                say(format!(
+                    "run {run}: call {call} of `{}` may or may not have happened ({why}); its \
+                     arguments: {}",
+                    what.tool, what.args
+                ));
+                say(format!(
+                    "look whether it did, then: agentguard settle {run} {call} --happened (or \
+                     --not-happened), then: agentguard resume {run}"
+                ));
+            }
+            exit_code::IN_DOUBT
+        }
+    }
+}
+
+/// Returns what the user can do next.
+fn hint(run: &str, outcome: &Outcome) -> Option<String> {
+    let resume = format!("agentguard resume {run}");
+    match outcome {
+        Outcome::Done { .. } => None,
+        Outcome::Budget { hit } => Some(format!(
+            "to go on: {resume} --raise {}=+…",
+            hit.resource.key()
+        )),
+        Outcome::TimeUp {
+            limit: crate::machine::event::TimeLimit::Deadline,
+        } => Some(format!("to go on: {resume} --raise deadline=+…")),
+        Outcome::InDoubt { call, .. } => Some(format!(
+            "look whether it happened, then: agentguard settle {run} {call} --happened (or \
+             --not-happened), then: {resume}"
+        )),
+        Outcome::Loop { .. } | Outcome::Failed { .. } | Outcome::Unavailable { .. } => Some(
+            format!("to see why: agentguard why {run}; to go on: {resume}"),
+        ),
+        Outcome::Crashed { .. }
+        | Outcome::TimeUp { .. }
+        | Outcome::Stopped { .. }
+        | Outcome::Broke { .. } => Some(format!("to go on: {resume}")),
+    }
+}
+
+fn failure(error: host::Error) -> Failure {
+    use host::Error;
+    match error {
+        Error::Store(error) => error.into(),
+        Error::Session(crate::driver::Error::Store(error)) => {
+            let hint = error.hint();
+            Failure::from_error(Kind::Environment, &error).maybe_hint(hint)
+        }
+        Error::Input(_)
+        | Error::Tools(_)
+        | Error::Rule { .. }
+        | Error::NotRaised { .. }
+        | Error::NoLimit { .. }
+        | Error::NoStep { .. } => Failure::from_error(Kind::Usage, &error),
+        Error::Read(_) | Error::Session(_) | Error::Setup { .. } => {
+            Failure::from_error(Kind::Environment, &error)
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What the machine must know about a tool call before it decides.
+//!
+//! The machine is pure, so the facts are gathered here and travel with the
+//! event: the key, what it gave before, what the breaker says, whether the
+//! arguments fit.
+
+use crate::clock::UnixMs;
+use crate::driver::policy::loop_traits;
+use crate::ids::{IdempotencyKey, RunId};
+use crate::machine::State;
+use crate::machine::event::{Content, RequestNo, ToolCall};
+use crate::policy::breaker::{Admission, Breaker};
+use crate::policy::loops::identity;
+use crate::store::{Change, KeyState, Store, breaker};
+use crate::task::resolved::{Effect, KeyScope, Resolved, Tool};
+use crate::tools::Toolbox;
+
+/// Longest arguments that the journal keeps, in bytes of JSON.
+pub const ARGS_BYTES_MAX: usize = 256 * 1024;
+
+/// Gathers what is known about a call of `name`.
+///
+/// Errors: the store's.
+pub async fn gather(
+    store: &dyn Store,
+    run: &RunId,
+    task: &Resolved,
+    toolbox: &Toolbox,
+    state: &State,
+    at: UnixMs,
+    request: RequestNo,
+    name: &str,
+    args: serde_json::Value,
+) -> crate::store::Result<ToolCall> {
+    let mut asked = ToolCall {
+        request,
+        tool: name.to_owned(),
+        identity: String::new(),
+        key: None,
+        recorded: None,
+        resembles: None,
+        admission: Admission::Go,
+        refused: None,
+        args,
+    };
+    let Some(tool) = task.tools.get(name) else {
+        asked.refused = Some(unknown_tool(name, task));
+        return Ok(asked);
+    };
+    asked.refused = toolbox
+        .refuse(name, &asked.args)
+        .or_else(|| too_long(&asked.args));
+    if asked.refused.is_some() {
+        return Ok(asked);
+    }
+    asked.identity = identity(name, &asked.args, &loop_traits(tool));
+    find_key(store, run, tool, name, state, &mut asked)?;
+    if asked.refused.is_none() && asked.recorded.is_none() && asked.resembles.is_none() {
+        asked.admission = admit(store, tool, name, at).await?;
+    }
+    Ok(asked)
+}
+
+/// Asks the breaker of `name`; takes the probe if it is to be had.
+pub async fn admit(
+    store: &dyn Store,
+    tool: &Tool,
+    name: &str,
+    at: UnixMs,
+) -> crate::store::Result<Admission> {
+    if tool.breaker.is_none() {
+        return Ok(Admission::Go);
+    }
+    let probe_ms = tool.timeout_ms.saturating_add(5_000);
+    breaker::decide(store, &breaker_name(name), at, move |row| {
+        let Some(present) = row.and_then(read_breaker) else {
+            return (Change::Keep, Admission::Go);
+        };
+        let (next, admission) = present.clone().admit(at, probe_ms);
+        let change = if next == present {
+            Change::Keep
+        } else {
+            put_breaker(&next)
+        };
+        (change, admission)
+    })
+    .await
+}
+
+/// Names the breaker of a tool among all breakers.
+pub fn breaker_name(tool: &str) -> String {
+    format!("tool:{tool}")
+}
+
+/// Reads a stored breaker; one that cannot be read counts as untouched.
+pub fn read_breaker(row: &str) -> Option<Breaker> {
+    serde_json::from_str(row).ok()
+}
+
+/// Writes a breaker for the store.
+pub fn put_breaker(breaker: &Breaker) -> Change {
+    serde_json::to_string(breaker).map_or(Change::Keep, Change::Put)
+}
+
+fn find_key(
+    store: &dyn Store,
+    run: &RunId,
+    tool: &Tool,
+    name: &str,
+    state: &State,
+    asked: &mut ToolCall,
+) -> crate::store::Result<()> {
+    if tool.effect == Effect::Read && tool.key.is_none() {
+        return Ok(());
+    }
+    let key = match &tool.key {
+        Some(template) => match template.render_key(&asked.args) {
+            Ok(text) => scoped(&text, tool.key_scope, run, name, &state.name),
+            Err(error) => {
+                asked.refused = Some(format!("the call has no idempotency key: {error}"));
+                return Ok(());
+            }
+        },
+        None => {
+            let made = state.made_key(run, name, &asked.identity);
+            asked.resembles = made.resembles;
+            made.key
+        }
+    };
+    if let Some(row) = store.key(&key)? {
+        match row.state {
+            KeyState::Executed { result, .. } => {
+                let text = store.paths().read_result(&result)?;
+                asked.recorded = Some(recorded(&text));
+                asked.resembles = None;
+            }
+            KeyState::Claimed if row.run != *run => {
+                asked.refused = Some(format!(
+                    "the same action (key `{key}`) is under way or in doubt in run {}; it is not \
+                     done a second time. Settle it there first: agentguard settle {}",
+                    row.run, row.run
+                ));
+            }
+            KeyState::Claimed => {}
+        }
+    }
+    asked.key = Some(key);
+    Ok(())
+}
+
+/// A recorded result is stored as the content it was answered with.
+fn recorded(text: &str) -> Content {
+    serde_json::from_str(text).unwrap_or_else(|_| Content {
+        text: text.to_owned(),
+        ..Content::default()
+    })
+}
+
+fn scoped(text: &str, scope: KeyScope, run: &RunId, tool: &str, task: &str) -> IdempotencyKey {
+    IdempotencyKey(match scope {
+        KeyScope::Run => format!("{run}/{tool}/{text}"),
+        KeyScope::Task => format!("{task}/{tool}/{text}"),
+        KeyScope::Global => text.to_owned(),
+    })
+}
+
+fn unknown_tool(name: &str, task: &Resolved) -> String {
+    let known: Vec<&str> = task.tools.keys().map(String::as_str).collect();
+    let name: String = name.chars().take(80).collect();
+    if known.is_empty() {
+        format!("There is no tool `{name}`; this task has no tools.")
+    } else {
+        format!(
+            "There is no tool `{name}`. The tools are: {}.",
+            known.join(", ")
+        )
+    }
+}
+
+fn too_long(args: &serde_json::Value) -> Option<String> {
+    let bytes = args.to_string().len();
+    (bytes > ARGS_BYTES_MAX).then(|| {
+        format!("The arguments have {bytes} bytes, at most {ARGS_BYTES_MAX} are taken; pass a file instead.")
+    })
+}

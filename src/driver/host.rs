@@ -1,0 +1,418 @@
+//! A run from the outside: begin one, or go on with one.
+//!
+//! This is what `agentguard run` and `agentguard resume` call; everything they
+//! print is an observer's business.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rand::Rng as _;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::channel::method::Input;
+use crate::clock::Clock;
+use crate::drill::{Boundary, Side, fault};
+use crate::driver::input::{self, Snapshot};
+use crate::driver::launch::Environment;
+use crate::driver::output::Sink;
+use crate::driver::policy::{own_rules, policy};
+use crate::driver::recover::{self, Ready};
+use crate::driver::session::{self, Session};
+use crate::driver::supervise::{Ports, attempt};
+use crate::driver::translate::Standing;
+use crate::ids::{RunId, StepNo};
+use crate::machine::event::StoppedBy;
+use crate::machine::{Cause, Entry, Event, Outcome, advance, checkpoints};
+use crate::observe::Observer;
+use crate::policy::budget::Resource;
+use crate::policy::taxonomy::custom;
+use crate::process::Launcher;
+use crate::store::{self, Draft, NewRun, Ownership, Store};
+use crate::task::resolved::{InheritEnv, Resolved};
+use crate::tools::{ToolHome, Toolbox};
+
+/// What is needed to supervise, besides the run.
+pub struct Host {
+    /// The journal.
+    pub store: Arc<dyn Store>,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Starts processes.
+    pub launcher: Launcher,
+    /// The supervisor's environment.
+    pub environment: Environment,
+    /// Those who look on.
+    pub observers: Vec<Box<dyn Observer>>,
+    /// Where the agent's output goes besides the log.
+    pub sink: Option<Sink>,
+    /// Ctrl-C and the like.
+    pub stops: mpsc::Receiver<StoppedBy>,
+}
+
+/// What stays true for the whole run, as stored with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Setup {
+    /// The task as it was resolved when the run began.
+    pub task: Resolved,
+    /// The task file.
+    pub task_file: PathBuf,
+    /// The prompt's text.
+    pub prompt: Option<String>,
+    /// The input files, relative to the folder of the snapshot.
+    pub files: Vec<PathBuf>,
+}
+
+/// How to go on with a run.
+#[derive(Clone, Debug, Default)]
+pub struct GoOn {
+    /// Limits to raise first; `None` is the deadline.
+    pub raise: Vec<(Option<Resource>, Raise)>,
+    /// The checkpoint to go back to.
+    pub from_step: Option<StepNo>,
+}
+
+/// How far a limit is raised, in its unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Raise {
+    /// To this.
+    To(u64),
+    /// By this.
+    By(u64),
+}
+
+/// How a call of `run` or `resume` ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The run.
+    pub run: RunId,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Ending {
+    /// The agent was started, and this came of it.
+    Ran(Outcome),
+    /// The run was done before.
+    WasDone(Outcome),
+    /// The same limit would stop it at once; nothing was started.
+    Refused(Outcome),
+    /// A human has to settle a call first.
+    InDoubt(Ready),
+}
+
+/// Why nothing could be begun.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The input could not be taken.
+    #[error(transparent)]
+    Input(#[from] input::Error),
+    /// The tools of the task cannot be used.
+    #[error("the tools of the task cannot be used")]
+    Tools(#[from] crate::tools::Error),
+    /// A rule of the task cannot be used.
+    #[error("rule `{id}` of the task cannot be used")]
+    Rule {
+        /// The rule.
+        id: String,
+        /// Why.
+        #[source]
+        source: custom::Error,
+    },
+    /// The journal.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The run's journal cannot be read back.
+    #[error(transparent)]
+    Read(#[from] recover::ReadError),
+    /// The run was broken off: the journal could not be written.
+    #[error("the run cannot go on")]
+    Session(#[from] session::Error),
+    /// The run's setup cannot be read.
+    #[error("the setup of run {run} cannot be read")]
+    Setup {
+        /// The run.
+        run: RunId,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A limit is not raised by this.
+    #[error("{key} is {present} already; {asked} would not raise it")]
+    NotRaised {
+        /// The limit.
+        key: &'static str,
+        /// Its value.
+        present: String,
+        /// What was asked for.
+        asked: String,
+    },
+    /// There is no limit to raise.
+    #[error("run {run} has no limit on {key}")]
+    NoLimit {
+        /// The run.
+        run: RunId,
+        /// The limit.
+        key: &'static str,
+    },
+    /// There is no such checkpoint.
+    #[error("run {run} has no checkpoint at step {step}; its steps are 0 to {last}")]
+    NoStep {
+        /// The run.
+        run: RunId,
+        /// The step asked for.
+        step: StepNo,
+        /// The last one there is.
+        last: StepNo,
+    },
+}
+
+/// Begins a run of `task` and sees its first attempt through.
+pub async fn begin(
+    host: Host,
+    task: Resolved,
+    task_file: &Path,
+    base: &Path,
+) -> Result<Finished, Error> {
+    let run = RunId::from_bits(rand::rng().next_u64());
+    let rules = rules(&task)?;
+    let folder = host.store.paths().run(&run);
+    host.store.paths().make_run(&run)?;
+    let taken = input::take(&task, base, &folder.join("input"));
+    let created = match taken {
+        Ok(snapshot) => create(&host, &run, task, task_file, snapshot),
+        Err(error) => Err(error.into()),
+    };
+    let (own, setup, created) = match created {
+        Ok(created) => created,
+        Err(error) => {
+            // A run that never came to be leaves nothing behind.
+            let _ = fs::remove_dir_all(&folder);
+            return Err(error);
+        }
+    };
+    let toolbox = toolbox(&host, &run, &setup.task)?;
+    let task = Arc::new(setup.task.clone());
+    let policy = policy(&task);
+    let (state, _) = advance(None, created.at, created.event, &policy);
+    let Host {
+        store,
+        clock,
+        launcher,
+        environment,
+        observers,
+        sink,
+        stops,
+    } = host;
+    let mut session = Session::new(own, task, policy, state, store, clock, observers);
+    let standing = standing(&setup, &folder, Cause::Fresh, None);
+    let ports = Ports {
+        launcher,
+        toolbox,
+        rules,
+        environment,
+        folder,
+        standing,
+        sink,
+        stops,
+    };
+    let next = session.state().attempt.next();
+    let outcome = attempt(&mut session, ports, next).await?;
+    Ok(Finished {
+        run,
+        ending: Ending::Ran(outcome),
+    })
+}
+
+/// Goes on with the run that `asked` names.
+pub async fn go_on(host: Host, asked: &str, how: &GoOn) -> Result<Finished, Error> {
+    let record = host.store.find(asked)?;
+    let run = record.new.run.clone();
+    let setup: Setup = serde_json::from_str(&record.new.body).map_err(|source| Error::Setup {
+        run: run.clone(),
+        source,
+    })?;
+    let rules = rules(&setup.task)?;
+    let own = host.store.own(&run, host.clock.now())?;
+    let toolbox = toolbox(&host, &run, &setup.task)?;
+    let folder = host.store.paths().run(&run);
+    let Host {
+        store,
+        clock,
+        launcher,
+        environment,
+        observers,
+        sink,
+        stops,
+    } = host;
+    let task = Arc::new(setup.task.clone());
+    let mut session = recover::take_up(own, task, store, clock, observers)?;
+    recover::clear(&mut session).await?;
+    for (resource, raise) in &how.raise {
+        let limit = raised(&session, *resource, *raise)?;
+        session
+            .feed_and_wait(Event::Raised {
+                resource: *resource,
+                limit,
+            })
+            .await?;
+    }
+    if let Some(step) = how.from_step {
+        let event = branch(&session, step)?;
+        session.feed_and_wait(event).await?;
+    }
+    let ending = match recover::ready(&mut session, &toolbox, &rules).await? {
+        Ready::Done { outcome } => Ending::WasDone(outcome),
+        Ready::Refused { outcome } => Ending::Refused(outcome),
+        doubt @ Ready::InDoubt { .. } => Ending::InDoubt(doubt),
+        Ready::Start { cause, note } => {
+            let standing = standing(&setup, &folder, cause, note);
+            let ports = Ports {
+                launcher,
+                toolbox,
+                rules,
+                environment,
+                folder,
+                standing,
+                sink,
+                stops,
+            };
+            let next = session.state().attempt.next();
+            Ending::Ran(attempt(&mut session, ports, next).await?)
+        }
+    };
+    Ok(Finished { run, ending })
+}
+
+/// Stores the run with its first event.
+fn create(
+    host: &Host,
+    run: &RunId,
+    task: Resolved,
+    task_file: &Path,
+    snapshot: Snapshot,
+) -> Result<(Ownership, Setup, Entry), Error> {
+    let at = host.clock.now();
+    let event = Event::Created {
+        name: task.name.clone(),
+        input_hash: snapshot.hash.clone(),
+        seed: rand::rng().next_u64(),
+    };
+    let setup = Setup {
+        task,
+        task_file: task_file.to_owned(),
+        prompt: snapshot.prompt,
+        files: snapshot.files,
+    };
+    let encode = |source| Error::Session(session::Error::Encode(source));
+    let new = NewRun {
+        run: run.clone(),
+        task: setup.task.name.clone(),
+        at,
+        input_hash: snapshot.hash,
+        body: serde_json::to_string(&setup).map_err(encode)?,
+    };
+    let draft = Draft::new(
+        event.kind(),
+        at,
+        serde_json::to_string(&event).map_err(encode)?,
+    );
+    fault(Boundary::Created, Side::BeforeSave);
+    let own = host.store.create(new, draft)?;
+    fault(Boundary::Created, Side::AfterSave);
+    Ok((
+        own,
+        setup,
+        Entry {
+            seq: crate::ids::Seq(1),
+            at,
+            event,
+        },
+    ))
+}
+
+fn rules(task: &Resolved) -> Result<Vec<custom::Rule>, Error> {
+    own_rules(task).map_err(|(id, source)| Error::Rule { id, source })
+}
+
+fn toolbox(host: &Host, run: &RunId, task: &Resolved) -> Result<Arc<Toolbox>, Error> {
+    let environment = host.environment.clone();
+    let home = ToolHome {
+        run: run.clone(),
+        cwd: task.agent.cwd.clone(),
+        output_dir: host.store.paths().run(run).join("calls"),
+        env: host.environment.inherited(&InheritEnv::All),
+        variables: Box::new(move |name| environment.variable(name)),
+    };
+    Ok(Arc::new(Toolbox::new(task, home, host.launcher.clone())?))
+}
+
+fn standing(setup: &Setup, folder: &Path, cause: Cause, note: Option<String>) -> Standing {
+    let dir = folder.join("input");
+    Standing {
+        cause,
+        note,
+        input: Input {
+            prompt: setup.prompt.clone(),
+            params: setup.task.input.params.clone().into_iter().collect(),
+            dir: (!setup.files.is_empty()).then(|| dir.to_string_lossy().into_owned()),
+        },
+    }
+}
+
+/// Returns the new value of a limit.
+fn raised(session: &Session, resource: Option<Resource>, raise: Raise) -> Result<u64, Error> {
+    let limits = &session.state().limits;
+    let (key, present) = match resource {
+        Some(resource) => (resource.key(), limits.of(resource)),
+        None => ("deadline", limits.deadline_ms),
+    };
+    let Some(present) = present else {
+        return Err(Error::NoLimit {
+            run: session.run.clone(),
+            key,
+        });
+    };
+    let limit = match raise {
+        Raise::To(limit) => limit,
+        Raise::By(more) => present.saturating_add(more),
+    };
+    if limit > present {
+        return Ok(limit);
+    }
+    let show = |amount| match resource {
+        Some(resource) => resource.show(amount),
+        None => format!("{amount} ms"),
+    };
+    Err(Error::NotRaised {
+        key,
+        present: show(present),
+        asked: show(limit),
+    })
+}
+
+/// Finds the checkpoint of `step`, the latest one of that number.
+fn branch(session: &Session, step: StepNo) -> Result<Event, Error> {
+    let entries = recover::entries(session.store.as_ref(), &session.run)?;
+    let heads = checkpoints(entries, &session.policy);
+    match usize::try_from(step.0)
+        .ok()
+        .and_then(|place| heads.get(place))
+    {
+        Some(head) => Ok(Event::Branched {
+            step,
+            head: head.clone(),
+        }),
+        None => {
+            let last = StepNo(heads.len().saturating_sub(1) as u64);
+            Err(Error::NoStep {
+                run: session.run.clone(),
+                step,
+                last,
+            })
+        }
+    }
+}

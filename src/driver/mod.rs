@@ -1,0 +1,31 @@
+//! The run in the real world: between the machine and everything that does IO.
+//!
+//! ```text
+//!  channel ─┐                                    ┌─► answers to the loop
+//!  tools  ──┤                                    ├─► tool executions
+//!  timers ──┼─► Event ─► Session::feed ─► disk ──┼─► timers
+//!  signals ─┤              (machine)             ├─► end of the agent
+//!  agent  ──┘                                    └─► observers
+//! ```
+//! - [`host`]: begins a run, or goes on with one;
+//! - [`session`]: one owned run; the only way by which anything happens to it;
+//! - [`supervise`]: one attempt, from the start of the agent to its last process;
+//! - [`recover`]: what comes before another attempt;
+//! - [`facts`], [`translate`], [`policy`]: what the machine needs, in its words;
+//! - [`launch`], [`input`], [`output`]: the agent's surroundings.
+//!
+//! Not here: any decision. Those are in `machine` and `policy`.
+
+pub mod facts;
+pub mod host;
+pub mod input;
+pub mod launch;
+pub mod output;
+pub mod policy;
+pub mod recover;
+pub mod session;
+pub mod supervise;
+mod timer;
+pub mod translate;
+
+pub use session::{Error, Session};

@@ -1,0 +1,357 @@
+//! One owned run: its state, its journal, and the rule that joins them.
+//!
+//! [`Session::feed`] is the only way by which anything happens to a run: the
+//! machine advances, the event goes into the journal with what must be stored
+//! beside it, and what leaves the supervisor is queued behind the commit. Many
+//! events may be on their way to the disk; they become durable in order, and
+//! [`Session::durable`] hands out their effects in that order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::clock::{Clock, UnixMs};
+use crate::drill::{Boundary, Side, fault};
+use crate::driver::facts::{breaker_name, put_breaker, read_breaker};
+use crate::driver::policy::breaker_config;
+use crate::ids::{RunId, Seq};
+use crate::machine::{Decision, Effect, Event, Policy, State, Status, advance};
+use crate::observe::{Moment, Observer, Report};
+use crate::policy::breaker::{self, Breaker};
+use crate::store::{
+    BreakerEdit, Committed, Draft, Head, KeyChange, KeyUse, Message, Ownership, Pending, Store,
+    Summary,
+};
+use crate::task::resolved::Resolved;
+
+/// A run that this process owns.
+pub struct Session {
+    /// The run.
+    pub run: RunId,
+    /// Its task, as it was when the run began.
+    pub task: Arc<Resolved>,
+    /// The machine's rules.
+    pub policy: Policy,
+    /// The journal.
+    pub store: Arc<dyn Store>,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    own: Arc<Ownership>,
+    /// `None` only while [`advance`] has it.
+    state: Option<State>,
+    in_flight: VecDeque<InFlight>,
+    observers: Vec<Box<dyn Observer>>,
+}
+
+/// An event on its way to the disk, and what waits behind it.
+struct InFlight {
+    pending: Pending<Committed>,
+    at: UnixMs,
+    boundary: Boundary,
+    event: Event,
+    notes: Vec<Decision>,
+    effects: Vec<Effect>,
+}
+
+/// What goes into the journal with a turn besides the event.
+#[derive(Default)]
+pub struct Beside {
+    /// New messages.
+    pub messages: Vec<Message>,
+    /// The tip of the conversation.
+    pub head: Option<Head>,
+}
+
+/// Why a run cannot be carried on in this process.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The journal refused a write; what it has is intact.
+    #[error("the journal cannot be written")]
+    Store(#[from] crate::store::Error),
+
+    /// An event could not be written as JSON.
+    #[error("an event of the run cannot be written as JSON")]
+    Encode(#[source] serde_json::Error),
+}
+
+impl Session {
+    /// Takes up a run whose state is known.
+    pub fn new(
+        own: Ownership,
+        task: Arc<Resolved>,
+        policy: Policy,
+        state: State,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        observers: Vec<Box<dyn Observer>>,
+    ) -> Self {
+        Self {
+            run: own.run().clone(),
+            task,
+            policy,
+            store,
+            clock,
+            own: Arc::new(own),
+            state: Some(state),
+            in_flight: VecDeque::new(),
+            observers,
+        }
+    }
+
+    /// Returns where the run stands, with events that are still on their way.
+    pub fn state(&self) -> &State {
+        self.state
+            .as_ref()
+            .expect("the state is only away within feed_with")
+    }
+
+    /// Returns the right to write.
+    pub fn own(&self) -> Arc<Ownership> {
+        Arc::clone(&self.own)
+    }
+
+    /// Takes in one event.
+    pub fn feed(&mut self, event: Event) -> Result<(), Error> {
+        self.feed_with(event, Beside::default())
+    }
+
+    /// Takes in one event with messages.
+    pub fn feed_with(&mut self, event: Event, beside: Beside) -> Result<(), Error> {
+        let at = self.clock.now().max(self.state().seen_at);
+        let boundary = Boundary::of(&event);
+        fault(boundary, Side::BeforeSave);
+        let body = serde_json::to_string(&event).map_err(Error::Encode)?;
+        let (state, effects) = advance(self.state.take(), at, event.clone(), &self.policy);
+        self.state = Some(state);
+        let (stored, effects): (Vec<_>, Vec<_>) = effects.into_iter().partition(Effect::is_stored);
+        let mut draft = Draft::new(event.kind(), at, body);
+        draft.messages = beside.messages;
+        draft.head = beside.head;
+        draft.keys = claims(self.state(), &effects);
+        draft.summary = self.summary(&event);
+        let mut notes = Vec::new();
+        for effect in stored {
+            self.store_beside(&mut draft, &mut notes, effect, at)?;
+        }
+        let pending = self.store.append(&self.own, draft);
+        self.in_flight.push_back(InFlight {
+            pending,
+            at,
+            boundary,
+            event,
+            notes,
+            effects,
+        });
+        Ok(())
+    }
+
+    /// Returns whether events are on their way to the disk.
+    pub fn is_settling(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// Waits until the next event is durable and returns what it releases.
+    ///
+    /// Cancel safe. Waits for ever while nothing is on its way.
+    pub async fn durable(&mut self) -> Result<Released, Error> {
+        let Some(first) = self.in_flight.front_mut() else {
+            return std::future::pending().await;
+        };
+        let committed = (&mut first.pending).await?;
+        let Some(InFlight {
+            at,
+            boundary,
+            event,
+            notes,
+            effects,
+            ..
+        }) = self.in_flight.pop_front()
+        else {
+            return std::future::pending().await;
+        };
+        fault(boundary, Side::AfterSave);
+        self.tell(&event, at, committed.seq, &notes);
+        Ok(Released {
+            boundary,
+            effects,
+            committed,
+            event,
+        })
+    }
+
+    /// Takes in an event and waits until it is durable; its effects that leave
+    /// the supervisor are returned.
+    pub async fn feed_and_wait(&mut self, event: Event) -> Result<Vec<Effect>, Error> {
+        self.feed(event)?;
+        let mut effects = Vec::new();
+        while self.is_settling() {
+            effects.extend(self.durable().await?.effects);
+        }
+        Ok(effects)
+    }
+
+    /// Lets the observers look, though nothing happened.
+    pub fn tick(&mut self) {
+        let now = self.clock.now();
+        let Self {
+            state: Some(state),
+            observers,
+            ..
+        } = self
+        else {
+            return;
+        };
+        for observer in observers {
+            observer.tick(state, now);
+        }
+    }
+
+    fn tell(&mut self, event: &Event, at: UnixMs, seq: Seq, notes: &[Decision]) {
+        let Self {
+            run,
+            state: Some(state),
+            observers,
+            ..
+        } = self
+        else {
+            return;
+        };
+        let moment = Moment {
+            run,
+            seq,
+            at,
+            event,
+            notes,
+            state,
+        };
+        for observer in observers {
+            observer.on(&moment);
+        }
+    }
+
+    fn store_beside(
+        &self,
+        draft: &mut Draft,
+        notes: &mut Vec<Decision>,
+        effect: Effect,
+        at: UnixMs,
+    ) -> Result<(), Error> {
+        match effect {
+            Effect::Note(decision) => {
+                draft
+                    .notes
+                    .push(serde_json::to_string(&decision).map_err(Error::Encode)?);
+                notes.push(decision);
+            }
+            Effect::Record {
+                call,
+                key,
+                step,
+                tool,
+                identity,
+                class,
+                content,
+            } => {
+                let text = serde_json::to_string(&content).map_err(Error::Encode)?;
+                let result = self.store.paths().keep_result(&self.run, call, text)?;
+                let key_use = KeyUse {
+                    key,
+                    call,
+                    step,
+                    tool,
+                    args_hash: identity,
+                };
+                let verdict = class.name().to_owned();
+                draft.keys.push(KeyChange::Execute {
+                    key_use,
+                    verdict,
+                    result,
+                });
+            }
+            Effect::Free { call, key } => draft.keys.push(KeyChange::Free { key, call }),
+            Effect::Breaker { tool, outcome } => {
+                let config = self.task.tools.get(&tool).and_then(breaker_config);
+                if let Some(config) = config {
+                    draft
+                        .breakers
+                        .push(breaker_edit(&tool, config, outcome, at));
+                }
+            }
+            Effect::Reply { .. }
+            | Effect::Execute { .. }
+            | Effect::Probe { .. }
+            | Effect::Wait { .. }
+            | Effect::EndAgent { .. }
+            | Effect::Finish { .. }
+            | Effect::Unexpected { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The run's row for lists is written where its status changes.
+    fn summary(&self, event: &Event) -> Option<Summary> {
+        let ended = match event {
+            Event::AttemptStarted { .. } => None,
+            Event::Swept { .. } => self.state().outcome(),
+            _ => return None,
+        };
+        let status = ended.map_or(Status::Running, crate::machine::Outcome::status);
+        Some(Summary {
+            status: status.as_str().to_owned(),
+            exit_code: ended.map(crate::machine::Outcome::exit_code),
+            ended: ended.and(self.state().ended_at),
+            body: serde_json::to_string(&Report::of(&self.run, self.state())).unwrap_or_default(),
+        })
+    }
+}
+
+/// What a durable event lets out.
+pub struct Released {
+    /// Which boundary it was.
+    pub boundary: Boundary,
+    /// What to carry out, in order.
+    pub effects: Vec<Effect>,
+    /// What the journal answered.
+    pub committed: Committed,
+    /// The event.
+    pub event: Event,
+}
+
+/// A write's key is claimed in the transaction of its intent.
+fn claims(state: &State, effects: &[Effect]) -> Vec<KeyChange> {
+    let first_try = |effect: &Effect| match effect {
+        Effect::Execute { call, attempt: 1 } => {
+            let open = state.calls.get(call)?;
+            let key = open.key.clone()?;
+            Some(KeyChange::Claim(KeyUse {
+                key,
+                call: *call,
+                step: open.step,
+                tool: open.tool.clone(),
+                args_hash: open.identity.clone(),
+            }))
+        }
+        _ => None,
+    };
+    effects.iter().filter_map(first_try).collect()
+}
+
+fn breaker_edit(
+    tool: &str,
+    config: breaker::Config,
+    outcome: breaker::Outcome,
+    at: UnixMs,
+) -> BreakerEdit {
+    BreakerEdit::new(breaker_name(tool), at, move |row| {
+        let present = row.and_then(read_breaker).unwrap_or_default();
+        // A healthy breaker that sees a success need not be written each time.
+        if outcome == breaker::Outcome::Up && present == Breaker::default() {
+            return crate::store::Change::Keep;
+        }
+        let next = present.clone().record(&config, &outcome, at);
+        if next == present {
+            crate::store::Change::Keep
+        } else {
+            put_breaker(&next)
+        }
+    })
+}

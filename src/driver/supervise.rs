@@ -1,0 +1,1036 @@
+//! One attempt: from the start of the agent to the end of its last process.
+//!
+//! ```text
+//! Running ──asked to end──► Leaving ──grace──► Ending ──gone──► Draining ──► over
+//!    └────────────────── agent exits by itself ────────────────────┘
+//! ```
+//! - *Leaving*: the loop was told in an answer and may leave by itself;
+//! - *Ending*: the agent and all beneath it are asked, then killed;
+//! - *Draining*: tool executions that still run get the grace period to finish,
+//!   so that what they did is recorded and not in doubt.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::channel::method::{Call, Window};
+use crate::channel::socket::Socket;
+use crate::channel::{self, Answers, Arrival, Incoming, Notice, frame, method};
+use crate::clock::Clock as _;
+use crate::drill::{Boundary, Side, fault};
+use crate::driver::facts;
+use crate::driver::launch::{self, Environment};
+use crate::driver::output::{self, Log, Sink, Stream};
+use crate::driver::policy::loop_traits;
+use crate::driver::session::{Error, Released, Session};
+use crate::driver::timer::Timer;
+use crate::driver::translate::{self, Standing};
+use crate::ids::{AttemptNo, CallId};
+use crate::machine::event::{
+    self, Content, Delivery, Judged, RequestNo, SettledBy, Settlement, StoppedBy, ToolEnd,
+};
+use crate::machine::{Answer, Effect, Event, Outcome, Phase};
+use crate::policy::loops::{ErrorKind, Print, ToolTraits};
+use crate::policy::taxonomy::{Class, History, Layer, Observation, classify, custom};
+use crate::process::{Agent, Exit, Launcher, Mark, Output, Stdio, Swept, sweep_marked};
+use crate::store::{RetryAsk, Turn};
+use crate::task::resolved::Protocol;
+use crate::tools::{Job, Toolbox, Tried};
+
+/// Retries of one tool that may be out at once, over all runs.
+const RETRY_SLOTS: u32 = 4;
+
+/// How often a retry that waits for its turn asks again, in milliseconds.
+const TURN_ASK_MS: u64 = 50;
+
+/// What an attempt needs besides the run itself.
+pub struct Ports {
+    /// Starts processes.
+    pub launcher: Launcher,
+    /// Runs guarded tools.
+    pub toolbox: Arc<Toolbox>,
+    /// The user's own classification rules.
+    pub rules: Vec<custom::Rule>,
+    /// The supervisor's environment.
+    pub environment: Environment,
+    /// The folder of the run.
+    pub folder: PathBuf,
+    /// What stays the same within the attempt.
+    pub standing: Standing,
+    /// Where the agent's output goes besides the log.
+    pub sink: Option<Sink>,
+    /// Ctrl-C and the like.
+    pub stops: mpsc::Receiver<StoppedBy>,
+}
+
+/// What comes back from work that was started.
+enum Came {
+    /// A try of a tool ended.
+    Tried {
+        call: CallId,
+        attempt: u32,
+        tried: Box<Tried>,
+    },
+    /// A probe answered.
+    Probed {
+        call: CallId,
+        settlement: Settlement,
+    },
+    /// A retry may go.
+    RetryReady { call: CallId, attempt: u32 },
+}
+
+/// How far the end of the attempt is.
+enum Stage {
+    Running,
+    Leaving {
+        until: Instant,
+    },
+    Ending {
+        swept: Pin<Box<dyn Future<Output = (Agent, Swept)>>>,
+    },
+    Draining {
+        until: Instant,
+    },
+}
+
+/// Starts the agent and sees the attempt through. Returns how it ended.
+///
+/// Errors: the journal's. Then the agent and all beneath it are ended too.
+pub async fn attempt(
+    session: &mut Session,
+    mut ports: Ports,
+    attempt: AttemptNo,
+) -> Result<Outcome, Error> {
+    let (cause, note) = (ports.standing.cause, ports.standing.note.clone());
+    session
+        .feed_and_wait(Event::AttemptStarted {
+            attempt,
+            cause,
+            note,
+        })
+        .await?;
+    let log = match Log::open(&ports.folder.join("agent.log"), output::LOG_BYTES_MAX) {
+        Ok(log) => Arc::new(Mutex::new(log)),
+        Err(error) => {
+            return broke(
+                session,
+                format!("the agent's log cannot be opened: {error}"),
+            )
+            .await;
+        }
+    };
+    let started = start(session, &mut ports, attempt, &log).await;
+    let (agent, channel) = match started {
+        Ok(started) => started,
+        Err(why) => return not_started(session, why).await,
+    };
+    let mark = Mark::run(session.run.clone());
+    let ended = Attempt::new(session, ports, agent, channel, log)
+        .run()
+        .await;
+    if ended.is_err() {
+        sweep_marked(&mark, 0).await;
+    }
+    ended
+}
+
+/// The channel to the loop, where there is one.
+struct Channel {
+    arrivals: channel::Inbox,
+    answers: Answers,
+    end: End,
+}
+
+/// Where the frames come from; closed when the attempt is over.
+enum End {
+    Socket(Socket),
+    Stdio(channel::stdio::Stdio),
+}
+
+impl Channel {
+    /// Lets the last answers out, then closes.
+    async fn close(self) {
+        const LAST_ANSWERS: Duration = Duration::from_millis(500);
+        match self.end {
+            End::Socket(socket) => socket.close(LAST_ANSWERS).await,
+            End::Stdio(stdio) => stdio.close(LAST_ANSWERS).await,
+        }
+    }
+}
+
+async fn start(
+    session: &Session,
+    ports: &mut Ports,
+    attempt: AttemptNo,
+    log: &output::SharedLog,
+) -> Result<(Agent, Option<Channel>), String> {
+    let task = Arc::clone(&session.task);
+    let (hub, arrivals) = channel::open(channel::Limits::default());
+    let socket = match task.agent.protocol {
+        Protocol::Socket => Some(
+            Socket::bind(&hub, session.store.paths().state())
+                .map_err(|error| format!("the agent's socket cannot be opened: {error}"))?,
+        ),
+        Protocol::Stdio | Protocol::None => None,
+    };
+    let about = launch::About {
+        run: &session.run,
+        attempt,
+        socket: socket.as_ref().map(Socket::path),
+        input: &ports.folder.join("input"),
+        folder: &ports.folder,
+    };
+    let spec =
+        launch::spec(&task, &about, &ports.environment).map_err(|error| error.to_string())?;
+    let stdio = Stdio {
+        stdout: Output::Piped,
+        stderr: Output::Piped,
+    };
+    let mark = Mark::run(session.run.clone());
+    let mut agent = Agent::start(&ports.launcher, &spec, &mark, stdio)
+        .await
+        .map_err(|error| error.to_string())?;
+    let end = match (socket, agent.take_stdin()) {
+        (Some(socket), _) => Some(End::Socket(socket)),
+        (None, Some(stdin)) => agent.take_stdout().map(|stdout| {
+            let (log, sink) = (Arc::clone(log), ports.sink.clone());
+            let stray = move |line: &[u8]| output::stray(&log, sink.as_ref(), line);
+            End::Stdio(channel::stdio::Stdio::attach(
+                &hub,
+                stdout,
+                stdin,
+                Some(agent.pid()),
+                stray,
+            ))
+        }),
+        (None, None) => None,
+    };
+    let channel = end.map(|end| Channel {
+        arrivals,
+        answers: hub.answers(),
+        end,
+    });
+    Ok((agent, channel))
+}
+
+/// An agent that could not be started has failed.
+async fn not_started(session: &mut Session, why: String) -> Result<Outcome, Error> {
+    let exit = event::Exit::Code(127);
+    session
+        .feed_and_wait(Event::AgentExited { exit, tail: why })
+        .await?;
+    let effects = session
+        .feed_and_wait(Event::Swept {
+            asked: 0,
+            killed: 0,
+        })
+        .await?;
+    Ok(outcome_of(session, &effects))
+}
+
+/// Ends an attempt that cannot go on, before its agent was started.
+async fn broke(session: &mut Session, error: String) -> Result<Outcome, Error> {
+    session.feed_and_wait(Event::Broke { error }).await?;
+    let effects = session
+        .feed_and_wait(Event::Swept {
+            asked: 0,
+            killed: 0,
+        })
+        .await?;
+    Ok(outcome_of(session, &effects))
+}
+
+fn outcome_of(session: &Session, effects: &[Effect]) -> Outcome {
+    let finished = effects.iter().find_map(|effect| match effect {
+        Effect::Finish { outcome } => Some(outcome.clone()),
+        _ => None,
+    });
+    finished
+        .or_else(|| session.state().outcome().cloned())
+        .unwrap_or_else(|| Outcome::Broke {
+            error: "the attempt has no outcome".into(),
+        })
+}
+
+/// An attempt under way.
+struct Attempt<'a> {
+    session: &'a mut Session,
+    ports: Ports,
+    channel: Option<Channel>,
+    /// `None` while [`Stage::Ending`] has it.
+    agent: Option<Agent>,
+    exited: bool,
+    swept: Swept,
+    stage: Stage,
+    timer: Timer,
+    log: output::SharedLog,
+    heard: mpsc::Receiver<()>,
+    pumps: JoinSet<()>,
+    work: JoinSet<Came>,
+    /// How much of the conversation each briefing asked for.
+    windows: HashMap<RequestNo, Window>,
+    /// Places in the shared retry queue.
+    tickets: HashMap<CallId, crate::store::Ticket>,
+    outcome: Option<Outcome>,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(
+        session: &'a mut Session,
+        ports: Ports,
+        mut agent: Agent,
+        channel: Option<Channel>,
+        log: output::SharedLog,
+    ) -> Self {
+        let (told, heard) = mpsc::channel(1);
+        let mut pumps = JoinSet::new();
+        if let Some(out) = agent.take_stdout() {
+            let pump = output::pump(
+                out,
+                Stream::Out,
+                log.clone(),
+                ports.sink.clone(),
+                told.clone(),
+            );
+            pumps.spawn(pump);
+        }
+        if let Some(err) = agent.take_stderr() {
+            pumps.spawn(output::pump(
+                err,
+                Stream::Err,
+                log.clone(),
+                ports.sink.clone(),
+                told,
+            ));
+        }
+        let limits = &session.task.limits;
+        let timer = Timer::new(limits.idle_ms, limits.model_call_timeout_ms);
+        Self {
+            session,
+            ports,
+            channel,
+            agent: Some(agent),
+            exited: false,
+            swept: Swept::default(),
+            stage: Stage::Running,
+            timer,
+            log,
+            heard,
+            pumps,
+            work: JoinSet::new(),
+            windows: HashMap::new(),
+            tickets: HashMap::new(),
+            outcome: None,
+        }
+    }
+
+    async fn run(mut self) -> Result<Outcome, Error> {
+        let pid = self.agent.as_ref().map_or(0, Agent::pid);
+        self.session.feed(Event::AgentSpawned {
+            pid: pid.unsigned_abs(),
+        })?;
+        while self.outcome.is_none() {
+            self.step().await?;
+        }
+        self.session.tick();
+        Ok(self
+            .outcome
+            .take()
+            .unwrap_or_else(|| outcome_of(self.session, &[])))
+    }
+
+    /// Waits for the next thing to happen and deals with it.
+    async fn step(&mut self) -> Result<(), Error> {
+        let now = self.session.clock.now();
+        let look = self
+            .timer
+            .next_look(self.session.state(), now)
+            .min(self.stage_end());
+        tokio::select! {
+            biased;
+            released = self.session.durable() => self.release(released?).await,
+            Some(by) = self.ports.stops.recv() => self.stop(by).await,
+            (agent, swept) = ending(&mut self.stage) => {
+                self.agent = Some(agent);
+                self.swept = swept;
+                self.gone().await
+            }
+            exit = exited(self.agent.as_ref(), self.exited) => self.agent_exited(exit).await,
+            Some(came) = self.work.join_next() => match came {
+                Ok(came) => self.came(came).await,
+                Err(error) if error.is_cancelled() => Ok(()),
+                Err(error) => self.session.feed(Event::Broke { error: error.to_string() }),
+            },
+            Some(()) = self.heard.recv() => {
+                self.timer.heard();
+                Ok(())
+            }
+            arrival = arrived(self.channel.as_mut()) => match arrival {
+                Arrival::Request(incoming) => self.asked(incoming).await,
+                Arrival::Notice(notice) => {
+                    noticed(&notice);
+                    Ok(())
+                }
+            },
+            () = tokio::time::sleep_until(look) => self.look().await,
+        }
+    }
+
+    fn stage_end(&self) -> Instant {
+        match &self.stage {
+            Stage::Leaving { until } | Stage::Draining { until } => *until,
+            Stage::Running | Stage::Ending { .. } => Instant::now() + Duration::from_secs(3600),
+        }
+    }
+
+    /// Time passed.
+    async fn look(&mut self) -> Result<(), Error> {
+        self.session.tick();
+        let now = self.session.clock.now();
+        match &self.stage {
+            Stage::Leaving { until } if Instant::now() >= *until => {
+                self.end_agent();
+                return Ok(());
+            }
+            Stage::Draining { until } if Instant::now() >= *until => {
+                self.work.abort_all();
+                return self.over().await;
+            }
+            _ => {}
+        }
+        match self.timer.passed(self.session.state(), now) {
+            Some(limit) => self.session.feed(Event::TimeUp { limit }),
+            None => Ok(()),
+        }
+    }
+
+    /// Somebody wants the run to stop; the second time, at once.
+    async fn stop(&mut self, by: StoppedBy) -> Result<(), Error> {
+        if matches!(self.stage, Stage::Running) {
+            return self.session.feed(Event::StopRequested { by });
+        }
+        self.work.abort_all();
+        sweep_marked(&Mark::run(self.session.run.clone()), 0).await;
+        Ok(())
+    }
+
+    fn grace(&self) -> Duration {
+        Duration::from_millis(self.session.task.agent.grace_ms)
+    }
+
+    fn end_agent(&mut self) {
+        let grace_ms = self.session.task.agent.grace_ms;
+        if let Some(mut agent) = self.agent.take() {
+            self.stage = Stage::Ending {
+                swept: Box::pin(async move {
+                    let swept = agent.end(grace_ms).await;
+                    (agent, swept)
+                }),
+            };
+        }
+    }
+
+    async fn agent_exited(&mut self, exit: Exit) -> Result<(), Error> {
+        self.exited = true;
+        // What it printed last is the reason of its failure.
+        self.drain_output().await;
+        let tail = output::tail(&self.log);
+        self.session.feed(Event::AgentExited {
+            exit: exit_event(exit),
+            tail,
+        })?;
+        self.end_agent();
+        Ok(())
+    }
+
+    /// Reads what is left in the pipes; what escaped may hold them open.
+    async fn drain_output(&mut self) {
+        let _ = tokio::time::timeout(Duration::from_millis(500), async {
+            while self.pumps.join_next().await.is_some() {}
+        })
+        .await;
+    }
+
+    /// The agent and all beneath it are gone.
+    async fn gone(&mut self) -> Result<(), Error> {
+        if !self.exited {
+            self.exited = true;
+            let exit = match &self.agent {
+                Some(agent) => agent.exited().await,
+                None => Exit::Lost,
+            };
+            self.drain_output().await;
+            let tail = output::tail(&self.log);
+            self.session.feed(Event::AgentExited {
+                exit: exit_event(exit),
+                tail,
+            })?;
+        }
+        self.stage = Stage::Draining {
+            until: Instant::now() + self.grace(),
+        };
+        self.maybe_over().await
+    }
+
+    /// Whether nothing is under way any more.
+    async fn maybe_over(&mut self) -> Result<(), Error> {
+        let draining = matches!(self.stage, Stage::Draining { .. });
+        if draining && self.work.is_empty() && !self.session.is_settling() {
+            return self.over().await;
+        }
+        Ok(())
+    }
+
+    async fn over(&mut self) -> Result<(), Error> {
+        self.work.shutdown().await;
+        if let Some(channel) = self.channel.take() {
+            channel.close().await;
+        }
+        let rest = sweep_marked(&Mark::run(self.session.run.clone()), 0).await;
+        for survivor in self.swept.survivors.iter().chain(&rest.survivors) {
+            tracing::error!(
+                pid = survivor.pid,
+                name = survivor.name,
+                "a process cannot be ended"
+            );
+        }
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let swept = Event::Swept {
+            asked: count(self.swept.asked + rest.asked),
+            killed: count(self.swept.killed + rest.killed),
+        };
+        let effects = self.session.feed_and_wait(swept).await?;
+        self.outcome = Some(outcome_of(self.session, &effects));
+        fault(Boundary::Swept, Side::AfterRelease);
+        Ok(())
+    }
+
+    /// Work that was started came back.
+    async fn came(&mut self, came: Came) -> Result<(), Error> {
+        match came {
+            Came::Tried {
+                call,
+                attempt,
+                tried,
+            } => {
+                if let Some(ticket) = self.tickets.remove(&call) {
+                    let own = self.session.own();
+                    drop(self.session.store.leave(&own, ticket));
+                }
+                let ended = self.judge(call, attempt, *tried);
+                self.session.feed(Event::ToolEnded(ended))?;
+            }
+            Came::Probed { call, settlement } => {
+                self.session.feed(Event::Settled {
+                    call,
+                    settlement,
+                    by: SettledBy::Probe,
+                })?;
+            }
+            Came::RetryReady { call, attempt } => self.retry_ready(call, attempt).await?,
+        }
+        self.maybe_over().await
+    }
+
+    async fn retry_ready(&mut self, call: CallId, attempt: u32) -> Result<(), Error> {
+        let Some(open) = self.session.state().calls.get(&call) else {
+            return Ok(());
+        };
+        let name = open.tool.clone();
+        let now = self.session.clock.now();
+        let task = Arc::clone(&self.session.task);
+        let admission = match task.tools.get(&name) {
+            Some(tool) => facts::admit(self.session.store.as_ref(), tool, &name, now).await?,
+            None => crate::policy::breaker::Admission::Go,
+        };
+        self.session.feed(Event::RetryDue {
+            call,
+            attempt,
+            admission,
+        })
+    }
+
+    /// Classes the end of a try.
+    fn judge(&self, call: CallId, attempt: u32, tried: Tried) -> ToolEnd {
+        let state = self.session.state();
+        let open = state.calls.get(&call);
+        let tool = open.map_or("", |open| open.tool.as_str());
+        let failing = state.failing.get(tool).copied().unwrap_or(0);
+        let history = History {
+            consecutive_transients: failing,
+            ..History::default()
+        };
+        let verdict = classify(&tried.observation, &self.ports.rules, &history);
+        let mut content = tried.content;
+        content.is_error |= !matches!(verdict.class, Class::Success | Class::Partial);
+        if verdict.class == Class::Quality {
+            content.text = format!(
+                "{}\n{}: {}",
+                content.text.trim_end(),
+                verdict.why,
+                verdict.evidence
+            );
+        }
+        let args = open.map(|open| open.args.clone()).unwrap_or_default();
+        ToolEnd {
+            call,
+            attempt,
+            print: print(tool, &args, &content, verdict.class, self.traits(tool)),
+            judged: Judged {
+                class: verdict.class,
+                retry_after_ms: verdict.retry_after_ms,
+                rule: verdict.rule,
+                why: verdict.why,
+                evidence: verdict.evidence,
+            },
+            delivery: tried.delivery,
+            content,
+            took_ms: tried.took_ms,
+            draw: draw(state.seed, call, attempt),
+        }
+    }
+
+    fn traits(&self, tool: &str) -> ToolTraits {
+        self.session
+            .task
+            .tools
+            .get(tool)
+            .map(loop_traits)
+            .unwrap_or_default()
+    }
+
+    /// The loop asked for something.
+    async fn asked(&mut self, incoming: Incoming) -> Result<(), Error> {
+        self.timer.heard();
+        let request = incoming.request.0;
+        let task = Arc::clone(&self.session.task);
+        match incoming.call {
+            Call::Start(start) => {
+                self.windows.insert(request, start.messages);
+                self.session.feed(Event::Greeted { request })
+            }
+            Call::State(asked) => {
+                self.brief(request, asked.messages);
+                Ok(())
+            }
+            Call::Turn(said) => {
+                let state = self.session.state();
+                if said
+                    .step
+                    .is_some_and(|step| step == state.step && step.0 > 0)
+                {
+                    // Asked again because the answer was lost; nothing changes.
+                    self.repeat_turn(request);
+                    return Ok(());
+                }
+                match translate::turn(request, *said, &task, state) {
+                    Ok((turn, beside)) => self.session.feed_with(Event::TurnReported(turn), beside),
+                    Err(error) => self.refuse(request, error),
+                }
+            }
+            Call::Reserve(asked) => {
+                match translate::worst_case(&asked, &task, self.session.state()) {
+                    Ok((worst, max_tokens)) => self.session.feed(Event::Reserved {
+                        request,
+                        worst,
+                        max_tokens,
+                    }),
+                    Err(error) => self.refuse(request, error),
+                }
+            }
+            Call::Tool(asked) => {
+                let now = self.session.clock.now();
+                let args = serde_json::Value::Object(asked.args);
+                let call = facts::gather(
+                    self.session.store.as_ref(),
+                    &self.session.run,
+                    &task,
+                    &self.ports.toolbox,
+                    self.session.state(),
+                    now,
+                    request,
+                    &asked.name,
+                    args,
+                )
+                .await?;
+                self.session.feed(Event::ToolCalled(call))
+            }
+            Call::Report(report) => {
+                let report = self.report(request, report);
+                self.session.feed(Event::ToolReported(report))
+            }
+        }
+    }
+
+    fn report(&self, request: RequestNo, report: method::Report) -> event::Report {
+        let args = serde_json::Value::Object(report.args.clone());
+        let observation = observation_of(&report, &args);
+        let failing = self
+            .session
+            .state()
+            .failing
+            .get(&report.tool)
+            .copied()
+            .unwrap_or(0);
+        let history = History {
+            consecutive_transients: failing,
+            ..History::default()
+        };
+        let verdict = classify(&observation, &self.ports.rules, &history);
+        let result = report.result.as_ref().map_or("", |result| result.get());
+        let text = serde_json::from_str::<String>(result).unwrap_or_else(|_| result.to_owned());
+        let is_error = !matches!(verdict.class, Class::Success | Class::Partial);
+        let content = Content {
+            text,
+            is_error,
+            ..Content::default()
+        };
+        let traits = self.traits(&report.tool);
+        event::Report {
+            request,
+            print: print(&report.tool, &args, &content, verdict.class, traits),
+            tool: report.tool,
+            args: bounded(args),
+            judged: Judged {
+                class: verdict.class,
+                retry_after_ms: verdict.retry_after_ms,
+                rule: verdict.rule,
+                why: verdict.why,
+                evidence: verdict.evidence,
+            },
+        }
+    }
+
+    fn repeat_turn(&self, request: RequestNo) {
+        let state = self.session.state();
+        let verdict = match (&state.phase, state.outcome()) {
+            (Phase::Running, _) | (_, None) => crate::machine::Verdict::Go,
+            (_, Some(outcome)) => crate::machine::Verdict::stop(outcome),
+        };
+        let answer = Answer::Turn {
+            step: state.step,
+            verdict,
+            warnings: vec![],
+        };
+        self.reply(request, answer);
+    }
+
+    fn refuse(&self, request: RequestNo, error: frame::Error) -> Result<(), Error> {
+        self.send(request, Err(error));
+        Ok(())
+    }
+
+    fn brief(&mut self, request: RequestNo, window: Window) {
+        let session = &*self.session;
+        let briefing = translate::briefing(
+            &session.run,
+            &session.task,
+            session.state(),
+            session.store.as_ref(),
+            session.clock.now(),
+            &self.ports.standing,
+            window,
+        );
+        let answer = match briefing {
+            Ok(briefing) => Ok(method::Answer::Briefing(Box::new(briefing))),
+            Err(error) => Err(frame::Error::Internal {
+                what: error.to_string(),
+            }),
+        };
+        self.send(request, answer);
+    }
+
+    fn send(&self, request: RequestNo, answer: Result<method::Answer, frame::Error>) {
+        if let Some(channel) = &self.channel {
+            channel.answers.send(channel::RequestNo(request), answer);
+        }
+    }
+
+    fn reply(&self, request: RequestNo, answer: Answer) {
+        let now = self.session.clock.now();
+        self.send(
+            request,
+            translate::answer(answer, self.session.state(), now),
+        );
+    }
+
+    /// Carries out what a durable event lets out.
+    async fn release(&mut self, released: Released) -> Result<(), Error> {
+        let Released {
+            boundary,
+            effects,
+            committed,
+            ..
+        } = released;
+        for effect in effects {
+            match effect {
+                Effect::Reply {
+                    request,
+                    answer: Answer::Standing,
+                } => {
+                    let window = self.windows.remove(&request).unwrap_or_default();
+                    self.brief(request, window);
+                }
+                Effect::Reply { request, answer } => self.reply(request, answer),
+                Effect::Execute { call, attempt } => {
+                    if committed.lost.is_empty() {
+                        self.execute(call, attempt);
+                    } else {
+                        self.lost_key(call, attempt)?;
+                    }
+                }
+                Effect::Probe { call } => self.probe(call),
+                Effect::Wait {
+                    call,
+                    attempt,
+                    delay_ms,
+                } => {
+                    self.wait(call, attempt, delay_ms).await?;
+                }
+                Effect::EndAgent { told: true } if matches!(self.stage, Stage::Running) => {
+                    self.stage = Stage::Leaving {
+                        until: Instant::now() + self.grace(),
+                    };
+                }
+                Effect::EndAgent { .. } => {
+                    if matches!(self.stage, Stage::Running | Stage::Leaving { .. }) {
+                        self.end_agent();
+                    }
+                }
+                Effect::Finish { outcome } => self.outcome = Some(outcome),
+                Effect::Unexpected { what } => tracing::error!(what, "impossible event"),
+                Effect::Note(_)
+                | Effect::Record { .. }
+                | Effect::Free { .. }
+                | Effect::Breaker { .. } => {}
+            }
+        }
+        fault(boundary, Side::AfterRelease);
+        self.maybe_over().await
+    }
+
+    fn job(&self, call: CallId, attempt: u32) -> Option<Job> {
+        let open = self.session.state().calls.get(&call)?;
+        Some(Job {
+            call,
+            tool: open.tool.clone(),
+            args: open.args.clone(),
+            key: open.key.clone(),
+            attempt,
+        })
+    }
+
+    fn execute(&mut self, call: CallId, attempt: u32) {
+        let Some(job) = self.job(call, attempt) else {
+            return;
+        };
+        let toolbox = Arc::clone(&self.ports.toolbox);
+        self.work.spawn(async move {
+            let tried = Box::new(toolbox.try_once(&job).await);
+            Came::Tried {
+                call,
+                attempt,
+                tried,
+            }
+        });
+    }
+
+    fn probe(&mut self, call: CallId) {
+        let Some(job) = self.job(call, 1) else { return };
+        let toolbox = Arc::clone(&self.ports.toolbox);
+        self.work.spawn(async move {
+            let settlement = toolbox.probe(&job).await;
+            Came::Probed { call, settlement }
+        });
+    }
+
+    /// Another run took the key between the look and the claim.
+    fn lost_key(&mut self, call: CallId, attempt: u32) -> Result<(), Error> {
+        let Some(open) = self.session.state().calls.get(&call) else {
+            return Ok(());
+        };
+        let text = format!(
+            "`{}` is carrying out this same action in another run right now; it is not done a \
+             second time.",
+            open.tool
+        );
+        let content = Content {
+            text: text.clone(),
+            is_error: true,
+            ..Content::default()
+        };
+        let traits = self.traits(&open.tool);
+        let ended = ToolEnd {
+            call,
+            attempt,
+            print: print(&open.tool, &open.args, &content, Class::Semantic, traits),
+            judged: Judged {
+                class: Class::Semantic,
+                retry_after_ms: None,
+                rule: "key.lost".into(),
+                why: "another run claimed the key first".into(),
+                evidence: text,
+            },
+            delivery: Delivery::NeverSent,
+            content,
+            took_ms: 0,
+            draw: 0,
+        };
+        self.session.feed(Event::ToolEnded(ended))
+    }
+
+    /// Waits for the time of a retry, and for its turn among all runs.
+    async fn wait(&mut self, call: CallId, attempt: u32, delay_ms: u64) -> Result<(), Error> {
+        let Some(open) = self.session.state().calls.get(&call) else {
+            return Ok(());
+        };
+        let clock = Arc::clone(&self.session.clock);
+        let due = clock.now().plus(delay_ms);
+        let ask = RetryAsk {
+            tool: open.tool.clone(),
+            call,
+            due,
+        };
+        let (store, own) = (Arc::clone(&self.session.store), self.session.own());
+        let ticket = store.enqueue(&own, ask).await?;
+        self.tickets.insert(call, ticket);
+        self.work.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+            // A queue that cannot be asked holds nobody up.
+            while let Ok(Turn::Wait { .. }) = store
+                .take_turn(&own, ticket, clock.now(), RETRY_SLOTS)
+                .await
+            {
+                tokio::time::sleep(Duration::from_millis(TURN_ASK_MS)).await;
+            }
+            Came::RetryReady { call, attempt }
+        });
+        Ok(())
+    }
+}
+
+async fn ending(stage: &mut Stage) -> (Agent, Swept) {
+    match stage {
+        Stage::Ending { swept } => swept.await,
+        Stage::Running | Stage::Leaving { .. } | Stage::Draining { .. } => {
+            std::future::pending().await
+        }
+    }
+}
+
+async fn exited(agent: Option<&Agent>, already: bool) -> Exit {
+    match agent {
+        Some(agent) if !already => agent.exited().await,
+        _ => std::future::pending().await,
+    }
+}
+
+async fn arrived(channel: Option<&mut Channel>) -> Arrival {
+    match channel {
+        Some(channel) => match channel.arrivals.recv().await {
+            Some(arrival) => arrival,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+fn noticed(notice: &Notice) {
+    tracing::debug!(?notice, "channel");
+}
+
+fn exit_event(exit: Exit) -> event::Exit {
+    match exit {
+        Exit::Code(code) => event::Exit::Code(code),
+        Exit::Signal(signal) => event::Exit::Signal(signal),
+        Exit::Lost => event::Exit::Lost,
+    }
+}
+
+/// The call and its result, for the loop detector.
+pub(super) fn print(
+    tool: &str,
+    args: &serde_json::Value,
+    content: &Content,
+    class: Class,
+    traits: ToolTraits,
+) -> Print {
+    let kind = match class.layer() {
+        Layer::Transport => ErrorKind::Transport,
+        Layer::Semantic => ErrorKind::Semantic,
+        Layer::None => ErrorKind::None,
+    };
+    Print::of(
+        tool,
+        args,
+        &content.text.clone().into(),
+        content.is_error,
+        kind,
+        &traits,
+    )
+}
+
+/// What the loop reports, in the taxonomy's terms.
+fn observation_of(report: &method::Report, args: &serde_json::Value) -> Observation {
+    let result = report
+        .result
+        .as_ref()
+        .and_then(|result| serde_json::from_str::<serde_json::Value>(result.get()).ok())
+        .unwrap_or_default();
+    let text = match &result {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    let failed = report.is_error.unwrap_or(false);
+    let (kind, outcome) = match (report.status, report.exit_code) {
+        (Some(status), _) => (
+            "http",
+            serde_json::json!({"status": status, "body": result}),
+        ),
+        (None, Some(code)) => (
+            "exec",
+            serde_json::json!({
+                "exit_code": code,
+                "stdout": if code == 0 { text.as_str() } else { "" },
+                "stderr": if code == 0 { "" } else { text.as_str() },
+            }),
+        ),
+        (None, None) => (
+            "mcp",
+            serde_json::json!({"jsonrpc": "2.0", "id": 1, "result": {
+                "content": [{"type": "text", "text": text}], "isError": failed,
+            }}),
+        ),
+    };
+    Observation::from_value(serde_json::json!({
+        "kind": kind, "tool": report.tool, "context": {"call": args}, "result": outcome,
+    }))
+}
+
+/// The journal keeps long arguments of reported calls as their beginning.
+fn bounded(args: serde_json::Value) -> serde_json::Value {
+    let text = args.to_string();
+    if text.len() <= facts::ARGS_BYTES_MAX {
+        return args;
+    }
+    let start: String = text.chars().take(1000).collect();
+    serde_json::json!({"cut": start, "bytes": text.len()})
+}
+
+/// A uniform draw that belongs to one try: the same run draws the same.
+fn draw(seed: u64, call: CallId, attempt: u32) -> u32 {
+    use rand::Rng as _;
+    use rand::SeedableRng as _;
+    let mut generator = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    generator.set_stream(call.0.wrapping_mul(64).wrapping_add(u64::from(attempt)));
+    generator.next_u32()
+}

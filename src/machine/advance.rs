@@ -1,0 +1,132 @@
+//! One step of the machine.
+
+use crate::clock::UnixMs;
+use crate::machine::event::{Event, TimeLimit};
+use crate::machine::{
+    About, Answer, Decision, Effect, Outcome, Phase, Policy, State, ending, resume, tool, turn,
+};
+
+/// Advances a run by one event. Total: every pair has an answer, none panics.
+///
+/// - `state`: `None` before the first event.
+/// - `at`: when the event happened.
+///
+/// The order of effects is the order in which they are carried out.
+pub fn advance(
+    state: Option<State>,
+    at: UnixMs,
+    event: Event,
+    policy: &Policy,
+) -> (State, Vec<Effect>) {
+    let Some(mut state) = state else {
+        return create(at, event, policy);
+    };
+    let effects = match event {
+        Event::Created { .. } => unexpected(&state, "created"),
+        Event::AttemptStarted {
+            attempt,
+            cause,
+            note,
+        } => resume::start(&mut state, at, attempt, cause, note.as_deref()),
+        Event::AgentSpawned { .. } => vec![],
+        Event::Greeted { request } => {
+            state.spoke = true;
+            vec![Effect::Reply {
+                request,
+                answer: Answer::Standing,
+            }]
+        }
+        Event::TurnReported(report) => turn::reported(&mut state, at, report),
+        Event::Reserved {
+            request,
+            worst,
+            max_tokens,
+        } => turn::reserved(&mut state, at, request, worst, max_tokens),
+        Event::ToolCalled(call) => tool::called(&mut state, at, call, policy),
+        Event::ToolEnded(end) => tool::ended(&mut state, at, end, policy),
+        Event::RetryDue {
+            call,
+            attempt,
+            admission,
+        } => tool::retry_due(&mut state, at, call, attempt, admission, policy),
+        Event::Settled {
+            call,
+            settlement,
+            by,
+        } => tool::settled(&mut state, at, call, settlement, by, policy),
+        Event::ToolReported(report) => tool::reported(&mut state, at, report),
+        Event::Raised { resource, limit } => {
+            match resource {
+                Some(resource) => state.limits.set(resource, limit),
+                None => state.limits.deadline_ms = Some(limit),
+            }
+            state.warned.clear();
+            vec![]
+        }
+        Event::Branched { step, head } => {
+            resume::branch(&mut state, step, head);
+            vec![]
+        }
+        Event::TimeUp { limit } => time_up(&mut state, limit),
+        Event::StopRequested { by } => ending::stop(&mut state, Outcome::Stopped { by }, None),
+        Event::AgentExited { exit, tail } => {
+            ending::exited(&mut state, at, exit, &tail, policy.speaks)
+        }
+        Event::Swept { asked, killed } => ending::swept(&mut state, at, asked, killed, policy),
+        Event::Broke { error } => ending::stop(&mut state, Outcome::Broke { error }, None),
+    };
+    state.seen_at = at;
+    (state, effects)
+}
+
+fn create(at: UnixMs, event: Event, policy: &Policy) -> (State, Vec<Effect>) {
+    match event {
+        Event::Created {
+            name,
+            input_hash,
+            seed,
+        } => (State::new(name, input_hash, seed, at, policy), vec![]),
+        other => {
+            let state = State::new(String::new(), String::new(), 0, at, policy);
+            let effects = unexpected(&state, other.kind());
+            (state, effects)
+        }
+    }
+}
+
+fn time_up(state: &mut State, limit: TimeLimit) -> Vec<Effect> {
+    let rule = match limit {
+        TimeLimit::Deadline => "limit.deadline",
+        TimeLimit::Idle => "limit.idle",
+        TimeLimit::ModelCall => "limit.model_call",
+    };
+    if state.phase != Phase::Running {
+        return vec![];
+    }
+    let outcome = Outcome::TimeUp { limit };
+    let note = run_note(state, "stop", rule, &outcome.describe());
+    let mut effects = vec![Effect::Note(note)];
+    effects.extend(ending::stop(state, outcome, None));
+    effects
+}
+
+/// Makes a decision about the run as a whole.
+pub(super) fn run_note(state: &State, action: &str, rule: &str, why: &str) -> Decision {
+    Decision {
+        about: About::Run,
+        step: state.step,
+        class: None,
+        action: action.into(),
+        rule: rule.into(),
+        why: why.into(),
+        evidence: String::new(),
+        otherwise: String::new(),
+    }
+}
+
+/// An impossible pair is reported, neither believed nor dropped.
+pub(super) fn unexpected(state: &State, what: &str) -> Vec<Effect> {
+    vec![Effect::Unexpected {
+        what: format!("{what} while {:?}", state.phase),
+    }]
+}

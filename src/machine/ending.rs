@@ -1,0 +1,183 @@
+//! How an attempt ends.
+//!
+//! ```text
+//! Running ──stop()──► Ending ──agent exits──► Ending ──swept──► Ended
+//!    └───────────agent exits by itself───────────┘
+//! ```
+//! The first reason wins: an agent that is killed because its budget is used up
+//! has not failed.
+
+use crate::clock::UnixMs;
+use crate::machine::advance::{run_note, unexpected};
+use crate::machine::event::Exit;
+use crate::machine::{Answer, Effect, Outcome, Phase, Policy, Risk, Stage, State};
+
+/// Begins to end the attempt with `outcome`.
+///
+/// - `told`: the request whose answer tells the loop to stop, with that answer;
+///   the loop then gets the grace period to leave by itself.
+pub(super) fn stop(
+    state: &mut State,
+    outcome: Outcome,
+    told: Option<(u64, Answer)>,
+) -> Vec<Effect> {
+    match &state.phase {
+        Phase::Running => {}
+        // A second Ctrl-C while ending: the driver hurries; the reason stays.
+        Phase::Ending { .. } => return vec![Effect::EndAgent { told: false }],
+        Phase::Created | Phase::Ended { .. } => {
+            // Nothing runs: the run ends where it stands.
+            state.phase = Phase::Ended {
+                outcome: outcome.clone(),
+            };
+            return vec![Effect::Finish { outcome }];
+        }
+    }
+    state.last_error = Some(outcome.describe());
+    state.phase = Phase::Ending { outcome };
+    let mut effects = Vec::new();
+    let told_one = told.is_some();
+    if let Some((request, answer)) = told {
+        effects.push(Effect::Reply { request, answer });
+    }
+    effects.push(Effect::EndAgent { told: told_one });
+    effects
+}
+
+/// The agent process ended.
+pub(super) fn exited(
+    state: &mut State,
+    at: UnixMs,
+    exit: Exit,
+    tail: &str,
+    speaks: bool,
+) -> Vec<Effect> {
+    if exit == Exit::Lost {
+        // It ran no longer than until the last thing that is known of it.
+        state.active_ms = state.active_until(state.seen_at);
+        state.attempt_at = at;
+    }
+    if state.phase != Phase::Running {
+        return vec![];
+    }
+    let (outcome, rule) = judge(state, exit, tail, speaks);
+    let action = match outcome {
+        Outcome::Done { .. } => "end",
+        _ => "fail",
+    };
+    let mut note = run_note(state, action, rule, &outcome.describe());
+    note.evidence = exit.as_clause();
+    if !matches!(outcome, Outcome::Done { .. }) {
+        state.last_error = Some(outcome.describe());
+    }
+    state.phase = Phase::Ending { outcome };
+    vec![Effect::Note(note)]
+}
+
+/// Exit 0 proves nothing by itself: what the loop said, and how its last model
+/// call went, join in.
+fn judge(state: &State, exit: Exit, tail: &str, speaks: bool) -> (Outcome, &'static str) {
+    let failed = |why: String| Outcome::Failed { why };
+    match exit {
+        // Its last word was durable; only its way out was cut.
+        Exit::Signal(_) | Exit::Lost if state.done.is_some() => {
+            (Outcome::Done { verified: false }, "exit.done")
+        }
+        Exit::Signal(_) | Exit::Lost => (Outcome::Crashed { exit }, "exit.killed"),
+        // A shell reports a killed child so; 128 + SIGKILL is what OOM looks like.
+        Exit::Code(137) => (Outcome::Crashed { exit }, "exit.killed"),
+        Exit::Code(0) if !state.spend.reserved.is_empty() => (
+            failed("it ended in the middle of a model call".into()),
+            "exit.open_model_call",
+        ),
+        Exit::Code(0) if state.model_error.is_some() => {
+            let error = state.model_error.as_deref().unwrap_or_default();
+            (
+                failed(format!("it ended after a failed model call: {error}")),
+                "exit.model_error",
+            )
+        }
+        Exit::Code(0) if state.done.is_some() => (Outcome::Done { verified: false }, "exit.done"),
+        Exit::Code(0) if !speaks => (Outcome::Done { verified: false }, "exit.zero"),
+        Exit::Code(0) if !state.spoke => (
+            failed(
+                "it exited with code 0 without a word (say `agentguard turn --done`, or set \
+                 `agent.protocol: none` for an agent that cannot)"
+                    .into(),
+            ),
+            "exit.silent",
+        ),
+        Exit::Code(0) => (
+            failed("it exited with code 0 without saying that it was done".into()),
+            "exit.not_done",
+        ),
+        Exit::Code(code) => match &state.down {
+            Some((tool, why)) => (
+                Outcome::Unavailable {
+                    tool: tool.clone(),
+                    why: why.clone(),
+                },
+                "exit.tool_down",
+            ),
+            None => {
+                let last = tail.trim().lines().last().unwrap_or_default().trim();
+                let last = last.chars().take(200).collect::<String>();
+                let why = match last.as_str() {
+                    "" => format!("it exited with code {code}"),
+                    line => format!("it exited with code {code}: {line}"),
+                };
+                (failed(why), "exit.code")
+            }
+        },
+    }
+}
+
+/// Nothing of the attempt runs any more: the run ends, and what was cut off in
+/// the middle is in doubt.
+pub(super) fn swept(
+    state: &mut State,
+    at: UnixMs,
+    asked: u32,
+    killed: u32,
+    policy: &Policy,
+) -> Vec<Effect> {
+    let Phase::Ending { outcome } = &state.phase else {
+        return unexpected(state, "swept");
+    };
+    let outcome = outcome.clone();
+    abandon(state, policy);
+    // A run that is done but left a write in doubt is not done.
+    let outcome = match (outcome, state.in_doubt.first_key_value()) {
+        (Outcome::Done { .. }, Some((id, call))) => Outcome::InDoubt {
+            call: *id,
+            tool: call.tool.clone(),
+        },
+        (outcome, _) => outcome,
+    };
+    state.active_ms = state.active_until(at);
+    state.ended_at = Some(at);
+    state.phase = Phase::Ended {
+        outcome: outcome.clone(),
+    };
+    let mut note = run_note(state, "end", "run.end", &outcome.describe());
+    note.evidence = format!("{asked} processes asked to end, {killed} killed");
+    vec![Effect::Note(note), Effect::Finish { outcome }]
+}
+
+/// Gives up what a dead attempt had under way: its open reservations count as
+/// spent, its executing writes are in doubt, the rest never happened.
+pub(super) fn abandon(state: &mut State, policy: &Policy) {
+    state.spend.forfeit_reservations();
+    state.reserved_at = None;
+    for (id, mut call) in std::mem::take(&mut state.calls) {
+        call.requests.clear();
+        // A call that waits for its next try was answered the last time.
+        let unsure = matches!(call.stage, Stage::Executing | Stage::Probing);
+        if unsure && policy.risk(&call.tool) != Risk::Read {
+            state.in_doubt.insert(id, call);
+        }
+    }
+    for done in &mut state.done_in_step {
+        done.unclaimed = true;
+    }
+}

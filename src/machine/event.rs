@@ -1,0 +1,364 @@
+//! Everything that can happen to a run, as the journal stores it.
+//!
+//! An event is plain data and complete: what the machine needs to know about
+//! the outside (time, a random draw, whether a key was executed before, whether
+//! a breaker lets a call through) is a field of it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::clock::UnixMs;
+use crate::ids::{AttemptNo, CallId, IdempotencyKey, StepNo};
+use crate::machine::Cause;
+use crate::policy::breaker::Admission;
+use crate::policy::budget::{Resource, Usage};
+use crate::policy::loops::Print;
+use crate::policy::taxonomy::Class;
+
+/// Names one request of the loop within one attempt; the answer carries it.
+pub type RequestNo = u64;
+
+/// Something that happened to a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The run exists. Always the first event.
+    Created {
+        /// Name of the task.
+        name: String,
+        /// SHA-256 over the resolved task and the input snapshot, hexadecimal.
+        input_hash: String,
+        /// Seeds every draw of the run.
+        seed: u64,
+    },
+    /// The agent is about to be started.
+    AttemptStarted {
+        /// Which start this is.
+        attempt: AttemptNo,
+        /// Why it is started.
+        cause: Cause,
+        /// What the agent is told about the attempt before.
+        note: Option<String>,
+    },
+    /// The agent process runs.
+    AgentSpawned {
+        /// Its process id.
+        pid: u32,
+    },
+    /// The loop asked where it stands.
+    Greeted {
+        /// The request to answer.
+        request: RequestNo,
+    },
+    /// The loop finished a turn.
+    TurnReported(Turn),
+    /// The loop is about to call the model and wants its worst case held back.
+    Reserved {
+        /// The request to answer.
+        request: RequestNo,
+        /// The worst case.
+        worst: Usage,
+        /// Output tokens it may ask the model for.
+        max_tokens: u64,
+    },
+    /// The loop asked for a guarded tool.
+    ToolCalled(ToolCall),
+    /// One try of a guarded tool ended.
+    ToolEnded(ToolEnd),
+    /// A wait before another try is over.
+    RetryDue {
+        /// The call that waits.
+        call: CallId,
+        /// The try that is due.
+        attempt: u32,
+        /// What the breaker says now.
+        admission: Admission,
+    },
+    /// An in-doubt call was settled.
+    Settled {
+        /// The call.
+        call: CallId,
+        /// Whether it had happened.
+        settlement: Settlement,
+        /// What settled it.
+        by: SettledBy,
+    },
+    /// The loop ran a tool itself and reports it.
+    ToolReported(Report),
+    /// A limit was raised by the user.
+    Raised {
+        /// Which limit; `None` is the deadline.
+        resource: Option<Resource>,
+        /// Its new value, in the resource's unit (milliseconds for time).
+        limit: u64,
+    },
+    /// The user goes on from an earlier checkpoint.
+    Branched {
+        /// The checkpoint.
+        step: StepNo,
+        /// The conversation there.
+        head: Option<String>,
+    },
+    /// A time limit passed.
+    TimeUp {
+        /// Which.
+        limit: TimeLimit,
+    },
+    /// Somebody wants the run to stop.
+    StopRequested {
+        /// Who.
+        by: StoppedBy,
+    },
+    /// The agent process ended.
+    AgentExited {
+        /// How.
+        exit: Exit,
+        /// The end of what it wrote to stderr, for people.
+        tail: String,
+    },
+    /// Nothing of the attempt runs any more.
+    Swept {
+        /// Processes that were asked to end.
+        asked: u32,
+        /// Processes that had to be killed.
+        killed: u32,
+    },
+    /// The supervisor itself cannot go on.
+    Broke {
+        /// What broke.
+        error: String,
+    },
+}
+
+impl Event {
+    /// Returns the event's name in the journal.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Created { .. } => "created",
+            Self::AttemptStarted { .. } => "attempt_started",
+            Self::AgentSpawned { .. } => "agent_spawned",
+            Self::Greeted { .. } => "greeted",
+            Self::TurnReported(_) => "turn_reported",
+            Self::Reserved { .. } => "reserved",
+            Self::ToolCalled(_) => "tool_called",
+            Self::ToolEnded(_) => "tool_ended",
+            Self::RetryDue { .. } => "retry_due",
+            Self::Settled { .. } => "settled",
+            Self::ToolReported(_) => "tool_reported",
+            Self::Raised { .. } => "raised",
+            Self::Branched { .. } => "branched",
+            Self::TimeUp { .. } => "time_up",
+            Self::StopRequested { .. } => "stop_requested",
+            Self::AgentExited { .. } => "agent_exited",
+            Self::Swept { .. } => "swept",
+            Self::Broke { .. } => "broke",
+        }
+    }
+}
+
+/// A turn as the loop reports it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The request to answer.
+    pub request: RequestNo,
+    /// Tip of the conversation after this turn; `None` while it is empty.
+    pub head: Option<String>,
+    /// Messages that are new with this turn.
+    pub added: u64,
+    /// Whether the loop rewrote earlier messages (compaction).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rewritten: bool,
+    /// What the turn used.
+    pub usage: Usage,
+    /// The model that was asked, where the loop says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The reservation that this turn settles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<u64>,
+    /// Why the model call failed or was cut; such a turn is no step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Whether the loop says its work is done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub done: bool,
+    /// What the loop gives as its result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+}
+
+/// A request for a guarded tool, with what is known about it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// The request to answer.
+    pub request: RequestNo,
+    /// The tool's name as the loop gave it.
+    pub tool: String,
+    /// The arguments; long ones are cut for the journal and kept in a file.
+    pub args: Value,
+    /// Hash of the normalised arguments: the same call again has the same.
+    pub identity: String,
+    /// The key, where the tool declares one or the supervisor made one.
+    pub key: Option<IdempotencyKey>,
+    /// What the key's first execution gave, if there was one.
+    pub recorded: Option<Content>,
+    /// A write of this step that was done before a crash and may be this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resembles: Option<CallId>,
+    /// What the tool's breaker says.
+    pub admission: Admission,
+    /// Why the call cannot be made at all (unknown tool, arguments that break
+    /// the schema), in words for the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// What a tool call gives back to the loop.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Content {
+    /// Text for the model, bounded.
+    pub text: String,
+    /// Whether the model should see it as an error.
+    pub is_error: bool,
+    /// Whether `text` leaves something out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+    /// File with the whole output, where it was captured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// The end of one try of a guarded tool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolEnd {
+    /// The call.
+    pub call: CallId,
+    /// The try, from 1.
+    pub attempt: u32,
+    /// How the result is classed, and why.
+    pub judged: Judged,
+    /// What is known about whether the tool did its work.
+    pub delivery: Delivery,
+    /// What it gave.
+    pub content: Content,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// The call and its result, for the loop detector.
+    pub print: Print,
+    /// A uniform draw in `0..2^32` for the wait before the next try.
+    pub draw: u32,
+}
+
+/// A verdict of the taxonomy, as the journal keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    /// The class.
+    pub class: Class,
+    /// The other side's hint, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// Id of the rule that matched.
+    pub rule: String,
+    /// The rule's sentence.
+    pub why: String,
+    /// What it matched.
+    pub evidence: String,
+}
+
+/// What is known about whether a tool did its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// It answered, so the answer tells.
+    Answered,
+    /// It was never reached.
+    NeverSent,
+    /// It was reached and did not answer (time-out, killed, cut connection).
+    Unknown,
+}
+
+/// A tool call that the loop carried out by itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The request to answer.
+    pub request: RequestNo,
+    /// The tool's name.
+    pub tool: String,
+    /// Its arguments, bounded.
+    pub args: Value,
+    /// How the result is classed, and why.
+    pub judged: Judged,
+    /// The call and its result, for the loop detector.
+    pub print: Print,
+}
+
+/// Whether an in-doubt call had happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "settlement", rename_all = "snake_case")]
+pub enum Settlement {
+    /// It had; this is its result.
+    Happened {
+        /// What it gave.
+        content: Content,
+    },
+    /// It had not.
+    NotHappened,
+    /// It cannot be told.
+    Unknown {
+        /// Why not.
+        why: String,
+    },
+}
+
+/// What settled an in-doubt call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SettledBy {
+    /// The tool only reads; repeating it does no harm.
+    Read,
+    /// The tool's own idempotency key.
+    NativeKey,
+    /// The tool's probe.
+    Probe,
+    /// A human.
+    Human,
+}
+
+/// A limit in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeLimit {
+    /// The run's deadline.
+    Deadline,
+    /// No word from the agent.
+    Idle,
+    /// A model call that takes too long.
+    ModelCall,
+}
+
+/// Who stops a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoppedBy {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM or a closed terminal.
+    Terminate,
+    /// `agentguard stop`.
+    User,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// Nobody knows: whoever watched it is gone.
+    Lost,
+}
+
+/// When something happened; kept beside the event in the journal.
+pub type At = UnixMs;

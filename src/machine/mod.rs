@@ -1,0 +1,43 @@
+//! The run as a pure state machine.
+//!
+//! [`advance`] takes the state, one event and the policy, and gives the next
+//! state and the effects to carry out. No IO, no clock, no chance: time, draws
+//! and facts from outside come in with the event. The journal stores events;
+//! [`replay`] is the same function over the stored ones, so that what a resume
+//! sees cannot drift from what the live run saw.
+//!
+//! ```text
+//!  outside ──► Event ──► journal ──► effects leave (reply, execute, end …)
+//!                 │         ▲ durable first
+//!                 ▼         │
+//!              advance ──► notes, key records, breaker outcomes (same transaction)
+//! ```
+//!
+//! Start reading at [`event`], then [`advance`].
+//!
+//! Not here: how a tool is run (`tools`), how bytes are stored (`store`), how
+//! failures are classed and loops found (`policy`).
+
+mod advance;
+mod effect;
+mod ending;
+pub mod event;
+mod keys;
+mod outcome;
+mod plan;
+mod replay;
+mod resume;
+mod state;
+mod tool;
+mod turn;
+
+pub use advance::advance;
+pub use effect::{About, Answer, Decision, Effect, Verdict};
+pub use event::Event;
+pub use keys::MadeKey;
+pub use outcome::{Outcome, Status};
+pub use plan::{Policy, Risk, Settle, ToolPolicy};
+pub use replay::{Entry, checkpoints, replay};
+pub use resume::{Cause, Resume, resume};
+pub use state::{Call, Counters, Phase, Stage, State};
+pub use tool::unavailable_text;

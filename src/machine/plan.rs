@@ -1,0 +1,66 @@
+//! The task as the machine needs it: limits, and what each tool may do.
+//!
+//! Built once from the resolved task; plain data, so that a test writes its
+//! own.
+
+use std::collections::BTreeMap;
+
+use crate::policy::budget::Limits;
+use crate::policy::loops;
+use crate::policy::retry;
+
+/// The rules of one run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Policy {
+    /// The limits of the task file; a raised limit is in the state.
+    pub limits: Limits,
+    /// The guarded tools, by name.
+    pub tools: BTreeMap<String, ToolPolicy>,
+    /// How many retries the run may use up.
+    pub retry_budget: retry::Budget,
+    /// How loops are found.
+    pub loops: loops::Config,
+    /// Whether the agent has a way to say that it is done.
+    pub speaks: bool,
+}
+
+/// What a guarded tool may do, and how it is kept from doing it twice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolPolicy {
+    /// What a second execution would do.
+    pub risk: Risk,
+    /// How often and when it is tried again.
+    pub retry: retry::Config,
+    /// How an in-doubt call is settled.
+    pub settle: Settle,
+    /// What the loop detector is told about it.
+    pub traits: loops::ToolTraits,
+}
+
+/// What a second execution of a tool would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Risk {
+    /// Nothing.
+    Read,
+    /// Its effect a second time.
+    Write,
+    /// Its effect a second time, and it cannot be taken back.
+    Irreversible,
+}
+
+/// How it is found out whether an unanswered call had happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settle {
+    /// The tool itself recognises a repeated key: call it again.
+    NativeKey,
+    /// A probe tells.
+    Probe,
+    /// Only a human can tell.
+    Human,
+}
+
+impl Default for retry::Budget {
+    fn default() -> Self {
+        Self { run: 60, tool: 20 }
+    }
+}

@@ -1,0 +1,167 @@
+//! What it takes to go on with a run, and what the agent is told.
+//!
+//! Infrastructure crashes (killed, out of memory, power, Ctrl-C) and limits that
+//! were raised go on verbatim. Logic crashes (a loop, an agent that failed) go
+//! on with a note that says what went wrong and asks for another way.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::UnixMs;
+use crate::ids::{AttemptNo, CallId, StepNo};
+use crate::machine::advance::{run_note, unexpected};
+use crate::machine::event::{StoppedBy, TimeLimit};
+use crate::machine::{Call, Effect, Outcome, Phase, Policy, Settle, State};
+
+/// Why the agent is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// For the first time.
+    Fresh,
+    /// Again, as if nothing had happened.
+    Verbatim,
+    /// Again, with a note on what went wrong.
+    Reflection,
+}
+
+/// What a resume has to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resume {
+    /// Nothing: the run is done.
+    Nothing,
+    /// Write down that the last attempt is over (its supervisor was killed
+    /// before it could), then ask again.
+    Close,
+    /// Refuse: the same limit would stop it at once.
+    Refuse {
+        /// How the run ended.
+        outcome: Outcome,
+    },
+    /// Settle these calls, then ask again.
+    Settle {
+        /// Calls and how each is settled.
+        calls: Vec<(CallId, Settle)>,
+    },
+    /// Start the agent.
+    Start {
+        /// Why.
+        cause: Cause,
+        /// What it is told.
+        note: Option<String>,
+    },
+}
+
+/// Decides how to go on with a run that no process holds.
+pub fn resume(state: &State, now: UnixMs, policy: &Policy) -> Resume {
+    let outcome = match &state.phase {
+        Phase::Running | Phase::Ending { .. } => return Resume::Close,
+        Phase::Ended { outcome } => Some(outcome),
+        Phase::Created => None,
+    };
+    if !state.in_doubt.is_empty() {
+        let settle = |call: &Call| {
+            policy
+                .tools
+                .get(&call.tool)
+                .map_or(Settle::Human, |t| t.settle)
+        };
+        let calls = state
+            .in_doubt
+            .iter()
+            .map(|(id, call)| (*id, settle(call)))
+            .collect();
+        return Resume::Settle { calls };
+    }
+    if let Some(Outcome::Done { .. }) = outcome {
+        return Resume::Nothing;
+    }
+    if let Some(hit) = state.spend.next_turn(&state.limits) {
+        return Resume::Refuse {
+            outcome: Outcome::Budget { hit },
+        };
+    }
+    if state.left_ms(now) == Some(0) {
+        return Resume::Refuse {
+            outcome: Outcome::TimeUp {
+                limit: TimeLimit::Deadline,
+            },
+        };
+    }
+    match outcome {
+        None if state.attempt == AttemptNo(0) => Resume::Start {
+            cause: Cause::Fresh,
+            note: None,
+        },
+        Some(Outcome::Failed { why }) => reflect(&format!("The last attempt failed: {why}.")),
+        Some(Outcome::Loop { why }) => reflect(&format!(
+            "The last attempt was stopped because it went in circles: {why}."
+        )),
+        None | Some(_) => Resume::Start {
+            cause: Cause::Verbatim,
+            note: None,
+        },
+    }
+}
+
+fn reflect(what: &str) -> Resume {
+    let note = format!(
+        "{what} The work up to here is kept. Before you go on, say in one sentence why that \
+         happened, then take another approach; do not repeat the same calls."
+    );
+    Resume::Start {
+        cause: Cause::Reflection,
+        note: Some(note),
+    }
+}
+
+/// The agent is about to be started.
+pub(super) fn start(
+    state: &mut State,
+    at: UnixMs,
+    attempt: AttemptNo,
+    cause: Cause,
+    note: Option<&str>,
+) -> Vec<Effect> {
+    let idle = matches!(state.phase, Phase::Created | Phase::Ended { .. });
+    if !idle || attempt <= state.attempt {
+        return unexpected(state, "the start of an attempt");
+    }
+    state.phase = Phase::Running;
+    state.attempt = attempt;
+    state.attempt_at = at;
+    state.ended_at = None;
+    state.spoke = false;
+    state.done = None;
+    state.model_error = None;
+    state.down = None;
+    state.steer = None;
+    state.reserved_at = None;
+    let (action, why) = match cause {
+        Cause::Fresh => ("start", "the run begins"),
+        Cause::Verbatim => ("resume", "nothing says that the agent did wrong"),
+        Cause::Reflection => ("resume", "the agent itself went wrong, so it is told"),
+    };
+    let mut decision = run_note(state, action, "resume.cause", why);
+    decision.evidence = note.unwrap_or_default().into();
+    vec![Effect::Note(decision)]
+}
+
+/// The user goes on from an earlier checkpoint; the later ones stay stored.
+pub(super) fn branch(state: &mut State, step: StepNo, head: Option<String>) {
+    state.step = step;
+    state.head = head;
+    state.branch += 1;
+    state.done = None;
+    state.done_in_step.clear();
+    state.step_keys = Default::default();
+    state.detector.human_input();
+    if let Phase::Ended {
+        outcome: Outcome::Done { .. },
+    } = state.phase
+    {
+        let outcome = Outcome::Stopped {
+            by: StoppedBy::User,
+        };
+        state.phase = Phase::Ended { outcome };
+    }
+}

@@ -1,0 +1,279 @@
+//! Where a run stands: the fold of its journal.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::clock::UnixMs;
+use crate::ids::{AttemptNo, CallId, IdempotencyKey, StepNo};
+use crate::machine::event::{Content, RequestNo};
+use crate::machine::keys::StepKeys;
+use crate::machine::{Outcome, Policy, Risk};
+use crate::policy::budget::{Limits, Resource, Spend};
+use crate::policy::loops::Detector;
+use crate::policy::retry;
+use crate::policy::taxonomy::Class;
+
+/// A run. Made by the first event, changed by [`super::advance`] only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// Name of the task.
+    pub name: String,
+    /// SHA-256 over the resolved task and the input snapshot.
+    pub input_hash: String,
+    /// Seeds every draw of the run.
+    pub seed: u64,
+    /// When the run was created.
+    pub created_at: UnixMs,
+    /// When the last event happened.
+    pub seen_at: UnixMs,
+    /// What it is doing.
+    pub phase: Phase,
+    /// Times the agent was started.
+    pub attempt: AttemptNo,
+    /// When the present attempt was started.
+    pub attempt_at: UnixMs,
+    /// Time in which the agent ran, without the present attempt, in milliseconds.
+    pub active_ms: u64,
+    /// Turns committed on the present branch.
+    pub step: StepNo,
+    /// Times the user went back to an earlier checkpoint.
+    pub branch: u64,
+    /// Tip of the conversation.
+    pub head: Option<String>,
+    /// The limits, with what was raised.
+    pub limits: Limits,
+    /// What was used.
+    pub spend: Spend,
+    /// Calls that have not been answered yet.
+    pub calls: BTreeMap<CallId, Call>,
+    /// Calls of a dead attempt that may or may not have happened.
+    pub in_doubt: BTreeMap<CallId, Call>,
+    /// Writes that happened within the present step, for an attempt that does
+    /// the step again.
+    pub done_in_step: Vec<DoneCall>,
+    /// Number of the next call.
+    pub next_call: CallId,
+    /// Keys made within the present step.
+    pub step_keys: StepKeys,
+    /// Number of the next reservation.
+    pub next_reservation: u64,
+    /// When the oldest open reservation was made.
+    pub reserved_at: Option<UnixMs>,
+    /// Retries used.
+    pub retries: retry::Used,
+    /// Tries in a row that failed below the model, by tool; for the taxonomy.
+    pub failing: BTreeMap<String, u32>,
+    /// What the loop detector remembers.
+    pub detector: Detector,
+    /// A text the model should see with the next turn.
+    pub steer: Option<String>,
+    /// Soft thresholds that were warned of.
+    pub warned: BTreeSet<Resource>,
+    /// Whether the loop has spoken in this attempt.
+    pub spoke: bool,
+    /// What the loop said last about being done.
+    pub done: Option<Value>,
+    /// Why the last model call failed, if it did.
+    pub model_error: Option<String>,
+    /// The last tool that was concluded, if it is down.
+    pub down: Option<(String, String)>,
+    /// The last thing that went wrong, for lists.
+    pub last_error: Option<String>,
+    /// When the last turn was committed.
+    pub checkpoint_at: Option<UnixMs>,
+    /// When the run ended for now.
+    pub ended_at: Option<UnixMs>,
+    /// Counts for reports.
+    pub counters: Counters,
+}
+
+/// What a run is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Phase {
+    /// No agent runs; the first attempt has not begun.
+    Created,
+    /// An agent runs.
+    Running,
+    /// The agent is ending or has ended; what it left is being cleared away.
+    Ending {
+        /// How the attempt ends.
+        outcome: Outcome,
+    },
+    /// Nothing of the run is alive.
+    Ended {
+        /// How the attempt ended.
+        outcome: Outcome,
+    },
+}
+
+/// A guarded call that is under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// Its tool.
+    pub tool: String,
+    /// Its arguments.
+    pub args: Value,
+    /// Hash of the normalised arguments.
+    pub identity: String,
+    /// Its key.
+    pub key: Option<IdempotencyKey>,
+    /// The step it belongs to.
+    pub step: StepNo,
+    /// The present try, from 1.
+    pub attempt: u32,
+    /// The wait before the present try, in milliseconds.
+    pub waited_ms: u64,
+    /// What it is waiting for.
+    pub stage: Stage,
+    /// The requests to answer; several when the loop asked twice at once.
+    pub requests: Vec<RequestNo>,
+    /// When the loop asked.
+    pub called_at: UnixMs,
+}
+
+/// What a guarded call is waiting for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stage {
+    /// The tool; it may be doing its work.
+    Executing,
+    /// The time of the next try.
+    Waiting,
+    /// The probe's answer.
+    Probing,
+}
+
+/// A write that happened within the present step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DoneCall {
+    /// The call.
+    pub call: CallId,
+    /// Its tool.
+    pub tool: String,
+    /// Its arguments.
+    pub args: Value,
+    /// Hash of the normalised arguments.
+    pub identity: String,
+    /// Its key.
+    pub key: Option<IdempotencyKey>,
+    /// What it gave.
+    pub content: Content,
+    /// Whether it belongs to a former attempt and nobody has asked for it yet.
+    pub unclaimed: bool,
+}
+
+/// Counts for reports and metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Tries of guarded tools, first tries included.
+    pub tries: u64,
+    /// Tries after the first.
+    pub retries: u64,
+    /// Calls that succeeded after at least one retry.
+    pub retried_to_success: u64,
+    /// Time waited before retries, in milliseconds.
+    pub retry_wait_ms: u64,
+    /// Calls answered from the record of an earlier execution.
+    pub from_record: u64,
+    /// Calls refused by an open breaker.
+    pub refused_by_breaker: u64,
+    /// Concluded calls by class.
+    pub classes: BTreeMap<Class, u64>,
+    /// Loops found, by rung.
+    pub loops: BTreeMap<String, u64>,
+    /// Steers given.
+    pub steers: u64,
+}
+
+impl State {
+    /// Makes the state of a run that was just created.
+    pub(super) fn new(
+        name: String,
+        input_hash: String,
+        seed: u64,
+        at: UnixMs,
+        policy: &Policy,
+    ) -> Self {
+        Self {
+            name,
+            input_hash,
+            seed,
+            created_at: at,
+            seen_at: at,
+            phase: Phase::Created,
+            attempt: AttemptNo(0),
+            attempt_at: at,
+            active_ms: 0,
+            step: StepNo(0),
+            branch: 0,
+            head: None,
+            limits: policy.limits.clone(),
+            spend: Spend::default(),
+            calls: BTreeMap::new(),
+            in_doubt: BTreeMap::new(),
+            done_in_step: Vec::new(),
+            next_call: CallId(1),
+            step_keys: StepKeys::default(),
+            next_reservation: 1,
+            reserved_at: None,
+            retries: retry::Used::default(),
+            failing: BTreeMap::new(),
+            detector: Detector::new(policy.loops.clone()),
+            steer: None,
+            warned: BTreeSet::new(),
+            spoke: false,
+            done: None,
+            model_error: None,
+            down: None,
+            last_error: None,
+            checkpoint_at: None,
+            ended_at: None,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Returns the time in which the agent ran until `now`, in milliseconds.
+    pub fn active_until(&self, now: UnixMs) -> u64 {
+        let present = match self.phase {
+            Phase::Running | Phase::Ending { .. } => now.since(self.attempt_at),
+            Phase::Created | Phase::Ended { .. } => 0,
+        };
+        self.active_ms.saturating_add(present)
+    }
+
+    /// Returns the milliseconds until the deadline; `None` is no deadline.
+    pub fn left_ms(&self, now: UnixMs) -> Option<u64> {
+        let used = if self.limits.deadline_active {
+            self.active_until(now)
+        } else {
+            now.since(self.created_at)
+        };
+        self.limits
+            .deadline_ms
+            .map(|deadline| deadline.saturating_sub(used))
+    }
+
+    /// Returns how the run ended or is ending, if it is.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match &self.phase {
+            Phase::Ending { outcome } | Phase::Ended { outcome } => Some(outcome),
+            Phase::Created | Phase::Running => None,
+        }
+    }
+
+    /// Returns the call under way that has `key`, if there is one.
+    pub fn call_with_key(&self, key: &IdempotencyKey) -> Option<CallId> {
+        self.calls
+            .iter()
+            .find(|(_, call)| call.key.as_ref() == Some(key))
+            .map(|(id, _)| *id)
+    }
+}
+
+impl Policy {
+    /// Returns what a second execution of `tool` would do; an unknown tool is
+    /// taken for a write.
+    pub fn risk(&self, tool: &str) -> Risk {
+        self.tools.get(tool).map_or(Risk::Write, |tool| tool.risk)
+    }
+}

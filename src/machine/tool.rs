@@ -1,0 +1,781 @@
+//! Guarded tools: from the loop's request to its answer.
+//!
+//! ```text
+//! called ─┬─ refused, recorded, unavailable ─────────────► answered
+//!         └─ Executing ─ended─┬─ concluded ──────────────► answered
+//!               ▲             ├─ Waiting ──retry_due──┐
+//!               └─────────────┼───────────────────────┘
+//!                             └─ Probing ──settled──► answered | again | in doubt
+//! ```
+//! The event of the request is the durable intent: a write executes only after
+//! it. The event of the end is the durable result: the loop sees it only after.
+
+use crate::clock::UnixMs;
+use crate::ids::CallId;
+use crate::machine::advance::{run_note, unexpected};
+use crate::machine::ending::stop;
+use crate::machine::event::{
+    Content, Delivery, Judged, Report, RequestNo, SettledBy, Settlement, ToolCall, ToolEnd,
+};
+use crate::machine::state::DoneCall;
+use crate::machine::turn::{over_budget, stopping};
+use crate::machine::{
+    About, Answer, Call, Decision, Effect, Outcome, Phase, Policy, Risk, Settle, Stage, State,
+    Verdict,
+};
+use crate::policy::breaker::{self, Admission};
+use crate::policy::loops::{self, ErrorKind, Finding, Level, Print, ToolTraits};
+use crate::policy::retry;
+use crate::policy::taxonomy::{Class, Layer};
+
+/// The loop asked for a guarded tool.
+pub(super) fn called(
+    state: &mut State,
+    at: UnixMs,
+    asked: ToolCall,
+    policy: &Policy,
+) -> Vec<Effect> {
+    state.spoke = true;
+    if let Some(stopping) = stopping(state, asked.request) {
+        return stopping;
+    }
+    if let Some(known) = asked.key.as_ref().and_then(|key| state.call_with_key(key)) {
+        // The same write twice at once: one execution answers both.
+        if let Some(call) = state.calls.get_mut(&known) {
+            call.requests.push(asked.request);
+        }
+        return vec![];
+    }
+    if let Some(hit) = state.spend.next_tool_call(&state.limits) {
+        let outcome = Outcome::Budget { hit: hit.clone() };
+        let answer = Answer::Stopping {
+            reason: outcome.describe(),
+            exit_code: outcome.exit_code(),
+        };
+        return over_budget(state, &hit, Some((asked.request, answer)));
+    }
+    let id = state.next_call;
+    state.next_call = id.next();
+    state.spend.tool_calls += 1;
+    match immediate(state, &asked) {
+        Some((class, content, note)) => {
+            answered_at_once(state, at, id, &asked, class, content, note, policy)
+        }
+        None => {
+            let call = Call {
+                tool: asked.tool,
+                args: asked.args,
+                identity: asked.identity,
+                key: asked.key,
+                step: state.step,
+                attempt: 1,
+                waited_ms: 0,
+                stage: Stage::Executing,
+                requests: vec![asked.request],
+                called_at: at,
+            };
+            if policy.risk(&call.tool) != Risk::Read {
+                *state.step_keys.0.entry(call.tool.clone()).or_default() += 1;
+            }
+            state.counters.tries += 1;
+            state.calls.insert(id, call);
+            vec![Effect::Execute {
+                call: id,
+                attempt: 1,
+            }]
+        }
+    }
+}
+
+/// Returns the answer to a call that is not carried out, if it is not.
+fn immediate(state: &mut State, asked: &ToolCall) -> Option<(Class, Content, Decision)> {
+    let error = |text: String| Content {
+        text,
+        is_error: true,
+        ..Content::default()
+    };
+    let note = |action: &str, rule: &str, why: &str| {
+        let mut note = run_note(state, action, rule, why);
+        note.evidence = asked
+            .key
+            .as_ref()
+            .map_or_else(String::new, |key| format!("key {key}"));
+        note
+    };
+    if let Some(text) = &asked.refused {
+        let note = note(
+            "feed_back",
+            "tool.refused",
+            "the call cannot be made as it stands",
+        );
+        return Some((Class::Semantic, error(text.clone()), note));
+    }
+    if let Some(content) = &asked.recorded {
+        let mut note = note(
+            "answer_from_record",
+            "key.executed",
+            "this key was executed before; its recorded result answers",
+        );
+        note.otherwise = "the effect would have happened twice".into();
+        state.counters.from_record += 1;
+        claim(state, asked);
+        return Some((Class::Success, content.clone(), note));
+    }
+    if let Some(earlier) = asked.resembles {
+        let note = note(
+            "ask_model",
+            "key.resembles",
+            "a write of this tool was done in this step before a crash, with other arguments",
+        );
+        let done = state
+            .done_in_step
+            .iter_mut()
+            .find(|done| done.call == earlier)?;
+        done.unclaimed = false;
+        let text = format!(
+            "Before an interruption, this step already ran `{}` with {} and got: {}\n\
+             If that was this same action, do not repeat it. If this is a different action, \
+             make the call once more and it will be carried out.",
+            done.tool,
+            excerpt(&done.args.to_string()),
+            excerpt(&done.content.text),
+        );
+        return Some((Class::Semantic, error(text), note));
+    }
+    if let Admission::Refused {
+        back_at,
+        last_error,
+    } = &asked.admission
+    {
+        let mut note = note("refuse", "breaker.open", "the tool's breaker is open");
+        note.evidence = last_error.clone().unwrap_or_default();
+        note.otherwise = "the call would most likely have failed as the last ones did".into();
+        state.counters.refused_by_breaker += 1;
+        let text = unavailable_text(&asked.tool, *back_at, last_error.as_deref());
+        return Some((Class::Persistent, error(text), note));
+    }
+    None
+}
+
+/// A repeated call has met its record: it is no longer waiting to be asked for.
+fn claim(state: &mut State, asked: &ToolCall) {
+    if let Some(done) = state
+        .done_in_step
+        .iter_mut()
+        .find(|done| done.key == asked.key)
+    {
+        done.unclaimed = false;
+    }
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one caller; a struct would only rename them"
+)]
+fn answered_at_once(
+    state: &mut State,
+    at: UnixMs,
+    id: CallId,
+    asked: &ToolCall,
+    class: Class,
+    content: Content,
+    mut note: Decision,
+    policy: &Policy,
+) -> Vec<Effect> {
+    note.about = About::Call {
+        call: id,
+        tool: asked.tool.clone(),
+    };
+    note.class = Some(class);
+    let print = Print::of(
+        &asked.tool,
+        &asked.args,
+        &content.text.clone().into(),
+        content.is_error,
+        error_kind(class),
+        policy
+            .tools
+            .get(&asked.tool)
+            .map_or(&ToolTraits::default(), |tool| &tool.traits),
+    );
+    count(state, class, &asked.tool, &content.text);
+    let mut effects = vec![Effect::Note(note)];
+    let reply = Reply {
+        requests: &[asked.request],
+        call: id,
+        content,
+        class,
+    };
+    effects.extend(look_for_loop(state, at, print, reply));
+    effects
+}
+
+/// One try of a guarded tool ended.
+pub(super) fn ended(state: &mut State, at: UnixMs, end: ToolEnd, policy: &Policy) -> Vec<Effect> {
+    let Some(call) = state.calls.get(&end.call).cloned() else {
+        return unexpected(state, "the end of a tool call that is not under way");
+    };
+    if call.stage != Stage::Executing || call.attempt != end.attempt {
+        return unexpected(state, "the end of a try that is not under way");
+    }
+    let tool = policy.tools.get(&call.tool);
+    let risk = policy.risk(&call.tool);
+    let unknown = end.delivery == Delivery::Unknown
+        && risk != Risk::Read
+        && !matches!(end.judged.class, Class::Success | Class::Partial);
+    match end.judged.class.layer() {
+        Layer::Transport => *state.failing.entry(call.tool.clone()).or_default() += 1,
+        Layer::Semantic | Layer::None => {
+            state.failing.remove(&call.tool);
+        }
+    }
+    if unknown && tool.is_none_or(|tool| tool.settle != Settle::NativeKey) {
+        return unanswered_write(state, &end, &call, policy);
+    }
+    if unknown || end.judged.class.is_retryable() {
+        if let Some(effects) = try_again(state, at, &end, &call, policy) {
+            return effects;
+        }
+        if unknown {
+            return in_doubt(state, end.call, &end.judged);
+        }
+    }
+    let note = judged_note(state, &end, &call, "conclude");
+    let mut effects = vec![Effect::Note(note)];
+    effects.extend(conclude(state, at, end, policy));
+    effects
+}
+
+/// A write did not answer and its tool cannot be asked twice.
+fn unanswered_write(state: &mut State, end: &ToolEnd, call: &Call, policy: &Policy) -> Vec<Effect> {
+    let settle = policy
+        .tools
+        .get(&call.tool)
+        .map_or(Settle::Human, |tool| tool.settle);
+    if settle != Settle::Probe {
+        return in_doubt(state, end.call, &end.judged);
+    }
+    if let Some(call) = state.calls.get_mut(&end.call) {
+        call.stage = Stage::Probing;
+    }
+    let mut note = judged_note(state, end, call, "probe");
+    note.otherwise = "the write would have been repeated blindly".into();
+    vec![Effect::Note(note), Effect::Probe { call: end.call }]
+}
+
+/// A write may or may not have happened and nothing here can tell.
+fn in_doubt(state: &mut State, id: CallId, judged: &Judged) -> Vec<Effect> {
+    let Some(call) = state.calls.remove(&id) else {
+        return unexpected(state, "doubt about a call that is not under way");
+    };
+    let outcome = Outcome::InDoubt {
+        call: id,
+        tool: call.tool.clone(),
+    };
+    let mut note = run_note(
+        state,
+        "stop",
+        "write.in_doubt",
+        "a write that did not answer is settled before anything else happens",
+    );
+    note.about = About::Call {
+        call: id,
+        tool: call.tool.clone(),
+    };
+    note.class = Some(judged.class);
+    note.evidence.clone_from(&judged.evidence);
+    note.otherwise = "its effect could have happened twice, or never".into();
+    let reason = outcome.describe();
+    let exit_code = outcome.exit_code();
+    let mut effects = vec![Effect::Note(note)];
+    for request in &call.requests {
+        let answer = Answer::Stopping {
+            reason: reason.clone(),
+            exit_code,
+        };
+        effects.push(Effect::Reply {
+            request: *request,
+            answer,
+        });
+    }
+    state.in_doubt.insert(
+        id,
+        Call {
+            requests: vec![],
+            ..call
+        },
+    );
+    if state.phase == Phase::Running {
+        effects.extend(stop(state, outcome, None));
+    }
+    effects
+}
+
+/// Returns the effects of a retry, or `None` where none is to be made.
+fn try_again(
+    state: &mut State,
+    at: UnixMs,
+    end: &ToolEnd,
+    call: &Call,
+    policy: &Policy,
+) -> Option<Vec<Effect>> {
+    let config = &policy.tools.get(&call.tool)?.retry;
+    if state.phase != Phase::Running {
+        return None;
+    }
+    let decision = retry::decide(
+        config,
+        &policy.retry_budget,
+        &state.retries,
+        &retry::Failure {
+            tool: &call.tool,
+            attempt: end.attempt,
+            waited_ms: call.waited_ms,
+            hint_ms: end.judged.retry_after_ms,
+            left_ms: state.left_ms(at),
+            unit: f64::from(end.draw) / (f64::from(u32::MAX) + 1.0),
+        },
+    );
+    let mut note = judged_note(state, end, call, "retry");
+    match decision {
+        retry::Decision::Retry { delay_ms } => {
+            let attempt = end.attempt + 1;
+            note.otherwise = "the model would have seen a failure that passes by itself".into();
+            state.retries.count(&call.tool);
+            state.counters.retries += 1;
+            state.counters.tries += 1;
+            state.counters.retry_wait_ms += delay_ms;
+            state.last_error = Some(end.judged.evidence.clone());
+            if let Some(call) = state.calls.get_mut(&end.call) {
+                call.stage = Stage::Waiting;
+                call.attempt = attempt;
+                call.waited_ms = delay_ms;
+            }
+            let outcome = breaker::Outcome::TryFailed;
+            Some(vec![
+                Effect::Note(note),
+                Effect::Breaker {
+                    tool: call.tool.clone(),
+                    outcome,
+                },
+                Effect::Wait {
+                    call: end.call,
+                    attempt,
+                    delay_ms,
+                },
+            ])
+        }
+        retry::Decision::GiveUp { .. } => None,
+    }
+}
+
+/// The wait before another try is over.
+pub(super) fn retry_due(
+    state: &mut State,
+    at: UnixMs,
+    id: CallId,
+    attempt: u32,
+    admission: Admission,
+    policy: &Policy,
+) -> Vec<Effect> {
+    let Some(call) = state.calls.get(&id).cloned() else {
+        // A timer outlived its call; the numbers say so.
+        return vec![];
+    };
+    if call.stage != Stage::Waiting || call.attempt != attempt {
+        return vec![];
+    }
+    let refusal = match admission {
+        _ if state.phase != Phase::Running => Some("the run is ending".to_owned()),
+        Admission::Refused {
+            back_at,
+            last_error,
+        } => Some(unavailable_text(&call.tool, back_at, last_error.as_deref())),
+        Admission::Go | Admission::Probe => None,
+    };
+    let Some(text) = refusal else {
+        if let Some(call) = state.calls.get_mut(&id) {
+            call.stage = Stage::Executing;
+        }
+        return vec![Effect::Execute { call: id, attempt }];
+    };
+    let content = Content {
+        text,
+        is_error: true,
+        ..Content::default()
+    };
+    give_answer(state, at, id, content, Class::Persistent, None, policy)
+}
+
+/// A call is over: breaker, key, loop detector, answer.
+fn conclude(state: &mut State, at: UnixMs, end: ToolEnd, policy: &Policy) -> Vec<Effect> {
+    let mut content = end.content;
+    // What kept failing below is a lasting failure above.
+    let class = match end.judged.class {
+        Class::Transient => Class::Persistent,
+        class => class,
+    };
+    if class.layer() == Layer::Transport {
+        content.is_error = true;
+        let tool = state
+            .calls
+            .get(&end.call)
+            .map_or("the tool", |call| call.tool.as_str());
+        content.text = format!(
+            "{}\n`{tool}` is not working at the moment and repeating the call at once will not \
+             help: use another way, or go on without it.",
+            content.text.trim_end()
+        );
+    }
+    give_answer(state, at, end.call, content, class, Some(end.print), policy)
+}
+
+fn give_answer(
+    state: &mut State,
+    at: UnixMs,
+    id: CallId,
+    content: Content,
+    class: Class,
+    print: Option<Print>,
+    policy: &Policy,
+) -> Vec<Effect> {
+    let Some(call) = state.calls.remove(&id) else {
+        return unexpected(state, "an answer for a call that is not under way");
+    };
+    let mut effects = vec![breaker_effect(&call.tool, class, &content.text)];
+    if call.attempt > 1 && class == Class::Success {
+        state.counters.retried_to_success += 1;
+    }
+    let happened = matches!(class, Class::Success | Class::Partial);
+    if let Some(key) = call.key.clone() {
+        effects.push(if happened {
+            Effect::Record {
+                call: id,
+                key,
+                step: call.step,
+                tool: call.tool.clone(),
+                identity: call.identity.clone(),
+                class,
+                content: content.clone(),
+            }
+        } else {
+            Effect::Free { call: id, key }
+        });
+    }
+    if happened && policy.risk(&call.tool) != Risk::Read {
+        if call.step == state.step {
+            state.done_in_step.push(DoneCall {
+                call: id,
+                tool: call.tool.clone(),
+                args: call.args.clone(),
+                identity: call.identity.clone(),
+                key: call.key.clone(),
+                content: content.clone(),
+                unclaimed: call.requests.is_empty(),
+            });
+        }
+    }
+    count(state, class, &call.tool, &content.text);
+    let print = print.unwrap_or_else(|| {
+        Print::of(
+            &call.tool,
+            &call.args,
+            &content.text.clone().into(),
+            content.is_error,
+            error_kind(class),
+            policy
+                .tools
+                .get(&call.tool)
+                .map_or(&ToolTraits::default(), |tool| &tool.traits),
+        )
+    });
+    let reply = Reply {
+        requests: &call.requests,
+        call: id,
+        content,
+        class,
+    };
+    effects.extend(look_for_loop(state, at, print, reply));
+    effects
+}
+
+/// A tool that the loop ran itself.
+pub(super) fn reported(state: &mut State, at: UnixMs, report: Report) -> Vec<Effect> {
+    state.spoke = true;
+    if let Some(stopping) = stopping(state, report.request) {
+        return stopping;
+    }
+    if let Some(hit) = state.spend.next_tool_call(&state.limits) {
+        let outcome = Outcome::Budget { hit: hit.clone() };
+        let answer = Answer::Stopping {
+            reason: outcome.describe(),
+            exit_code: outcome.exit_code(),
+        };
+        return over_budget(state, &hit, Some((report.request, answer)));
+    }
+    let call = state.next_call;
+    state.next_call = call.next();
+    state.spend.tool_calls += 1;
+    let class = report.judged.class;
+    count(state, class, &report.tool, &report.judged.evidence);
+    let mut effects = Vec::new();
+    if class != Class::Success {
+        let mut note = run_note(state, "observe", &report.judged.rule, &report.judged.why);
+        note.about = About::Call {
+            call,
+            tool: report.tool.clone(),
+        };
+        note.class = Some(class);
+        note.evidence = report.judged.evidence;
+        effects.push(Effect::Note(note));
+    }
+    let finding = observe(state, at, report.print);
+    let (noted, verdict) = act_on(state, finding.as_ref());
+    effects.extend(noted);
+    let answer = Answer::Reported {
+        call,
+        class,
+        verdict: verdict.clone(),
+    };
+    effects.extend(reply_or_stop(state, finding, &[report.request], &answer));
+    effects
+}
+
+/// An in-doubt call was settled, live by its probe or before a resume.
+pub(super) fn settled(
+    state: &mut State,
+    at: UnixMs,
+    id: CallId,
+    settlement: Settlement,
+    by: SettledBy,
+    policy: &Policy,
+) -> Vec<Effect> {
+    // Before a resume the call is in doubt; put it back to where it was.
+    if let Some(call) = state.in_doubt.remove(&id) {
+        state.calls.insert(id, call);
+    }
+    let Some(call) = state.calls.get(&id).cloned() else {
+        return unexpected(state, "the settlement of a call that is not in doubt");
+    };
+    let mut note = run_note(state, "settle", "write.settled", "");
+    note.about = About::Call {
+        call: id,
+        tool: call.tool.clone(),
+    };
+    note.evidence = format!("settled by {by:?}").to_lowercase();
+    match settlement {
+        Settlement::Happened { content } => {
+            note.why = "it had happened; its result is recorded".into();
+            let mut effects = vec![Effect::Note(note)];
+            effects.extend(give_answer(
+                state,
+                at,
+                id,
+                content,
+                Class::Success,
+                None,
+                policy,
+            ));
+            effects
+        }
+        Settlement::NotHappened => {
+            note.why = "it had not happened".into();
+            let mut effects = vec![Effect::Note(note)];
+            if state.phase == Phase::Running && !call.requests.is_empty() {
+                let text = format!("`{}` failed and had no effect.", call.tool);
+                let content = Content {
+                    text,
+                    is_error: true,
+                    ..Content::default()
+                };
+                effects.extend(give_answer(
+                    state,
+                    at,
+                    id,
+                    content,
+                    Class::Persistent,
+                    None,
+                    policy,
+                ));
+            } else {
+                state.calls.remove(&id);
+                effects.extend(call.key.map(|key| Effect::Free { call: id, key }));
+            }
+            effects
+        }
+        Settlement::Unknown { why } => {
+            note.why = format!("it cannot be told whether it happened: {why}");
+            let mut effects = vec![Effect::Note(note)];
+            let judged = Judged {
+                class: Class::Unrecoverable,
+                retry_after_ms: None,
+                rule: "write.in_doubt".into(),
+                why: why.clone(),
+                evidence: why,
+            };
+            effects.extend(in_doubt(state, id, &judged));
+            effects
+        }
+    }
+}
+
+/// What an answer to a tool call needs.
+struct Reply<'a> {
+    requests: &'a [RequestNo],
+    call: CallId,
+    content: Content,
+    class: Class,
+}
+
+fn look_for_loop(state: &mut State, at: UnixMs, print: Print, reply: Reply<'_>) -> Vec<Effect> {
+    let Reply {
+        requests,
+        call,
+        content,
+        class,
+    } = reply;
+    let finding = observe(state, at, print);
+    let (mut effects, verdict) = act_on(state, finding.as_ref());
+    let answer = Answer::Tool {
+        call,
+        content,
+        class,
+        verdict,
+    };
+    effects.extend(reply_or_stop(state, finding, requests, &answer));
+    effects
+}
+
+fn observe(state: &mut State, at: UnixMs, print: Print) -> Option<Finding> {
+    state.detector.observe(print, Some(at.0), None)
+}
+
+/// Notes what was found and says what the loop is to do about it.
+fn act_on(state: &mut State, finding: Option<&Finding>) -> (Vec<Effect>, Verdict) {
+    let Some(finding) = finding else {
+        return (vec![], Verdict::Go);
+    };
+    *state
+        .counters
+        .loops
+        .entry(finding.rung.to_string())
+        .or_default() += 1;
+    let action = match finding.level {
+        Level::Warn => "warn",
+        Level::Steer => "steer",
+        Level::Stop => "stop",
+    };
+    let mut note = run_note(
+        state,
+        action,
+        &format!("loop.{}", finding.rung),
+        &finding.why,
+    );
+    note.evidence = format!(
+        "calls {} to {}, {} times, {}",
+        finding.first, finding.last, finding.count, finding.identity
+    );
+    if finding.level == Level::Steer {
+        state.steer.clone_from(&finding.steer);
+    }
+    let verdict = match finding.level {
+        Level::Stop => Verdict::stop(&Outcome::Loop {
+            why: finding.why.clone(),
+        }),
+        Level::Warn | Level::Steer => Verdict::Go,
+    };
+    (vec![Effect::Note(note)], verdict)
+}
+
+fn reply_or_stop(
+    state: &mut State,
+    finding: Option<Finding>,
+    requests: &[RequestNo],
+    answer: &Answer,
+) -> Vec<Effect> {
+    let mut effects: Vec<Effect> = requests
+        .iter()
+        .map(|request| Effect::Reply {
+            request: *request,
+            answer: answer.clone(),
+        })
+        .collect();
+    if let Some(finding) = finding.filter(|finding| finding.level == loops::Level::Stop)
+        && state.phase == Phase::Running
+    {
+        let outcome = Outcome::Loop { why: finding.why };
+        state.last_error = Some(outcome.describe());
+        state.phase = Phase::Ending { outcome };
+        effects.push(Effect::EndAgent { told: true });
+    }
+    effects
+}
+
+fn count(state: &mut State, class: Class, tool: &str, text: &str) {
+    *state.counters.classes.entry(class).or_default() += 1;
+    state.down = None;
+    if class == Class::Success {
+        return;
+    }
+    let line = excerpt(text.trim().lines().next().unwrap_or_default());
+    state.last_error = Some(format!("{tool}: {line}"));
+    if class == Class::Persistent {
+        state.down = Some((tool.to_owned(), line));
+    }
+}
+
+fn breaker_effect(tool: &str, class: Class, text: &str) -> Effect {
+    let outcome = match class {
+        Class::Transient | Class::Persistent | Class::Quality => breaker::Outcome::CallFailed {
+            error: excerpt(text.trim().lines().next().unwrap_or_default()),
+        },
+        Class::Success
+        | Class::Semantic
+        | Class::Partial
+        | Class::CostPressure
+        | Class::Unrecoverable => breaker::Outcome::Up,
+    };
+    Effect::Breaker {
+        tool: tool.to_owned(),
+        outcome,
+    }
+}
+
+fn judged_note(state: &State, end: &ToolEnd, call: &Call, action: &str) -> Decision {
+    let mut note = run_note(state, action, &end.judged.rule, &end.judged.why);
+    note.about = About::Call {
+        call: end.call,
+        tool: call.tool.clone(),
+    };
+    note.class = Some(end.judged.class);
+    note.evidence = format!("try {}: {}", end.attempt, end.judged.evidence);
+    note
+}
+
+fn error_kind(class: Class) -> ErrorKind {
+    match class.layer() {
+        Layer::Transport => ErrorKind::Transport,
+        Layer::Semantic => ErrorKind::Semantic,
+        Layer::None => ErrorKind::None,
+    }
+}
+
+/// Words a model can use: what is down, until when, what to do instead.
+pub fn unavailable_text(tool: &str, back_at: UnixMs, last_error: Option<&str>) -> String {
+    let back = jiff::Timestamp::from_millisecond(back_at.0)
+        .map_or_else(|_| "later".into(), |at| format!("about {at:.0}"));
+    let error = last_error.map_or_else(String::new, |error| format!(" Last error: {error}."));
+    format!(
+        "`{tool}` is unavailable: its last calls failed, so it is not called for now. It is \
+         expected back at {back}.{error} Use another way, or go on without it."
+    )
+}
+
+fn excerpt(text: &str) -> String {
+    const CHARS_MAX: usize = 300;
+    let mut short: String = text.chars().take(CHARS_MAX).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}

@@ -1,0 +1,103 @@
+//! A run as log lines: one line an event that a person cares about.
+
+use std::io::Write;
+
+use crate::machine::{Decision, Event};
+use crate::observe::{Moment, Observer};
+use crate::policy::budget::Resource;
+
+/// Writes log lines.
+pub struct Lines {
+    to: Box<dyn Write + Send>,
+}
+
+impl Lines {
+    /// Writes to `to`.
+    pub fn new(to: Box<dyn Write + Send>) -> Self {
+        Self { to }
+    }
+}
+
+impl Observer for Lines {
+    fn on(&mut self, moment: &Moment<'_>) {
+        for line in describe(moment) {
+            // Nobody is left to be told when the stream is closed.
+            let _ = writeln!(self.to, "agentguard: {line}");
+        }
+    }
+}
+
+/// Returns what a person should know about a moment, a line each.
+pub fn describe(moment: &Moment<'_>) -> Vec<String> {
+    let mut lines: Vec<String> = event_line(moment).into_iter().collect();
+    lines.extend(moment.notes.iter().filter_map(note_line));
+    lines
+}
+
+fn event_line(moment: &Moment<'_>) -> Option<String> {
+    match moment.event {
+        Event::AttemptStarted { attempt, .. } if attempt.0 == 1 => Some(format!(
+            "run {} started ({})",
+            moment.run, moment.state.name
+        )),
+        Event::AttemptStarted { attempt, note, .. } => {
+            let told = if note.is_some() {
+                ", with a note on what went wrong"
+            } else {
+                ""
+            };
+            Some(format!(
+                "run {} goes on at step {} (attempt {attempt}{told})",
+                moment.run, moment.state.step
+            ))
+        }
+        Event::TurnReported(turn) => {
+            let state = moment.state;
+            if let Some(error) = &turn.error {
+                return Some(format!("model call failed: {error}"));
+            }
+            let cost = Resource::CostUsd.show(state.spend.of(Resource::CostUsd));
+            let limit = state
+                .limits
+                .of(Resource::CostUsd)
+                .map_or_else(String::new, |limit| {
+                    format!(" of {}", Resource::CostUsd.show(limit))
+                });
+            let done = if turn.done {
+                ", the agent says it is done"
+            } else {
+                ""
+            };
+            Some(format!("step {}: {cost}{limit}{done}", state.step))
+        }
+        Event::Raised { resource, limit } => {
+            let (key, shown) = match resource {
+                Some(resource) => (resource.key(), resource.show(*limit)),
+                None => ("deadline", format!("{limit} ms")),
+            };
+            Some(format!("{key} raised to {shown}"))
+        }
+        Event::Branched { step, .. } => Some(format!("back at the checkpoint after step {step}")),
+        _ => None,
+    }
+}
+
+/// Decisions that are of use while they happen; the rest is for `why`.
+fn note_line(note: &Decision) -> Option<String> {
+    let tool = match &note.about {
+        crate::machine::About::Call { tool, .. } => format!("{tool}: "),
+        crate::machine::About::Run | crate::machine::About::Turn => String::new(),
+    };
+    let evidence = match note.evidence.as_str() {
+        "" => String::new(),
+        evidence => format!(" ({evidence})"),
+    };
+    let quiet = ["start", "resume", "end", "fail", "observe", "conclude"];
+    if quiet.contains(&note.action.as_str()) {
+        return None;
+    }
+    Some(format!(
+        "{} {tool}{}{evidence} [{}]",
+        note.action, note.why, note.rule
+    ))
+}

@@ -1,0 +1,41 @@
+//! Those who look on: consumers of the run's events, none of which can change
+//! the run.
+
+pub mod ci;
+pub mod json;
+pub mod lines;
+pub mod progress;
+pub mod report;
+
+pub use report::Report;
+
+use crate::clock::UnixMs;
+use crate::ids::{RunId, Seq};
+use crate::machine::{Decision, Event, State};
+
+/// A durable event and what came of it.
+pub struct Moment<'a> {
+    /// The run.
+    pub run: &'a RunId,
+    /// The event's place in the journal.
+    pub seq: Seq,
+    /// When it happened.
+    pub at: UnixMs,
+    /// What happened.
+    pub event: &'a Event,
+    /// The decisions it led to.
+    pub notes: &'a [Decision],
+    /// The state, which may be a few events ahead.
+    pub state: &'a State,
+}
+
+/// Somebody who looks on.
+pub trait Observer {
+    /// Something happened, and is durable.
+    fn on(&mut self, moment: &Moment<'_>);
+
+    /// Time passed.
+    fn tick(&mut self, state: &State, now: UnixMs) {
+        let _ = (state, now);
+    }
+}

@@ -1,0 +1,188 @@
+//! What a run amounts to, in the fields that lists, `show` and CI print.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::clock::UnixMs;
+use crate::ids::{AttemptNo, RunId, StepNo};
+use crate::machine::{Outcome, Phase, State, Status};
+use crate::money::NanoUsd;
+use crate::policy::budget::Resource;
+
+/// A run in figures. Field names are part of `--json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The run.
+    pub run_id: RunId,
+    /// Name of the task.
+    pub task_id: String,
+    /// How it stands.
+    pub status: Status,
+    /// Exit code, once it ended.
+    #[serde(default)]
+    pub exit_code: Option<u8>,
+    /// What happened, as a sentence, once it ended.
+    #[serde(default)]
+    pub outcome: Option<String>,
+    /// Class of the failure, if it failed.
+    #[serde(default)]
+    pub error_class: Option<String>,
+    /// When it began.
+    pub start_time: UnixMs,
+    /// When it ended.
+    #[serde(default)]
+    pub end_time: Option<UnixMs>,
+    /// SHA-256 over task and input.
+    pub input_hash: String,
+    /// SHA-256 over the conversation's tip and the loop's result.
+    pub output_hash: String,
+    /// Times the agent was started.
+    pub attempts: AttemptNo,
+    /// Turns committed.
+    pub completed_steps: StepNo,
+    /// Turns left under the limit, if there is one.
+    #[serde(default)]
+    pub pending_steps: Option<u64>,
+    /// Tokens of every kind.
+    pub tokens_used: u64,
+    /// Money, in US dollars as text, exact.
+    pub cost_usd: String,
+    /// Guarded and reported tool calls.
+    pub tool_calls: u64,
+    /// Tries after the first.
+    pub retry_count: u64,
+    /// Calls that succeeded after a retry.
+    pub retried_to_success: u64,
+    /// Mean wait before a retry, in milliseconds.
+    pub retry_delay_mean_ms: u64,
+    /// Calls answered from the record of an earlier execution.
+    pub from_record: u64,
+    /// Calls refused by an open breaker.
+    pub refused_by_breaker: u64,
+    /// Steers given.
+    pub steers: u64,
+    /// Concluded calls by class.
+    pub classes: BTreeMap<String, u64>,
+    /// The last thing that went wrong.
+    #[serde(default)]
+    pub last_error: Option<String>,
+    /// When the last turn was committed.
+    #[serde(default)]
+    pub last_checkpoint: Option<UnixMs>,
+    /// What the loop gave as its result.
+    #[serde(default)]
+    pub result: Option<serde_json::Value>,
+    /// Limits and what is used of them, in the limit's unit.
+    pub limits: BTreeMap<String, Used>,
+}
+
+/// A limit and what is used of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Used {
+    /// The limit, as people write it.
+    pub limit: String,
+    /// Used or held back.
+    pub used: String,
+    /// Share used, in percent.
+    pub percent: u64,
+}
+
+impl Report {
+    /// Reports on a run that this process or nobody holds.
+    pub fn of(run: &RunId, state: &State) -> Self {
+        let ended = match &state.phase {
+            Phase::Ended { outcome } => Some(outcome),
+            Phase::Created | Phase::Running | Phase::Ending { .. } => None,
+        };
+        let counters = &state.counters;
+        Self {
+            run_id: run.clone(),
+            task_id: state.name.clone(),
+            status: ended.map_or(Status::Running, Outcome::status),
+            exit_code: ended.map(Outcome::exit_code),
+            outcome: ended.map(Outcome::describe),
+            error_class: ended.and_then(error_class),
+            start_time: state.created_at,
+            end_time: state.ended_at,
+            input_hash: state.input_hash.clone(),
+            output_hash: output_hash(state),
+            attempts: state.attempt,
+            completed_steps: state.step,
+            pending_steps: state
+                .limits
+                .steps
+                .map(|limit| limit.saturating_sub(state.spend.steps)),
+            tokens_used: state.spend.of(Resource::Tokens),
+            cost_usd: NanoUsd(state.spend.of(Resource::CostUsd)).to_string(),
+            tool_calls: state.spend.tool_calls,
+            retry_count: counters.retries,
+            retried_to_success: counters.retried_to_success,
+            retry_delay_mean_ms: counters.retry_wait_ms / counters.retries.max(1),
+            from_record: counters.from_record,
+            refused_by_breaker: counters.refused_by_breaker,
+            steers: counters.steers,
+            classes: counters
+                .classes
+                .iter()
+                .map(|(class, count)| (class.name().to_owned(), *count))
+                .collect(),
+            last_error: state.last_error.clone(),
+            last_checkpoint: state.checkpoint_at,
+            result: state.done.clone().filter(|result| !result.is_null()),
+            limits: limits(state),
+        }
+    }
+}
+
+fn limits(state: &State) -> BTreeMap<String, Used> {
+    Resource::ALL
+        .into_iter()
+        .filter_map(|resource| {
+            let limit = state.limits.of(resource)?;
+            let used = state.spend.of(resource);
+            let percent = u128::from(used) * 100 / u128::from(limit.max(1));
+            let shown = Used {
+                limit: resource.show(limit),
+                used: resource.show(used),
+                percent: u64::try_from(percent).unwrap_or(u64::MAX),
+            };
+            Some((resource.key().to_owned(), shown))
+        })
+        .collect()
+}
+
+fn output_hash(state: &State) -> String {
+    let mut hash = Sha256::new();
+    hash.update(state.head.as_deref().unwrap_or_default());
+    hash.update([0]);
+    hash.update(
+        state
+            .done
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+    );
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// The run-level class of a failure.
+fn error_class(outcome: &Outcome) -> Option<String> {
+    let class = match outcome {
+        Outcome::Done { .. } => return None,
+        Outcome::Failed { .. } => "agent",
+        Outcome::Crashed { .. } => "crash",
+        Outcome::Budget { .. } => "cost_pressure",
+        Outcome::TimeUp { .. } => "deadline",
+        Outcome::Loop { .. } => "loop",
+        Outcome::Unavailable { .. } => "persistent",
+        Outcome::InDoubt { .. } => "in_doubt",
+        Outcome::Stopped { .. } => "interrupted",
+        Outcome::Broke { .. } => "internal",
+    };
+    Some(class.to_owned())
+}

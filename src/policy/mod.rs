@@ -1,0 +1,16 @@
+//! The rules: data in, decision with its reason out.
+//!
+//! Pure. Nothing here knows the time, a file or a process; whoever calls hands
+//! in what is needed.
+//!
+//! - [`taxonomy`]: what a result is, and why;
+//! - [`retry`]: when to try again, within which budget;
+//! - [`breaker`]: when not to call at all;
+//! - [`loops`]: when a run goes round in circles;
+//! - [`budget`]: what a run may still use.
+
+pub mod breaker;
+pub mod budget;
+pub mod loops;
+pub mod retry;
+pub mod taxonomy;

@@ -1,0 +1,432 @@
+//! The task as the core sees it: plain data, every default filled in.
+//!
+//! Stored in the journal when the run starts, so that a resume does not depend
+//! on the file. Durations are `_ms`, money is nano-USD, both `u64`. Paths are
+//! as written until [`Resolved::anchored`] joins them to a folder. Enums
+//! without data are those of the as-written types.
+//!
+//! `Debug` names the keys of environments and headers, not their values.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::template::Template;
+pub use super::written::{
+    Class, DeadlineCounts, Effect, KeyScope, Method, Occasion, OnLoop, Protocol, Stdin, Strategy,
+    WebhookFormat,
+};
+
+/// A whole task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// The name; the file's stem where none was written.
+    pub name: String,
+    /// The program that is supervised.
+    pub agent: Agent,
+    /// What it works on.
+    pub input: Input,
+    /// How much the run may use.
+    pub limits: Limits,
+    /// Prices by model name.
+    pub prices: BTreeMap<String, Price>,
+    /// Guarded tools by name.
+    pub tools: BTreeMap<String, Tool>,
+    /// Own rules, in the order in which they are tried.
+    pub rules: Vec<Rule>,
+    /// Loop detection.
+    pub loops: Loops,
+    /// Retries of all tools of the run together.
+    pub retry_budget: u64,
+    /// Who is told.
+    pub notify: Vec<Notify>,
+}
+
+impl Resolved {
+    /// Joins the relative paths (`agent.cwd`, `input.prompt_file`,
+    /// `input.files`) to `base`, the folder of the task file.
+    #[must_use]
+    pub fn anchored(mut self, base: &Path) -> Self {
+        self.agent.cwd = base.join(&self.agent.cwd);
+        if let Some(Prompt::File(path)) = &mut self.input.prompt {
+            *path = base.join(&*path);
+        }
+        for pattern in &mut self.input.files {
+            if Path::new(pattern).is_relative() {
+                *pattern = base.join(&*pattern).to_string_lossy().into_owned();
+            }
+        }
+        self
+    }
+}
+
+/// Names with values that may be secret.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Pairs(pub BTreeMap<String, Template>);
+
+impl fmt::Debug for Pairs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// The program that is supervised.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Agent {
+    /// What is started.
+    pub launch: Launch,
+    /// The working folder of the agent and of the tools.
+    pub cwd: PathBuf,
+    /// Added to the environment; placeholders are `{env.NAME}` only.
+    pub env: Pairs,
+    /// What is let through from the supervisor's environment.
+    pub inherit_env: InheritEnv,
+    /// How it talks to us.
+    pub protocol: Protocol,
+    /// Between SIGTERM and SIGKILL.
+    pub grace_ms: u64,
+}
+
+/// What is started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Launch {
+    /// A program with its arguments; never empty.
+    Command(Vec<String>),
+    /// A script; its file's path is appended to the interpreter.
+    Script {
+        /// The text.
+        text: String,
+        /// The program with its arguments; never empty.
+        interpreter: Vec<String>,
+    },
+}
+
+/// What is let through from the supervisor's environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InheritEnv {
+    /// Everything.
+    All,
+    /// Nothing.
+    Nothing,
+    /// These names; `*` stands for any letters.
+    Only(Vec<String>),
+}
+
+/// What the agent works on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    /// The prompt, if there is one.
+    pub prompt: Option<Prompt>,
+    /// Paths and globs of files to snapshot.
+    pub files: Vec<String>,
+    /// Any further values.
+    pub params: BTreeMap<String, Value>,
+}
+
+/// The prompt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prompt {
+    /// As written in the task file.
+    Text(String),
+    /// In a file that the caller reads.
+    File(PathBuf),
+}
+
+/// How much the run may use; `None` is no limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// In nano-USD, above 0.
+    pub cost_nanousd: Option<u64>,
+    /// Input and output together, above 0.
+    pub tokens: Option<u64>,
+    /// Turns, above 0.
+    pub steps: Option<u64>,
+    /// Calls of tools, above 0.
+    pub tool_calls: Option<u64>,
+    /// Above 0.
+    pub deadline_ms: Option<u64>,
+    /// Which time the deadline counts.
+    pub deadline_counts: DeadlineCounts,
+    /// Above 0.
+    pub idle_ms: Option<u64>,
+    /// From 1 to 100.
+    pub soft_percent: u8,
+    /// Above 0.
+    pub model_call_timeout_ms: u64,
+}
+
+/// The price of a model, in nano-USD per million tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Price {
+    /// Of input tokens.
+    pub input_nanousd: u64,
+    /// Of output tokens.
+    pub output_nanousd: u64,
+    /// Of input tokens read from a cache.
+    pub cached_input_nanousd: u64,
+    /// Of input tokens written to a cache.
+    pub cache_write_nanousd: u64,
+}
+
+/// A guarded tool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tool {
+    /// What the tool does, for the model; may be empty.
+    pub description: String,
+    /// What is run.
+    pub action: Action,
+    /// The JSON Schema of the arguments; it compiles.
+    pub input: Option<Value>,
+    /// The JSON Schema of the result; it compiles.
+    pub output: Option<Value>,
+    /// Above 0.
+    pub timeout_ms: u64,
+    /// What it does to the world.
+    pub effect: Effect,
+    /// What makes two calls the same; `None`: a key for every step.
+    pub key: Option<Template>,
+    /// Among which calls a key is unique.
+    pub key_scope: KeyScope,
+    /// Where the tool itself takes a key.
+    pub native_key: Option<NativeKey>,
+    /// How to find out whether a call happened.
+    pub probe: Option<Probe>,
+    /// How it is retried.
+    pub retry: RetryConfig,
+    /// When it is no longer called; `None`: always called.
+    pub breaker: Option<BreakerConfig>,
+    /// How loop detection sees it.
+    pub loop_traits: LoopTraits,
+}
+
+/// What a tool runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// A program.
+    Command {
+        /// One template per word; never empty, arguments only.
+        argv: Vec<Template>,
+        /// What it reads.
+        stdin: Stdin,
+        /// Added to its environment.
+        env: Pairs,
+    },
+    /// An HTTP request.
+    Http {
+        /// The method.
+        method: Method,
+        /// Rendered with `template::Place::Url`.
+        url: Template,
+        /// Rendered with `template::Place::Header`.
+        headers: Pairs,
+        /// The body.
+        body: Body,
+    },
+}
+
+/// The body of an HTTP request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// The arguments as JSON.
+    Arguments,
+    /// None.
+    Empty,
+    /// A text; rendered with `template::Place::Body`.
+    Text(Template),
+    /// JSON; rendered with `template::render_json`.
+    Json(Value),
+}
+
+/// Where a tool takes an idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NativeKey {
+    /// In this environment variable.
+    Env(String),
+    /// In this header.
+    Header(String),
+}
+
+/// A program that tells whether a call happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// One template per word; never empty, arguments only.
+    pub argv: Vec<Template>,
+    /// Above 0.
+    pub timeout_ms: u64,
+}
+
+/// How a tool is retried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryConfig {
+    /// How the waits grow.
+    pub strategy: Strategy,
+    /// The first wait.
+    pub base_ms: u64,
+    /// The longest wait, at least `base_ms`.
+    pub cap_ms: u64,
+    /// Tries, the first one counted; from 1 to 20.
+    pub attempts: u32,
+    /// Retries of this tool in one run.
+    pub budget: u64,
+}
+
+/// When a tool is no longer called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerConfig {
+    /// Failures in a row, above 0.
+    pub failures: u64,
+    /// Share of failures, from 1 to 100.
+    pub rate_percent: u8,
+    /// The time over which the rate is taken.
+    pub window_ms: u64,
+    /// Calls in the window before the rate counts.
+    pub min_calls: u64,
+    /// The first cool-down.
+    pub cool_down_ms: u64,
+    /// The longest cool-down, at least the first.
+    pub cool_down_max_ms: u64,
+}
+
+/// How loop detection sees a tool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoopTraits {
+    /// Asked again and again until something changes.
+    pub poll: bool,
+    /// A successful call changes what others answer.
+    pub mutates: bool,
+    /// Only these arguments tell calls apart; `None`: all.
+    pub identity: Option<Vec<String>>,
+    /// These arguments do not tell calls apart.
+    pub ignore: Vec<String>,
+    /// Left out altogether.
+    pub exempt: bool,
+}
+
+/// An own rule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// The name, unique in the task.
+    pub id: String,
+    /// What a result must be.
+    pub when: When,
+    /// What such a result is.
+    pub class: Class,
+    /// How long to wait before the next attempt.
+    pub retry_after_ms: Option<u64>,
+    /// Why; may be empty.
+    pub why: String,
+    /// Results that must match, as input lines of `agentguard classify`.
+    pub examples: Vec<Value>,
+}
+
+/// What a result must be; empty lists and `None` ask nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct When {
+    /// A glob over tool names; `*` stands for any letters.
+    pub tool: Option<String>,
+    /// Any of these exit codes.
+    pub exit_codes: Vec<i32>,
+    /// Any of these HTTP statuses, as inclusive ranges.
+    pub statuses: Vec<(u16, u16)>,
+    /// A regular expression that compiles.
+    pub pattern: Option<String>,
+    /// A JSON pointer.
+    pub pointer: Option<String>,
+    /// The value it leads to; `Some(Null)` asks for a null.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub equals: Option<Value>,
+}
+
+/// Keeps a null that is there apart from a value that is not.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+/// Loop detection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loops {
+    /// Whether loops are looked for.
+    pub enabled: bool,
+    /// Calls that are remembered, from 8 to 1024.
+    pub window: u64,
+    /// Whether the model is told once before the stop.
+    pub steer: bool,
+    /// What happens then.
+    pub on_stop: OnLoop,
+    /// How many repeats are too many.
+    pub thresholds: Thresholds,
+}
+
+/// How many repeats are too many; each at least 2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    missing_docs,
+    reason = "the same fields are described in written::Thresholds"
+)]
+pub struct Thresholds {
+    pub same_result: u64,
+    pub same_error: u64,
+    pub tool_error: u64,
+    pub cycle_2: u64,
+    pub cycle: u64,
+    pub recurrence_error: u64,
+    pub recurrence: u64,
+    pub density_percent: u8,
+    pub stagnation: u64,
+    pub stagnation_text: u64,
+    pub reversal: u64,
+    pub self_append: u64,
+    pub polls: u64,
+    pub deaths: u64,
+}
+
+/// Who is told, and of what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Notify {
+    /// What is told, sorted, each once.
+    pub on: Vec<Occasion>,
+    /// Who.
+    pub target: Target,
+}
+
+/// Who is told.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// A program; the event comes as JSON on its stdin.
+    Command(Vec<String>),
+    /// A URL the event is posted to.
+    Webhook {
+        /// Placeholders are `{env.NAME}` only.
+        url: Template,
+        /// What is posted.
+        format: WebhookFormat,
+    },
+}
+
+impl fmt::Debug for Target {
+    /// A webhook's URL is a secret itself.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(argv) => f.debug_tuple("Command").field(argv).finish(),
+            Self::Webhook { format, .. } => f
+                .debug_struct("Webhook")
+                .field("format", format)
+                .finish_non_exhaustive(),
+        }
+    }
+}
