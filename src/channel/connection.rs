@@ -7,10 +7,12 @@
 //! never waits for itself.
 //!
 //! When the peer ends its side, open requests are still answered. When writing
-//! fails, the peer has gone and its open requests are forgotten.
+//! fails, or the system says that both sides are closed, the peer has gone and
+//! its open requests are forgotten; the driver may finish them all the same.
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -24,11 +26,16 @@ use super::raw;
 
 /// Frames that may wait before errors without an id are dropped.
 const NAMELESS_FRAMES_MAX: usize = 64;
+/// How often a peer that ended its side is asked whether it still reads.
+const GONE_CHECK: Duration = Duration::from_secs(1);
 /// Bytes gathered into one write.
 const WRITE_BYTES: usize = 64 * 1024;
 
 /// Gets each line that is no JSON, for the agent's log.
 pub(super) type Stray = Box<dyn FnMut(&[u8]) + Send>;
+
+/// Tells whether a peer has gone for good; never waits.
+pub(super) type Gone = Box<dyn Fn() -> bool + Send>;
 
 /// How one connection differs from the others.
 pub(super) struct Manner {
@@ -38,6 +45,8 @@ pub(super) struct Manner {
     pub(super) garbage_in_a_row_max: Option<usize>,
     /// Where lines that are no JSON go besides.
     pub(super) stray: Option<Stray>,
+    /// Whether the peer has closed both sides, where the system can tell.
+    pub(super) gone: Option<Gone>,
 }
 
 /// Serves one peer to its end.
@@ -48,7 +57,7 @@ pub(super) async fn serve(
     hub: Hub,
     reader: impl AsyncRead + Unpin,
     writer: impl AsyncWrite + Unpin,
-    manner: Manner,
+    mut manner: Manner,
     mut closing: watch::Receiver<bool>,
 ) {
     let connection = hub.next_connection();
@@ -57,6 +66,7 @@ pub(super) async fn serve(
         pid: manner.pid,
     });
     let (outbox, frames, unread) = Outbox::new();
+    let gone = manner.gone.take();
     let reading = Reading {
         in_flight: Arc::new(Semaphore::new(hub.limits().in_flight_max)),
         garbage_in_a_row: 0,
@@ -83,9 +93,14 @@ pub(super) async fn serve(
             if matches!(ended, Ended::ByUs | Ended::Broken { .. }) {
                 unanswered = hub.forget(connection);
             }
-            let written = tokio::select! {
-                result = &mut writing => result,
-                _ = closed(&mut closing) => {
+            let left = tokio::select! {
+                result = &mut writing => Some(result),
+                () = closed(&mut closing) => None,
+                () = leaves(gone) => None,
+            };
+            let written = match left {
+                Some(result) => result,
+                None => {
                     unanswered += hub.forget(connection);
                     writing.await
                 }
@@ -264,6 +279,16 @@ impl Reading {
             excerpt,
             bytes,
         });
+    }
+}
+
+/// Waits until the peer has closed both sides; forever where that cannot be told.
+async fn leaves(gone: Option<Gone>) {
+    let Some(gone) = gone else {
+        return std::future::pending().await;
+    };
+    while !gone() {
+        tokio::time::sleep(GONE_CHECK).await;
     }
 }
 

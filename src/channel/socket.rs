@@ -10,6 +10,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as BlockingStream;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -155,6 +157,7 @@ async fn accept(hub: Hub, listener: UnixListener, mut closing: watch::Receiver<b
                             pid,
                             garbage_in_a_row_max: Some(hub.limits().garbage_in_a_row_max),
                             stray: None,
+                            gone: gone_check(&stream),
                         };
                         let (reader, writer) = stream.into_split();
                         connection::serve(hub, reader, writer, manner, closing).await;
@@ -176,6 +179,26 @@ async fn accept(hub: Hub, listener: UnixListener, mut closing: watch::Receiver<b
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Returns how to tell that a peer has closed both sides. Half-closed peers
+/// still read; only Linux tells the two apart for certain.
+fn gone_check(stream: &UnixStream) -> Option<connection::Gone> {
+    if !cfg!(target_os = "linux") {
+        return None;
+    }
+    let socket = stream.as_fd().try_clone_to_owned().ok()?;
+    Some(Box::new(move || {
+        let mut asked = [PollFd::new(&socket, PollFlags::empty())];
+        let polled = rustix::event::poll(
+            &mut asked,
+            Some(&rustix::event::Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            }),
+        );
+        polled.is_ok() && asked[0].revents().contains(PollFlags::HUP)
+    }))
 }
 
 /// Lets a peer in: its process, and its place among the connections.

@@ -42,6 +42,7 @@ impl Stdio {
             pid,
             garbage_in_a_row_max: None,
             stray: Some(Box::new(stray)),
+            gone: None,
         };
         let task = tokio::spawn(connection::serve(
             hub.clone(),

@@ -10,7 +10,7 @@ use crate::ids::{IdempotencyKey, RunId};
 use crate::machine::State;
 use crate::machine::event::{Content, RequestNo, ToolCall};
 use crate::policy::breaker::{Admission, Breaker};
-use crate::policy::loops::identity;
+use crate::policy::loops::fingerprint::identity;
 use crate::store::{Change, KeyState, Store, breaker};
 use crate::task::resolved::{Effect, KeyScope, Resolved, Tool};
 use crate::tools::Toolbox;

@@ -3,11 +3,11 @@
 
 use crate::machine::{Policy, Risk, Settle, ToolPolicy};
 use crate::money::NanoUsd;
-use crate::policy::taxonomy::custom;
+use crate::policy::taxonomy::{Class, custom};
 use crate::policy::{breaker, budget, loops, retry};
 use crate::task::resolved::{
-    DeadlineCounts, Effect, Limits, Loops, NativeKey, Protocol, Resolved, RetryConfig, Strategy,
-    Tool,
+    self, DeadlineCounts, Effect, Limits, Loops, NativeKey, Protocol, Resolved, RetryConfig, Rule,
+    Strategy, Tool,
 };
 
 /// Returns the machine's rules for `task`.
@@ -33,8 +33,55 @@ pub fn policy(task: &Resolved) -> Policy {
 ///
 /// Errors: the id of the first rule that cannot be used, and why.
 pub fn own_rules(task: &Resolved) -> Result<Vec<custom::Rule>, (String, custom::Error)> {
-    let _ = task;
-    Ok(vec![])
+    let rule = |rule: &Rule| {
+        custom::Rule::compile(&as_written(rule)).map_err(|error| (rule.id.clone(), error))
+    };
+    task.rules.iter().map(rule).collect()
+}
+
+fn as_written(rule: &Rule) -> custom::AsWritten {
+    let statuses = rule.when.statuses.iter().flat_map(|(from, to)| *from..=*to);
+    let statuses: Vec<_> = statuses.map(custom::StatusMatch::Exact).collect();
+    let exit_codes: Vec<i64> = rule
+        .when
+        .exit_codes
+        .iter()
+        .copied()
+        .map(i64::from)
+        .collect();
+    custom::AsWritten {
+        id: rule.id.clone(),
+        when: custom::When {
+            tool: rule.when.tool.clone(),
+            exit_code: (!exit_codes.is_empty()).then_some(custom::OneOrMany::Many(exit_codes)),
+            status: (!statuses.is_empty()).then_some(custom::OneOrMany::Many(statuses)),
+            pattern: rule.when.pattern.clone(),
+            pointer: rule.when.pointer.clone().map(|at| custom::PointerMatch {
+                at,
+                equals: rule.when.equals.clone(),
+                matches: None,
+                exists: None,
+            }),
+        },
+        class: class(rule.class),
+        retry_after: rule.retry_after_ms,
+        why: Some(rule.why.clone()).filter(|why| !why.is_empty()),
+    }
+}
+
+/// The task file names classes in a type of its own, so that `task` needs no
+/// policy.
+fn class(written: resolved::Class) -> Class {
+    match written {
+        resolved::Class::Success => Class::Success,
+        resolved::Class::Transient => Class::Transient,
+        resolved::Class::Persistent => Class::Persistent,
+        resolved::Class::CostPressure => Class::CostPressure,
+        resolved::Class::Quality => Class::Quality,
+        resolved::Class::Semantic => Class::Semantic,
+        resolved::Class::Partial => Class::Partial,
+        resolved::Class::Unrecoverable => Class::Unrecoverable,
+    }
 }
 
 /// Returns a tool's breaker settings, if it has a breaker.
@@ -65,10 +112,32 @@ pub fn loop_traits(tool: &Tool) -> loops::ToolTraits {
     }
 }
 
-/// Returns how the loop detector is set.
-pub fn loop_config(written: &Loops) -> loops::Config {
-    let _ = written;
-    loops::Config::default()
+/// Returns how the loop detector is set; `None` where it is switched off.
+pub fn loop_config(written: &Loops) -> Option<loops::Config> {
+    let at = &written.thresholds;
+    written.enabled.then(|| loops::Config {
+        window: small(written.window),
+        same_call: small(at.same_result),
+        same_call_error: small(at.same_error),
+        same_error: small(at.tool_error),
+        cycle_two_laps: small(at.cycle_2),
+        cycle_laps: small(at.cycle),
+        recurrence_error: small(at.recurrence_error),
+        recurrence: small(at.recurrence),
+        density_percent: u32::from(at.density_percent),
+        stagnation_near: small(at.stagnation),
+        stagnation_free: small(at.stagnation_text),
+        returns: small(at.reversal),
+        growth: small(at.self_append),
+        polls: small(at.polls),
+        deaths: small(at.deaths),
+        steers_max: if written.steer {
+            loops::Config::default().steers_max
+        } else {
+            0
+        },
+        ..loops::Config::default()
+    })
 }
 
 fn limits(written: &Limits) -> budget::Limits {

@@ -23,7 +23,6 @@ use tokio::time::Instant;
 use crate::channel::method::{Call, Window};
 use crate::channel::socket::Socket;
 use crate::channel::{self, Answers, Arrival, Incoming, Notice, frame, method};
-use crate::clock::Clock as _;
 use crate::drill::{Boundary, Side, fault};
 use crate::driver::facts;
 use crate::driver::launch::{self, Environment};
@@ -38,7 +37,7 @@ use crate::machine::event::{
 };
 use crate::machine::{Answer, Effect, Event, Outcome, Phase};
 use crate::policy::loops::{ErrorKind, Print, ToolTraits};
-use crate::policy::taxonomy::{Class, History, Layer, Observation, classify, custom};
+use crate::policy::taxonomy::{Class, Layer, Observation, classify, custom};
 use crate::process::{Agent, Exit, Launcher, Mark, Output, Stdio, Swept, sweep_marked};
 use crate::store::{RetryAsk, Turn};
 use crate::task::resolved::Protocol;
@@ -563,11 +562,7 @@ impl<'a> Attempt<'a> {
         let state = self.session.state();
         let open = state.calls.get(&call);
         let tool = open.map_or("", |open| open.tool.as_str());
-        let failing = state.failing.get(tool).copied().unwrap_or(0);
-        let history = History {
-            consecutive_transients: failing,
-            ..History::default()
-        };
+        let history = state.histories.get(tool).copied().unwrap_or_default();
         let verdict = classify(&tried.observation, &self.ports.rules, &history);
         let mut content = tried.content;
         content.is_error |= !matches!(verdict.class, Class::Success | Class::Partial);
@@ -673,17 +668,8 @@ impl<'a> Attempt<'a> {
     fn report(&self, request: RequestNo, report: method::Report) -> event::Report {
         let args = serde_json::Value::Object(report.args.clone());
         let observation = observation_of(&report, &args);
-        let failing = self
-            .session
-            .state()
-            .failing
-            .get(&report.tool)
-            .copied()
-            .unwrap_or(0);
-        let history = History {
-            consecutive_transients: failing,
-            ..History::default()
-        };
+        let histories = &self.session.state().histories;
+        let history = histories.get(&report.tool).copied().unwrap_or_default();
         let verdict = classify(&observation, &self.ports.rules, &history);
         let result = report.result.as_ref().map_or("", |result| result.get());
         let text = serde_json::from_str::<String>(result).unwrap_or_else(|_| result.to_owned());

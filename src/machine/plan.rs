@@ -18,8 +18,8 @@ pub struct Policy {
     pub tools: BTreeMap<String, ToolPolicy>,
     /// How many retries the run may use up.
     pub retry_budget: retry::Budget,
-    /// How loops are found.
-    pub loops: loops::Config,
+    /// How loops are found; `None` where nobody looks for them.
+    pub loops: Option<loops::Config>,
     /// Whether the agent has a way to say that it is done.
     pub speaks: bool,
 }

@@ -154,7 +154,9 @@ pub(super) fn branch(state: &mut State, step: StepNo, head: Option<String>) {
     state.done = None;
     state.done_in_step.clear();
     state.step_keys = Default::default();
-    state.detector.human_input();
+    if let Some(detector) = &mut state.detector {
+        detector.human_input();
+    }
     if let Phase::Ended {
         outcome: Outcome::Done { .. },
     } = state.phase

@@ -12,7 +12,7 @@ use crate::machine::{Outcome, Policy, Risk};
 use crate::policy::budget::{Limits, Resource, Spend};
 use crate::policy::loops::Detector;
 use crate::policy::retry;
-use crate::policy::taxonomy::Class;
+use crate::policy::taxonomy::{Class, History};
 
 /// A run. Made by the first event, changed by [`super::advance`] only.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,10 +62,10 @@ pub struct State {
     pub reserved_at: Option<UnixMs>,
     /// Retries used.
     pub retries: retry::Used,
-    /// Tries in a row that failed below the model, by tool; for the taxonomy.
-    pub failing: BTreeMap<String, u32>,
-    /// What the loop detector remembers.
-    pub detector: Detector,
+    /// How the last tries of each tool went; for the taxonomy.
+    pub histories: BTreeMap<String, History>,
+    /// What the loop detector remembers; `None` where it is switched off.
+    pub detector: Option<Detector>,
     /// A text the model should see with the next turn.
     pub steer: Option<String>,
     /// Soft thresholds that were warned of.
@@ -217,8 +217,8 @@ impl State {
             next_reservation: 1,
             reserved_at: None,
             retries: retry::Used::default(),
-            failing: BTreeMap::new(),
-            detector: Detector::new(policy.loops.clone()),
+            histories: BTreeMap::new(),
+            detector: policy.loops.clone().map(Detector::new),
             steer: None,
             warned: BTreeSet::new(),
             spoke: false,

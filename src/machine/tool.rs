@@ -223,12 +223,11 @@ pub(super) fn ended(state: &mut State, at: UnixMs, end: ToolEnd, policy: &Policy
     let unknown = end.delivery == Delivery::Unknown
         && risk != Risk::Read
         && !matches!(end.judged.class, Class::Success | Class::Partial);
-    match end.judged.class.layer() {
-        Layer::Transport => *state.failing.entry(call.tool.clone()).or_default() += 1,
-        Layer::Semantic | Layer::None => {
-            state.failing.remove(&call.tool);
-        }
-    }
+    state
+        .histories
+        .entry(call.tool.clone())
+        .or_default()
+        .record(end.judged.class);
     if unknown && tool.is_none_or(|tool| tool.settle != Settle::NativeKey) {
         return unanswered_write(state, &end, &call, policy);
     }
@@ -647,7 +646,7 @@ fn look_for_loop(state: &mut State, at: UnixMs, print: Print, reply: Reply<'_>) 
 }
 
 fn observe(state: &mut State, at: UnixMs, print: Print) -> Option<Finding> {
-    state.detector.observe(print, Some(at.0), None)
+    state.detector.as_mut()?.observe(print, Some(at.0), None)
 }
 
 /// Notes what was found and says what the loop is to do about it.

@@ -4,7 +4,7 @@
 
 /// Keeps half of its room for the start of a stream, half for its end.
 #[derive(Debug)]
-pub(super) struct Excerpt {
+pub(crate) struct Excerpt {
     head: Vec<u8>,
     head_max: usize,
     /// The end so far; up to twice `tail_max`, so that it is moved seldom.
@@ -16,7 +16,7 @@ pub(super) struct Excerpt {
 
 impl Excerpt {
     /// Makes one that keeps `bytes_max` bytes.
-    pub(super) fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize) -> Self {
         let head_max = bytes_max / 2;
         Self {
             head: Vec::new(),
@@ -29,7 +29,7 @@ impl Excerpt {
     }
 
     /// Adds what comes next.
-    pub(super) fn push(&mut self, chunk: &[u8]) {
+    pub(crate) fn push(&mut self, chunk: &[u8]) {
         self.bytes_total += chunk.len() as u64;
         self.utf8.push(chunk);
         let (head, rest) = chunk.split_at(chunk.len().min(self.head_max - self.head.len()));
@@ -42,23 +42,23 @@ impl Excerpt {
     }
 
     /// Returns how many bytes were added.
-    pub(super) fn bytes_total(&self) -> u64 {
+    pub(crate) fn bytes_total(&self) -> u64 {
         self.bytes_total
     }
 
     /// Returns whether some bytes are not kept.
-    pub(super) fn is_truncated(&self) -> bool {
+    pub(crate) fn is_truncated(&self) -> bool {
         self.bytes_total > (self.head.len() + self.tail.len().min(self.tail_max)) as u64
     }
 
     /// Returns whether all that was added is UTF-8.
-    pub(super) fn is_utf8(&self) -> bool {
+    pub(crate) fn is_utf8(&self) -> bool {
         self.utf8 == Utf8::default()
     }
 
     /// Returns the text; where something is left out, a line of its own says
     /// how much. No character is cut in two by that.
-    pub(super) fn into_text(mut self) -> String {
+    pub(crate) fn into_text(mut self) -> String {
         self.tail
             .drain(..self.tail.len().saturating_sub(self.tail_max));
         if !self.is_truncated() {

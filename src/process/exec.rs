@@ -20,6 +20,13 @@ use super::{Error, Exit, Launcher, Mark, Spec, Stdin, Swept};
 /// it has a last line to write.
 const LAST_OUTPUT: Duration = Duration::from_millis(200);
 
+/// How long a killed command may take to be gone.
+const LAST_EXIT: Duration = Duration::from_secs(2);
+
+/// How long the last of what a command started may take to end after it,
+/// before it counts as left running.
+const SETTLE: Duration = Duration::from_millis(20);
+
 /// What one command may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExecLimits {
@@ -77,11 +84,15 @@ pub async fn exec(
     let started = Instant::now();
     let time = Duration::from_millis(limits.timeout_ms);
     let in_time = timeout(time, guarded.exited()).await;
-    let swept = match in_time {
-        Ok(_) => None,
-        Err(_) => Some(sweep(scope(&guarded, mark), limits.grace_ms).await),
+    let (exit, swept) = match in_time {
+        Ok(exit) => (exit, None),
+        Err(_) => {
+            let swept = sweep(scope(&guarded, mark), limits.grace_ms).await;
+            // One that cannot be killed is not waited for.
+            let exit = timeout(LAST_EXIT, guarded.exited()).await;
+            (exit.unwrap_or(Exit::Lost), Some(swept))
+        }
     };
-    let exit = guarded.exited().await;
     let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let [stdout, stderr] = last_output(&mut capture)
         .await
@@ -148,12 +159,10 @@ async fn last_output(capture: &mut Capture) -> io::Result<[Captured; 2]> {
     capture.finished().await
 }
 
-/// Returns whether nothing is left. The shim says so right after the exit, so
-/// this waits for the next thing it says, if it comes soon.
+/// Returns whether nothing is left. The shim says so together with the exit, or
+/// when the last one ends.
 async fn settled(guarded: &Guarded) -> bool {
-    timeout(Duration::from_millis(2), guarded.deserted())
-        .await
-        .is_ok()
+    timeout(SETTLE, guarded.deserted()).await.is_ok()
 }
 
 /// Keeps socket and pipes open until nothing is left beneath. Ends with the

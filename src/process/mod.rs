@@ -29,13 +29,13 @@
 //! Not here: which environment a child gets and what its exit means
 //! (`driver`, `tools`), nor what its output says.
 //!
-//! To start reading: [`spec`] (what to start), then [`exec`] (one tool call
+//! To start reading: [`spec`] (what to start), then [`mod@exec`] (one tool call
 //! from start to end), then [`shim`] (the other side).
 
 pub mod agent;
 pub mod capture;
 mod error;
-mod excerpt;
+pub mod excerpt;
 pub mod exec;
 mod exit;
 mod find;

@@ -13,7 +13,7 @@
 //! The child's streams arrive as descriptors over the socket, and are closed
 //! here as soon as the child has them: a pipe must close when its last user ends.
 //!
-//! See [`wire`](super::wire) for the conversation.
+//! `wire.rs` has the conversation.
 
 use std::io::{self, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -56,17 +56,13 @@ fn guard() -> io::Result<()> {
         Ok(child) => child,
         Err(error) => {
             let errno = error.raw_os_error().unwrap_or(Errno::INVAL.raw_os_error());
-            return tell(&socket, Report::Failed { errno });
+            return tell(&socket, &Report::Failed { errno }.encode());
         }
     };
     // No folder stays in use because of us.
     let _: io::Result<()> = std::env::set_current_dir("/");
-    tell(
-        &socket,
-        Report::Started {
-            pid: child.as_raw_nonzero().get(),
-        },
-    )?;
+    let pid = child.as_raw_nonzero().get();
+    tell(&socket, &Report::Started { pid }.encode())?;
     let telling = socket.try_clone()?;
     let waiting = thread::Builder::new().spawn(move || wait_for_all(child, &telling));
     let orderly = waiting.is_ok() && listen(&mut socket);
@@ -144,18 +140,31 @@ fn start_child(start: Start, streams: [OwnedFd; 3]) -> io::Result<Pid> {
 /// When there is nothing to wait for, nothing can come any more: whatever runs
 /// beneath us has a line of parents that ends here.
 fn wait_for_all(child: Pid, socket: &UnixStream) {
+    let mut told = String::new();
     loop {
-        match wait(WaitOptions::empty()) {
+        // What is told goes out together as soon as there is nothing to take,
+        // so that "exited" and "empty" are one message where they are one event.
+        let options = if told.is_empty() {
+            WaitOptions::empty()
+        } else {
+            WaitOptions::NOHANG
+        };
+        match wait(options) {
             Ok(Some((pid, status))) if pid == child => {
                 if let Some(exit) = Exit::from_wait(status) {
-                    let _: io::Result<()> = tell(socket, Report::Exited(exit));
+                    told.push_str(&Report::Exited(exit).encode());
                 }
             }
-            Ok(_) | Err(Errno::INTR) => {}
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) => {
+                let _: io::Result<()> = tell(socket, &told);
+                told.clear();
+            }
             Err(_) => break,
         }
     }
-    let _: io::Result<()> = tell(socket, Report::Empty);
+    told.push_str(&Report::Empty.encode());
+    let _: io::Result<()> = tell(socket, &told);
 }
 
 /// Waits for the socket to close; returns whether that was announced.
@@ -165,6 +174,6 @@ fn listen(socket: &mut UnixStream) -> bool {
     said == END
 }
 
-fn tell(mut socket: &UnixStream, report: Report) -> io::Result<()> {
-    socket.write_all(report.encode().as_bytes())
+fn tell(mut socket: &UnixStream, lines: &str) -> io::Result<()> {
+    socket.write_all(lines.as_bytes())
 }

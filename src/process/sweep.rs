@@ -1,6 +1,6 @@
 //! Ends processes: ask, wait, kill, look again until none is left.
 //!
-//! Who belongs is found anew at every look ([`Scope`]): by descent, because
+//! Who belongs is found anew at every look (`Scope`): by descent, because
 //! agents start their tools in sessions of their own; by the mark in the
 //! environment, because a guardian may have been killed; and by adoption,
 //! because what a dead guardian kept falls to us.

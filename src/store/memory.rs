@@ -565,3 +565,65 @@ impl Journal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_of_three(memory: &Memory) -> (Ownership, [Pending<Committed>; 3]) {
+        let new = NewRun {
+            run: RunId::from_bits(1),
+            task: String::new(),
+            at: UnixMs(0),
+            input_hash: String::new(),
+            body: String::new(),
+        };
+        let event = || Draft::new("turn", UnixMs(1), "{}");
+        let own = memory.create(new, event()).unwrap();
+        memory.hold_writes();
+        let pending = [(); 3].map(|()| memory.append(&own, event()));
+        (own, pending)
+    }
+
+    fn stored(memory: &Memory) -> usize {
+        memory.events(&RunId::from_bits(1), Seq(1)).unwrap().len()
+    }
+
+    #[test]
+    fn held_writes_become_durable_in_order_when_released() {
+        let memory = Memory::default();
+        let (_own, [mut first, mut second, _]) = run_of_three(&memory);
+        assert!(first.try_get().is_none());
+        assert_eq!(stored(&memory), 1);
+        assert_eq!(memory.release(1), 2);
+        assert_eq!(first.try_get().unwrap().unwrap().seq, Seq(2));
+        assert!(second.try_get().is_none());
+    }
+
+    #[test]
+    fn a_crash_loses_what_was_held_and_frees_the_run() {
+        let memory = Memory::default();
+        let (own, [first, second, _]) = run_of_three(&memory);
+        memory.release(1);
+        memory.crash();
+        assert!(first.wait().is_ok());
+        assert!(matches!(second.wait(), Err(Error::Closed)));
+        let next = memory.own(own.run(), UnixMs(2)).unwrap();
+        assert_eq!((next.epoch(), next.last_seq()), (Epoch(2), Seq(2)));
+        drop(own);
+        assert!(memory.holder(next.run()).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_failed_write_breaks_the_order_after_it() {
+        let memory = Memory::default();
+        memory.fail_next(Error::Closed);
+        let (_own, [first, second, third]) = run_of_three(&memory);
+        memory.release(3);
+        assert!(matches!(first.wait(), Err(Error::Closed)));
+        for late in [second, third] {
+            assert!(matches!(late.wait(), Err(Error::Broken { .. })));
+        }
+        assert_eq!(stored(&memory), 1);
+    }
+}

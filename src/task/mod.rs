@@ -59,7 +59,7 @@ pub fn decode<'b>(bytes: &'b [u8], file_name: &str) -> Result<&'b str, Problems>
     parse::decode(bytes).map_err(|fault| {
         let text = String::from_utf8_lossy(&bytes[..bytes.len().min(parse::BYTES_MAX)]);
         let source = Source {
-            text: &text,
+            lines: problem::lines(&text),
             file_name,
             positions: &Positions::default(),
         };
@@ -83,7 +83,7 @@ pub fn check_with(
     match read(text, file_name) {
         Ok((resolved, value, positions)) => {
             let source = Source {
-                text,
+                lines: problem::lines(text),
                 file_name,
                 positions: &positions,
             };
@@ -111,12 +111,16 @@ fn read(text: &str, file_name: &str) -> Result<(Resolved, Value, Positions), Pro
             other => mismatches.push(no_mapping(other)),
         }
     }
-    let positions = Positions::read(text);
+    let positions = if unreadable {
+        Positions::default()
+    } else {
+        Positions::read(text)
+    };
     match resolved {
         Some(resolved) if parsed.faults.is_empty() => Ok((resolved, parsed.value, positions)),
         _ => {
             let source = Source {
-                text,
+                lines: problem::lines(text),
                 file_name,
                 positions: &positions,
             };
@@ -167,14 +171,14 @@ fn stem(file_name: &str) -> &str {
 
 /// What is needed to say where something stands.
 struct Source<'a> {
-    text: &'a str,
+    lines: Vec<&'a str>,
     file_name: &'a str,
     positions: &'a Positions,
 }
 
 impl Source<'_> {
     fn place(&self, path: &KeyPath, at: Position) -> Place {
-        Place::new(self.file_name, self.text, path, at)
+        Place::new(self.file_name, &self.lines, path, at)
     }
 
     fn problem(&self, mismatch: Mismatch) -> Problem {

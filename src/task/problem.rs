@@ -38,10 +38,10 @@ pub struct Place {
 }
 
 impl Place {
-    /// Makes a place and quotes its line from `text`.
-    pub fn new(file: &str, text: &str, path: &KeyPath, at: Position) -> Self {
+    /// Makes a place and quotes its line from `lines`, those of the file.
+    pub(crate) fn new(file: &str, lines: &[&str], path: &KeyPath, at: Position) -> Self {
         let secret = path.may_be_secret();
-        let line = lines(text).get(at.line - 1).copied().unwrap_or("");
+        let line = lines.get(at.line - 1).copied().unwrap_or("");
         let quoted = (!secret && !line.is_empty() && line.chars().count() <= QUOTED_MAX)
             .then(|| line.replace('\t', " "));
         Self {
@@ -319,7 +319,7 @@ mod tests {
         let path = KeyPath::root().key("k").key("b");
         let place = Place::new(
             "t.yaml",
-            text,
+            &lines(text),
             &path,
             Position {
                 line: 1,
@@ -335,7 +335,7 @@ mod tests {
         };
         let want = "error: task file `t.yaml`: k.b is wrong\n --> t.yaml:1:15\n  |\n1 | k: {日本: 1, b: x}\n  |                 ^\nhint: write `y`\n";
         assert_eq!(problem.render(Colour::Never), want);
-        let secret = Place::new("t.yaml", text, &path.key("env"), Position::START);
+        let secret = Place::new("t.yaml", &lines(text), &path.key("env"), Position::START);
         assert_eq!(secret.quoted, None);
     }
 }

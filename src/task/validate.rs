@@ -13,6 +13,7 @@ use jsonschema::{Keyword, ValidationError, Validator};
 use serde_json::Value;
 
 use super::locate::{KeyPath, Part};
+use super::parse::PROBLEMS_MAX;
 use super::suggest::nearest;
 use super::{schema, units};
 
@@ -45,10 +46,14 @@ static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
         .expect("the schema made from our own types compiles, a test says so")
 });
 
-/// Returns every mismatch of `value`, at most one per key, by key path.
+/// Returns every mismatch of `value`, at most one per key and [`PROBLEMS_MAX`] in
+/// all, by key path.
 pub fn mismatches(value: &Value) -> Vec<Mismatch> {
     let mut by_key: BTreeMap<(KeyPath, String), (u8, Mismatch)> = BTreeMap::new();
-    for error in VALIDATOR.iter_errors(value) {
+    for error in VALIDATOR.iter_errors(value).take(PROBLEMS_MAX) {
+        if by_key.len() >= PROBLEMS_MAX {
+            break;
+        }
         for (rank, mismatch) in described(&error, value) {
             // Each missing key is a slip of its own; anything else about one
             // key is the same slip seen by several keywords.
@@ -139,6 +144,7 @@ fn described(error: &ValidationError<'_>, root: &Value) -> Vec<(u8, Mismatch)> {
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
             .iter()
+            .take(PROBLEMS_MAX)
             .map(|key| (1, unknown_key(&path, key, node, value)))
             .collect(),
         ValidationErrorKind::Required { property } => {

@@ -1,49 +1,51 @@
-//! stub
-use crate::ids::*;
-use crate::machine::event::*;
-use crate::policy::taxonomy::Observation;
-pub struct Toolbox;
-pub struct Job {
-    pub call: CallId,
-    pub tool: String,
-    pub args: serde_json::Value,
-    pub key: Option<IdempotencyKey>,
-    pub attempt: u32,
-}
-pub struct Tried {
-    pub observation: Observation,
-    pub delivery: Delivery,
-    pub content: Content,
-    pub took_ms: u64,
-}
-impl Toolbox {
-    pub fn refuse(&self, _: &str, _: &serde_json::Value) -> Option<String> {
-        None
-    }
-    pub async fn try_once(&self, _: &Job) -> Tried {
-        unimplemented!()
-    }
-    pub async fn probe(&self, _: &Job) -> Settlement {
-        unimplemented!()
-    }
-}
+//! Guarded execution: one try of one declared tool.
+//!
+//! A tool is a command or an HTTP request. A try renders it from the arguments,
+//! runs it within its time, keeps all it gave on disk and a bounded part in
+//! memory, and says three things that are easily mixed up:
+//!
+//! - the [`Observation`](crate::policy::taxonomy::Observation): what was seen,
+//!   for the taxonomy to judge;
+//! - the [`Delivery`](crate::machine::event::Delivery): whether the tool was
+//!   reached, which decides whether a write is in doubt;
+//! - the [`Content`](crate::machine::event::Content): what the model reads.
+//!
+//! ```text
+//! refuse ──► (driver: key, intent durable) ──► try_once ──► judge ──► Tried::judged
+//!                                              probe     (in doubt after a crash)
+//! ```
+//!
+//! Not here: what a result means (`policy::taxonomy`), whether and when there
+//! is another try (`machine`, `policy::retry`), keys and intents (`driver`,
+//! `store`), and how children are started, ended and captured (`process`).
+//! Nothing here repeats anything by itself.
+//!
+//! To start reading: [`toolbox`], then [`command`] or [`http`].
+//!
+//! | to change | open |
+//! |---|---|
+//! | what a program finds in its environment and on stdin | [`command`] |
+//! | which HTTP answers leave a write in doubt | [`http`] |
+//! | which redirects are followed | `redirect` |
+//! | proxies, certificates, connection reuse | `clients` |
+//! | what the model reads | `content` |
+//! | how arguments are refused | `schema` |
+//! | what is hidden from models and the journal | `secrets` |
 
-pub struct ToolHome {
-    pub run: RunId,
-    pub cwd: std::path::PathBuf,
-    pub output_dir: std::path::PathBuf,
-    pub env: Vec<(std::ffi::OsString, std::ffi::OsString)>,
-    pub variables: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
-}
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct Error;
-impl Toolbox {
-    pub fn new(
-        _: &crate::task::resolved::Resolved,
-        _: ToolHome,
-        _: crate::process::Launcher,
-    ) -> Result<Self, Error> {
-        Ok(Self)
-    }
-}
+mod clients;
+pub mod command;
+mod content;
+mod download;
+mod error;
+mod home;
+pub mod http;
+mod probe;
+mod redirect;
+mod schema;
+mod secrets;
+pub mod toolbox;
+
+pub use content::TEXT_BYTES_MAX;
+pub use error::Error;
+pub use home::ToolHome;
+pub use toolbox::{Job, Toolbox, Tried};

@@ -250,6 +250,18 @@ async fn a_peer_that_goes_in_the_middle_of_a_frame_leaves_nothing_behind() {
     assert_eq!(bench.answers.open_count(), 0);
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_peer_killed_while_it_waits_gives_its_place_back_without_an_answer() {
+    let mut bench = Bench::new(tight());
+    let mut peer = bench.peer().await;
+    peer.write(turn_line(1)).await;
+    let incoming = bench.request().await;
+    drop(peer);
+    assert_eq!(bench.ended().await, (Ended::ByPeer, 1));
+    bench.answers.send(incoming.request, Ok(go(1)));
+}
+
 #[tokio::test]
 async fn a_silent_peer_disturbs_nobody() {
     let driver = Bench::new(tight()).answer_turns();

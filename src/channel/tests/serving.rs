@@ -246,3 +246,27 @@ async fn stdio_is_the_same_and_forgives_stray_prints() {
         "stdin is closed"
     );
 }
+
+#[tokio::test]
+async fn a_shell_loop_speaks_over_its_own_stdin_and_stdout() {
+    let (hub, mut arrivals) = super::super::open(Limits::default());
+    let script =
+        r#"printf '%s\n' "$1"; IFS= read -r answer; case $answer in *'"step":5'*) exit 3;; esac"#;
+    let mut child = tokio::process::Command::new("sh")
+        .args(["-c", script, "sh", turn_line(5).trim_end()])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let (stdout, stdin) = (child.stdout.take().unwrap(), child.stdin.take().unwrap());
+    let mut stdio = Stdio::attach(&hub, stdout, stdin, None, |_: &[u8]| {});
+    let incoming = loop {
+        if let Arrival::Request(incoming) = soon(arrivals.recv()).await.unwrap() {
+            break incoming;
+        }
+    };
+    hub.answers().send(incoming.request, Ok(go(5)));
+    assert_eq!(soon(child.wait()).await.unwrap().code(), Some(3));
+    soon(stdio.ended()).await;
+}

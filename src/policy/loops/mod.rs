@@ -1,63 +1,57 @@
-//! stub
-use serde::{Deserialize, Serialize};
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Config;
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ToolTraits {
-    pub identity: Option<Vec<String>>,
-    pub ignore: Vec<String>,
-    pub poll: Option<bool>,
-    pub mutates: Option<bool>,
-    pub exempt: bool,
-}
-pub fn identity(_: &str, _: &serde_json::Value, _: &ToolTraits) -> String {
-    String::new()
-}
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Print;
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ErrorKind {
-    None,
-    Semantic,
-    Transport,
-}
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    Warn,
-    Steer,
-    Stop,
-}
-#[derive(Clone, Debug, PartialEq)]
-pub struct Finding {
-    pub level: Level,
-    pub rung: String,
-    pub identity: String,
-    pub first: u64,
-    pub last: u64,
-    pub count: u64,
-    pub why: String,
-    pub steer: Option<String>,
-}
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Detector;
-impl Print {
-    pub fn of(
-        _: &str,
-        _: &serde_json::Value,
-        _: &serde_json::Value,
-        _: bool,
-        _: ErrorKind,
-        _: &ToolTraits,
-    ) -> Self {
-        Self
-    }
-}
-impl Detector {
-    pub fn new(_: Config) -> Self {
-        Self
-    }
-    pub fn observe(&mut self, _: Print, _: Option<i64>, _: Option<u32>) -> Option<Finding> {
-        None
-    }
-    pub fn human_input(&mut self) {}
-}
+//! Finds loops in the tool calls of a run, and says what to do about them.
+//!
+//! Pure: no clock, no IO, no randomness. Each finished call becomes a small
+//! [`Print`] (stored in the journal); the [`Detector`] reads prints, never
+//! contents, so replaying the journal gives the findings of the live run.
+//!
+//! ```text
+//! tool, args, result ──► fingerprint, mask, meaning ──► Print ──► journal
+//!                                                         │
+//!                      Finding ◄── ladder ◄── rungs ◄── window (last 64 calls)
+//! ```
+//!
+//! The evidence is repetition of call *and* result. Only human input and a
+//! successful change never seen before clear it; any other call does not.
+//!
+//! Not here: retry budgets (infrastructure errors count as a loop only as an
+//! endless storm), money and deadlines (hard caps stay underneath), delivery
+//! of the steer text, and the choice between pausing and stopping.
+//!
+//! Start reading at [`Detector::observe`], then [`Print::of`], then the rungs
+//! in the order of [`Rung`].
+
+mod canonical;
+mod config;
+mod cycle;
+mod density;
+mod detector;
+mod digest;
+mod edit;
+mod finding;
+pub mod fingerprint;
+mod growth;
+mod ladder;
+mod mask;
+mod meaning;
+mod poll;
+mod print;
+mod program;
+mod recurrence;
+mod repeat;
+mod reversal;
+mod shell;
+mod sketch;
+mod spelling;
+mod stagnation;
+mod steer;
+mod storm;
+pub mod trace;
+mod trouble;
+mod window;
+
+pub use config::{Config, ToolTraits};
+pub use detector::Detector;
+pub use digest::Digest;
+pub use finding::{Finding, Level, Rung};
+pub use print::{Kind, Outcome, Print};
+pub use trouble::ErrorKind;

@@ -66,7 +66,7 @@ pub const PRAGMAS: [Pragma; 7] = [
     ),
     (
         "journal_size_limit",
-        "4194304",
+        "2097152",
         "the WAL shrinks back after a burst",
     ),
 ];

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::locate::{KeyPath, Part, Segment};
+use super::parse::PROBLEMS_MAX;
 use super::resolved::{Input, Resolved};
 use super::template::Template;
 use super::validate::{Mismatch, shown};
@@ -156,6 +157,9 @@ impl Checker<'_> {
         let mut whole = true;
         let mut resolved = BTreeMap::new();
         for name in entries.keys() {
+            if self.is_full() {
+                return None;
+            }
             let path = path.key(name);
             match self
                 .section(&path)
@@ -179,12 +183,21 @@ impl Checker<'_> {
         };
         let resolved: Vec<Option<R>> = (0..items.len())
             .map(|index| {
+                if self.is_full() {
+                    return None;
+                }
                 let path = path.index(index);
                 self.section(&path)
                     .and_then(|item| resolve(self, &path, item))
             })
             .collect();
         resolved.into_iter().collect()
+    }
+
+    /// Tells whether enough was found to stop looking: the time stays linear in
+    /// the file however much of it is wrong.
+    fn is_full(&self) -> bool {
+        self.found.len() >= 2 * PROBLEMS_MAX
     }
 
     /// Notes something wrong at `path`.
@@ -196,6 +209,9 @@ impl Checker<'_> {
         expected: Option<&str>,
         fix: Option<&str>,
     ) {
+        if self.is_full() {
+            return;
+        }
         self.found.push(Mismatch {
             path: path.clone(),
             part,

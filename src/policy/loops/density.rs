@@ -1,0 +1,61 @@
+//! Most of the last calls are repeats, and nothing new was changed.
+
+use std::collections::BTreeMap;
+
+use super::config::Config;
+use super::digest::Digest;
+use super::finding::{Rung, Sighting};
+use super::print::{Kind, Talk};
+use super::window::{Entry, Window};
+
+/// Returns the sighting of a window full of repeats.
+pub(super) fn look(window: &Window, config: &Config) -> Option<Sighting> {
+    let newest = window.newest()?;
+    let wanted = config.density_window as usize;
+    if !newest.repeat || window.len() < wanted {
+        return None;
+    }
+    let counted: Vec<&Entry> = window
+        .newest_first()
+        .filter(|entry| counts(entry))
+        .take(wanted)
+        .collect();
+    if counted.len() < wanted {
+        return None;
+    }
+    let repeats = counted.iter().filter(|entry| entry.repeat).count();
+    let percent = (repeats * 100 / wanted) as u32;
+    Some(Sighting {
+        rung: Rung::Density,
+        period: None,
+        identity: format!("density:{}", most_frequent(&counted)?),
+        first: counted.last()?.no,
+        count: repeats as u32,
+        reached: percent,
+        stop: config.density_percent,
+        warn: config.density_percent * 5 / 7,
+        steer: config.density_percent * 6 / 7,
+        why: format!(
+            "{repeats} of the last {wanted} calls repeat an earlier call with the same result"
+        ),
+    })
+}
+
+/// Pauses, polls, infrastructure errors and bare acknowledgements say nothing.
+fn counts(entry: &Entry) -> bool {
+    let only_ok =
+        entry.print.talk == Talk::Ack && matches!(entry.print.kind, Kind::Act | Kind::Run);
+    !entry.waiting && !entry.is_transport() && !only_ok
+}
+
+fn most_frequent(entries: &[&Entry]) -> Option<Digest> {
+    let mut counts: BTreeMap<Digest, u32> = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| entry.repeat) {
+        *counts.entry(entry.print.call).or_default() += 1;
+    }
+    let most = counts.values().copied().max()?;
+    counts
+        .into_iter()
+        .find(|(_, count)| *count == most)
+        .map(|(call, _)| call)
+}

@@ -1,0 +1,210 @@
+//! The detector: prints in, findings out.
+//!
+//! Its state is plain data. Feeding it the prints of the journal gives the
+//! state and the findings of the live run, and so does saving and restoring it
+//! between any two calls.
+
+use serde::{Deserialize, Serialize};
+
+use super::config::Config;
+use super::digest::Digest;
+use super::finding::{Finding, Rung, Sighting, waypoints};
+use super::ladder::Ladder;
+use super::print::{Kind, Outcome, Print, Talk};
+use super::reversal::{Change, Changes};
+use super::window::Window;
+use super::{cycle, density, growth, poll, recurrence, repeat, stagnation, storm};
+
+/// Calls in whose flight the process died that are remembered.
+const DEATHS_MAX: usize = 64;
+
+/// Finds loops in the calls of one conversation.
+///
+/// Sub-agents are conversations of their own: give each its own detector.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detector {
+    config: Config,
+    /// Calls seen, bookkeeping included.
+    calls: u64,
+    window: Window,
+    changes: Changes,
+    ladder: Ladder,
+    aside: Option<Aside>,
+    deaths: Vec<(Digest, u32)>,
+}
+
+/// Equal bookkeeping calls with nothing in between.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Aside {
+    pair: (Digest, Digest),
+    first: u64,
+    count: u32,
+}
+
+impl Detector {
+    /// Returns a detector that has seen nothing.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            ..Self::default()
+        }
+    }
+
+    /// Returns how many calls were observed.
+    pub fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// Takes in one finished call and returns what it completes, if anything.
+    ///
+    /// - `at_ms`: when the call ended, in milliseconds of any steady clock;
+    ///   only differences are used, for the time floor of polls.
+    /// - `cost_share_percent`: how much of what was left of the budget the
+    ///   repeats have eaten; from 25 on the thresholds shrink.
+    ///
+    /// A stop is given again for every further call that continues the loop.
+    pub fn observe(
+        &mut self,
+        print: Print,
+        at_ms: Option<i64>,
+        cost_share_percent: Option<u32>,
+    ) -> Option<Finding> {
+        self.calls += 1;
+        if print.exempt {
+            return None;
+        }
+        let config = self.config.in_force(cost_share_percent.unwrap_or(0));
+        self.deaths.retain(|(call, _)| *call != print.call);
+        if matches!(print.kind, Kind::Note | Kind::KeepAlive) {
+            return self.note_aside(&print, &config);
+        }
+        self.aside = None;
+        if self.clears(&print) {
+            self.window.clear();
+        }
+        self.window
+            .push(self.calls, print, at_ms, config.window as usize);
+        let print = &self.window.newest()?.print;
+        let sightings: Vec<Sighting> = [
+            repeat::same_call(&self.window, &config),
+            repeat::same_error(&self.window, &config),
+            cycle::look(&self.window, &config),
+            recurrence::look(&self.window, &config),
+            density::look(&self.window, &config),
+            stagnation::look(&self.window, &config),
+            self.changes.look(print, config.returns),
+            growth::look(&self.window, config.growth),
+            poll::look(&self.window, &config),
+            storm::look(&self.window, config.storm),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        self.ladder
+            .climb(&sightings, print, self.calls, config.steers_max)
+    }
+
+    /// Takes note that the process died while this call was in flight.
+    ///
+    /// `print` is the call's print with a null result. Deaths of a call are
+    /// forgotten when it once ends, and when a human speaks.
+    pub fn died_in(&mut self, print: &Print) -> Option<Finding> {
+        let at = match self.deaths.iter().position(|(call, _)| *call == print.call) {
+            Some(at) => at,
+            None => {
+                if self.deaths.len() >= DEATHS_MAX {
+                    self.deaths.remove(0);
+                }
+                self.deaths.push((print.call, 0));
+                self.deaths.len() - 1
+            }
+        };
+        let count = self.deaths[at].1.saturating_add(1);
+        self.deaths[at].1 = count;
+        let config = self.config.in_force(0);
+        let (warn, steer) = waypoints(config.deaths);
+        let no = self.calls + 1;
+        let sighting = Sighting {
+            rung: Rung::Deaths,
+            period: None,
+            identity: format!("deaths:{}", print.call),
+            first: no,
+            count,
+            reached: count,
+            stop: config.deaths,
+            warn,
+            steer,
+            why: format!(
+                "the process died {count} times while {} was running",
+                print.picture()
+            ),
+        };
+        self.ladder.climb(&[sighting], print, no, config.steers_max)
+    }
+
+    /// Clears all evidence: a human has spoken. Steers already given are remembered.
+    pub fn human_input(&mut self) {
+        self.window.clear();
+        self.changes.forget_returns();
+        self.ladder.forget_warnings();
+        self.deaths.clear();
+        self.aside = None;
+    }
+
+    /// Returns whether a call clears the evidence before it: a change never
+    /// seen, or a step that led somewhere never seen.
+    fn clears(&mut self, print: &Print) -> bool {
+        if self.changes.note(self.calls, print) == Change::New {
+            return true;
+        }
+        let moved = print.kind == Kind::Act && print.outcome == Outcome::Ok;
+        let plain = print.talk == Talk::Ack || print.talk == Talk::Empty;
+        // "Ok" for a new target is taken on trust, a page must be new.
+        moved
+            && match plain {
+                true => self.changes.is_new_step(print.call),
+                false => self.changes.is_new_step(print.masked),
+            }
+    }
+
+    /// Bookkeeping changes nothing, except that nothing else happens at all.
+    fn note_aside(&mut self, print: &Print, config: &Config) -> Option<Finding> {
+        let first = self.calls;
+        let aside = match self.aside.take() {
+            Some(aside) if aside.pair == print.pair() => Aside {
+                count: aside.count.saturating_add(1),
+                ..aside
+            },
+            _ => Aside {
+                pair: print.pair(),
+                first,
+                count: 1,
+            },
+        };
+        let stop = if print.kind == Kind::KeepAlive {
+            config.polls
+        } else {
+            config.same_call.saturating_add(1)
+        };
+        let (warn, steer) = waypoints(stop);
+        let sighting = Sighting {
+            rung: Rung::SameCall,
+            period: None,
+            identity: format!("call:{}", print.call),
+            first: aside.first,
+            count: aside.count,
+            reached: aside.count,
+            stop,
+            warn,
+            steer,
+            why: format!(
+                "{} was called {} times in a row and nothing else was done",
+                print.picture(),
+                aside.count
+            ),
+        };
+        self.aside = Some(aside);
+        self.ladder
+            .climb(&[sighting], print, self.calls, config.steers_max)
+    }
+}

@@ -1,0 +1,103 @@
+//! The same call in a row, and the same error whatever the arguments.
+
+use super::config::Config;
+use super::finding::{Rung, Sighting, waypoints};
+use super::print::{Kind, Outcome, Talk};
+use super::window::{Entry, Window};
+
+/// Returns the sighting of the newest call repeated in a row.
+pub(super) fn same_call(window: &Window, config: &Config) -> Option<Sighting> {
+    let newest = window.newest()?;
+    if newest.waiting || newest.is_transport() {
+        return None;
+    }
+    let row: Vec<&Entry> = window
+        .newest_first()
+        .take_while(|entry| entry.same(newest))
+        .collect();
+    let count = row.len() as u32;
+    let (rung, stop) = match newest.is_error() {
+        true => (Rung::SameCallError, config.same_call_error),
+        false if is_gesture(newest) => (Rung::SameCall, config.gestures),
+        false => (Rung::SameCall, config.same_call),
+    };
+    let answer = if newest.is_error() {
+        "failed with the same error"
+    } else {
+        "answered the same"
+    };
+    let (warn, steer) = waypoints(stop);
+    Some(Sighting {
+        rung,
+        period: None,
+        identity: format!("call:{}", newest.print.call),
+        first: row.last()?.no,
+        count,
+        reached: count,
+        stop,
+        warn,
+        steer,
+        why: format!(
+            "{} was called {count} times in a row and {answer} each time",
+            newest.print.picture()
+        ),
+    })
+}
+
+/// Scrolling and keys are repeated on purpose, and often only say "ok".
+fn is_gesture(entry: &Entry) -> bool {
+    let tool = entry.print.tool.to_ascii_lowercase();
+    entry.print.kind == Kind::Act
+        && entry.print.talk == Talk::Ack
+        && !["click", "submit", "goto", "navigate", "visit"]
+            .iter()
+            .any(|word| tool.contains(word))
+}
+
+/// Returns the sighting of one error that a tool keeps giving.
+///
+/// Other tools in between do not matter; an answer of the same tool ends it.
+pub(super) fn same_error(window: &Window, config: &Config) -> Option<Sighting> {
+    let newest = window.newest()?;
+    if newest.waiting || !newest.is_error() {
+        return None;
+    }
+    let (mut all, mut exact, mut first, mut first_exact) = (0, 0, newest.no, newest.no);
+    for entry in window
+        .newest_first()
+        .filter(|entry| entry.print.family == newest.print.family)
+    {
+        match entry.print.outcome {
+            Outcome::Transport => continue,
+            Outcome::Error if entry.print.error == newest.print.error => {
+                (all, first) = (all + 1, entry.no);
+                if entry.print.masked == newest.print.masked {
+                    (exact, first_exact) = (exact + 1, entry.no);
+                }
+            }
+            _ => break,
+        }
+    }
+    // Errors equal to the letter weigh more than errors equal but for an echo.
+    let to_the_letter = exact * config.same_error_echoed >= all * config.same_error;
+    let (count, first, stop) = match to_the_letter {
+        true => (exact, first_exact, config.same_error),
+        false => (all, first, config.same_error_echoed),
+    };
+    let (warn, steer) = waypoints(stop);
+    Some(Sighting {
+        rung: Rung::SameError,
+        period: None,
+        identity: format!("error:{}:{}", newest.print.family, newest.print.error),
+        first,
+        count,
+        reached: count,
+        stop,
+        warn,
+        steer,
+        why: format!(
+            "`{}` gave the same error {count} times, whatever its arguments",
+            newest.print.tool
+        ),
+    })
+}

@@ -1,0 +1,571 @@
+//! What a shell command is, as far as its exit code and its output need it.
+//!
+//! A tolerant splitter, not a shell: words, quotes, `&&`, `||`, `;`, `|`; wrappers
+//! such as `sudo`, `timeout 5`, `bash -c`, `docker exec` are looked through. A
+//! command it misreads is treated as any other command, which is the safe side.
+
+/// Bytes of a command that are looked at.
+const BYTES_MAX: usize = 8 * 1024;
+/// Simple commands kept of one line.
+const PARTS_MAX: usize = 64;
+
+/// How a simple command is joined to the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Joint {
+    Start,
+    And,
+    Or,
+    Then,
+    Pipe,
+}
+
+/// One program with its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Simple {
+    joint: Joint,
+    words: Vec<String>,
+}
+
+/// A command line, split.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Command {
+    parts: Vec<Simple>,
+    /// The caller swallows failures: `|| true`.
+    pub ignores_failure: bool,
+    /// Some part runs under `timeout`.
+    pub has_timeout: bool,
+}
+
+impl Command {
+    /// Splits a command line. Never fails.
+    pub(super) fn parse(line: &str) -> Self {
+        let line = super::text::head(line, BYTES_MAX);
+        let mut command = Self {
+            parts: Vec::new(),
+            ignores_failure: false,
+            has_timeout: false,
+        };
+        command.add(line, 0);
+        command.ignores_failure = command.parts.iter().any(|part| {
+            part.joint == Joint::Or
+                && matches!(
+                    part.words.first().map(String::as_str),
+                    Some("true" | ":" | "echo")
+                )
+        });
+        command
+    }
+
+    fn add(&mut self, line: &str, depth: usize) {
+        for mut part in split(line) {
+            let inner = self.unwrap(&mut part.words);
+            match inner {
+                Some(script) if depth < 3 => self.add(&script, depth + 1),
+                _ if part.words.is_empty() => {}
+                _ if self.parts.len() < PARTS_MAX => self.parts.push(part),
+                _ => return,
+            }
+        }
+    }
+
+    /// Removes wrappers in front of the program; returns the script of a nested shell.
+    fn unwrap(&mut self, words: &mut Vec<String>) -> Option<String> {
+        for _ in 0..8 {
+            let program = program_name(words.first()?);
+            let skip = match program.as_str() {
+                "sudo" | "nice" | "nohup" | "time" | "stdbuf" | "command" | "exec" | "env"
+                | "doas" | "ionice" | "setsid" | "busybox" | "xvfb-run" | "unbuffer" => {
+                    1 + options(words, 1)
+                }
+                "timeout" | "gtimeout" => {
+                    self.has_timeout = true;
+                    2 + options(words, 1)
+                }
+                "npx" | "bunx" | "uvx" | "winpty" => 1 + options(words, 1),
+                "uv" | "poetry" | "pipenv" | "pdm" | "hatch" | "rye" | "pixi" | "conda"
+                | "micromamba"
+                    if words.get(1).is_some_and(|word| word == "run") =>
+                {
+                    2 + options(words, 2)
+                }
+                "bundle" | "pnpm" | "yarn" | "npm" | "mise"
+                    if words.get(1).is_some_and(|word| word == "exec") =>
+                {
+                    2 + options(words, 2)
+                }
+                "python" | "python3" | "py" if words.get(1).is_some_and(|word| word == "-m") => 2,
+                "bash" | "sh" | "zsh" | "dash" | "ksh" | "ash" => {
+                    let at = words
+                        .iter()
+                        .position(|word| word.starts_with('-') && word.ends_with('c'))?;
+                    return words.get(at + 1).cloned();
+                }
+                "docker" | "podman" | "kubectl" | "oc" | "nerdctl" => return after_exec(words),
+                "ssh" => return after_ssh(words),
+                word if word.contains('=') && !word.starts_with('=') => 1,
+                _ => return None,
+            };
+            words.drain(..skip.min(words.len()));
+        }
+        None
+    }
+
+    /// Returns the simple commands of the last pipeline, which decides the exit code.
+    fn last_pipeline(&self) -> &[Simple] {
+        let start = self
+            .parts
+            .iter()
+            .rposition(|part| part.joint != Joint::Pipe)
+            .unwrap_or(0);
+        &self.parts[start..]
+    }
+
+    /// Returns program and arguments of the command whose exit code is seen.
+    fn decider(&self) -> Option<(String, &[String])> {
+        self.parts.last().and_then(named)
+    }
+
+    /// Returns program and arguments of the command that produced the output.
+    fn source(&self) -> Option<(String, &[String])> {
+        self.last_pipeline().first().and_then(named)
+    }
+
+    /// Returns the name of the program whose exit code is seen, empty if unknown.
+    pub(super) fn program(&self) -> String {
+        self.decider().map(|(name, _)| name).unwrap_or_default()
+    }
+
+    /// Whether any part runs `name`.
+    pub(super) fn runs(&self, name: &str) -> bool {
+        self.parts
+            .iter()
+            .filter_map(named)
+            .any(|(program, _)| program == name)
+    }
+
+    /// Whether the output is something read, not something answered: never scanned.
+    pub(super) fn is_reader(&self) -> bool {
+        self.source()
+            .is_some_and(|(name, arguments)| reads(&name, arguments))
+    }
+
+    /// Whether exit code `code` of this command means "looked, and found nothing" or the like.
+    pub(super) fn finds_nothing(&self, code: i64) -> bool {
+        self.decider()
+            .is_some_and(|(name, arguments)| negative(&name, arguments, code))
+    }
+
+    /// Whether this command runs tests.
+    pub(super) fn tests(&self) -> bool {
+        self.parts
+            .iter()
+            .filter_map(named)
+            .any(|(name, arguments)| runs_tests(&name, arguments))
+    }
+}
+
+fn named(part: &Simple) -> Option<(String, &[String])> {
+    let (first, rest) = part.words.split_first()?;
+    Some((program_name(first), rest))
+}
+
+fn program_name(word: &str) -> String {
+    let name = word
+        .rsplit(['/', '\\'])
+        .next()
+        .unwrap_or(word)
+        .trim_start_matches('(');
+    name.strip_suffix(".exe").unwrap_or(name).to_owned()
+}
+
+/// Counts the options after position `from`, with `NAME=value` words.
+fn options(words: &[String], from: usize) -> usize {
+    let rest = words.iter().skip(from);
+    rest.take_while(|word| word.starts_with('-') || word.contains('=') && !word.contains('/'))
+        .count()
+}
+
+/// `docker exec NAME cmd`, `kubectl exec POD -- cmd`: the inner command.
+fn after_exec(words: &[String]) -> Option<String> {
+    let verb = words
+        .iter()
+        .skip(1)
+        .take(3)
+        .position(|word| word == "exec" || word == "run")?
+        + 1;
+    if let Some(dashes) = words.iter().position(|word| word == "--") {
+        return Some(rejoin(&words[dashes + 1..]));
+    }
+    if words[verb] == "run" || program_name(&words[0]) == "kubectl" {
+        return None;
+    }
+    let mut at = verb + 1;
+    while words.get(at).is_some_and(|word| word.starts_with('-')) {
+        let takes_value = matches!(
+            words[at].as_str(),
+            "-e" | "-u" | "-w" | "--env" | "--user" | "--workdir"
+        );
+        at += if takes_value { 2 } else { 1 };
+    }
+    words
+        .get(at + 1..)
+        .filter(|rest| !rest.is_empty())
+        .map(rejoin)
+}
+
+/// `ssh [options] host cmd …`: the remote command, if there is one.
+fn after_ssh(words: &[String]) -> Option<String> {
+    let mut at = 1;
+    while let Some(word) = words.get(at).filter(|word| word.starts_with('-')) {
+        let takes_value = word.len() == 2 && "bcDEeFIiJLlmOopQRSWw".contains(&word[1..]);
+        at += if takes_value { 2 } else { 1 };
+    }
+    words
+        .get(at + 1..)
+        .filter(|rest| !rest.is_empty())
+        .map(|rest| rest.join(" "))
+}
+
+fn rejoin(words: &[String]) -> String {
+    let quoted = words.iter().map(|word| {
+        let is_plain = !word.is_empty()
+            && !word.contains(|c: char| c.is_whitespace() || "'\"|&;<>()$`".contains(c));
+        if is_plain {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', "'\\''"))
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// Splits a line into simple commands; redirections are dropped, a here-document ends the line.
+fn split(line: &str) -> Vec<Simple> {
+    let mut parts = Vec::new();
+    let mut current = Simple {
+        joint: Joint::Start,
+        words: Vec::new(),
+    };
+    let mut word = String::new();
+    let mut has_word = false;
+    let mut chars = line.chars().peekable();
+    let finish_word = |word: &mut String, has_word: &mut bool, current: &mut Simple| {
+        if std::mem::take(has_word) {
+            current.words.push(std::mem::take(word));
+        }
+    };
+    while let Some(c) = chars.next() {
+        let joint = match c {
+            '\'' | '"' => {
+                has_word = true;
+                while let Some(inner) = chars.next() {
+                    if inner == c {
+                        break;
+                    }
+                    if inner == '\\' && c == '"' {
+                        word.extend(chars.next());
+                    } else {
+                        word.push(inner);
+                    }
+                }
+                continue;
+            }
+            '\\' => {
+                // An escaped line break joins lines; anything else is taken as it is.
+                if let Some(next) = chars.next().filter(|next| *next != '\n') {
+                    has_word = true;
+                    word.push(next);
+                }
+                continue;
+            }
+            '<' if chars.peek() == Some(&'<') => break,
+            '>' | '<' => {
+                if word.chars().all(|c| c.is_ascii_digit()) {
+                    word.clear();
+                    has_word = false;
+                }
+                finish_word(&mut word, &mut has_word, &mut current);
+                skip_redirection(&mut chars);
+                continue;
+            }
+            '&' if chars.peek() == Some(&'&') => {
+                chars.next();
+                Joint::And
+            }
+            '|' if chars.peek() == Some(&'|') => {
+                chars.next();
+                Joint::Or
+            }
+            '|' => Joint::Pipe,
+            ';' | '\n' | '&' => Joint::Then,
+            c if c.is_whitespace() => {
+                finish_word(&mut word, &mut has_word, &mut current);
+                continue;
+            }
+            c => {
+                has_word = true;
+                word.push(c);
+                continue;
+            }
+        };
+        finish_word(&mut word, &mut has_word, &mut current);
+        let next = Simple {
+            joint,
+            words: Vec::new(),
+        };
+        let done = std::mem::replace(&mut current, next);
+        if !done.words.is_empty() {
+            parts.push(done);
+        }
+        if parts.len() >= PARTS_MAX {
+            return parts;
+        }
+    }
+    finish_word(&mut word, &mut has_word, &mut current);
+    if !current.words.is_empty() {
+        parts.push(current);
+    }
+    parts
+}
+
+fn skip_redirection(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    while chars
+        .peek()
+        .is_some_and(|c| *c == '>' || *c == '&' || *c == ' ')
+    {
+        chars.next();
+    }
+    while chars
+        .peek()
+        .is_some_and(|c| !c.is_whitespace() && !";|&".contains(*c))
+    {
+        chars.next();
+    }
+}
+
+fn reads(name: &str, arguments: &[String]) -> bool {
+    let has = |word: &str| arguments.iter().any(|argument| argument == word);
+    let verb = arguments
+        .iter()
+        .find(|argument| !argument.starts_with('-'))
+        .map_or("", String::as_str);
+    match name {
+        "cat" | "head" | "tail" | "less" | "more" | "bat" | "grep" | "egrep" | "fgrep" | "rg"
+        | "ag" | "ack" | "zgrep" | "zcat" | "awk" | "gawk" | "cut" | "sort" | "uniq" | "wc"
+        | "strings" | "xxd" | "od" | "hexdump" | "journalctl" | "dmesg" | "echo" | "printf"
+        | "ls" | "find" | "fd" | "tree" | "diff" | "nl" | "tac" | "jq" | "yq" | "column"
+        | "xmllint" | "sqlite3" | "history" | "last" | "Get-Content" | "type" | "stern"
+        | "lnav" | "multitail" | "pdftotext" | "base64" | "less.sh" | "man" | "tldr" => true,
+        "sed" => !has("-i"),
+        "git" => matches!(
+            verb,
+            "log"
+                | "show"
+                | "diff"
+                | "grep"
+                | "blame"
+                | "cat-file"
+                | "status"
+                | "reflog"
+                | "shortlog"
+        ),
+        "kubectl" | "oc" | "docker" | "podman" | "nomad" | "heroku" | "flyctl" | "fly"
+        | "vercel" | "pm2" | "nerdctl" => {
+            has("logs") || has("log") || matches!(verb, "describe" | "get" | "events" | "inspect")
+        }
+        "docker-compose" | "systemctl" => matches!(verb, "logs" | "status" | "cat" | "show"),
+        "gh" => {
+            matches!(verb, "issue" | "pr" | "run" | "search" | "release")
+                && !has("create")
+                && !has("merge")
+        }
+        "aws" | "gcloud" | "az" => {
+            has("logs")
+                || has("logging")
+                || arguments.iter().any(|word| word.contains("log-events"))
+        }
+        "curl" | "wget" | "http" | "xh" => arguments.iter().any(|argument| names_a_file(argument)),
+        _ => false,
+    }
+}
+
+/// Whether a URL's path ends in a file name: fetching it reads a document.
+pub(super) fn names_a_file(url: &str) -> bool {
+    if url.starts_with("file://") {
+        return true;
+    }
+    let Some((_, rest)) = url.split_once("://") else {
+        return false;
+    };
+    let path = rest.split(['?', '#']).next().unwrap_or(rest);
+    let Some((_, last)) = path.rsplit_once('/') else {
+        return false;
+    };
+    last.rsplit_once('.').is_some_and(|(stem, extension)| {
+        !stem.is_empty()
+            && (1..=5).contains(&extension.len())
+            && extension.chars().all(|c| c.is_ascii_alphanumeric())
+            && extension.chars().any(|c| c.is_ascii_alphabetic())
+            && !matches!(extension, "php" | "asp" | "aspx" | "jsp" | "cgi" | "do")
+    })
+}
+
+fn negative(name: &str, arguments: &[String], code: i64) -> bool {
+    let has = |word: &str| arguments.iter().any(|argument| argument == word);
+    let has_prefix = |word: &str| arguments.iter().any(|argument| argument.starts_with(word));
+    let verb = arguments
+        .iter()
+        .find(|argument| !argument.starts_with('-'))
+        .map_or("", String::as_str);
+    match (name, code) {
+        (
+            "grep" | "egrep" | "fgrep" | "zgrep" | "rg" | "ag" | "ack" | "pgrep" | "pkill"
+            | "pidof" | "diff" | "cmp" | "colordiff" | "test" | "[" | "[[" | "expr" | "which"
+            | "whereis" | "type" | "hash" | "lsof" | "fuser" | "findstr" | "find.exe" | "sdiff"
+            | "diff3" | "look" | "mountpoint" | "getopts" | "xdelta" | "ngrep" | "zdiff" | "zcmp"
+            | "fzf" | "comm",
+            1,
+        ) => true,
+        ("command", 1) | ("false" | "let", 1) => name != "false",
+        ("getent", 2) => true,
+        ("jq", 1) => has("-e") || has("--exit-status"),
+        ("git", 1) => match verb {
+            "grep" | "merge-base" | "check-ignore" | "show-ref" | "config" => true,
+            "diff" | "diff-index" | "diff-files" => true,
+            "rev-parse" => has("--quiet") || has("-q"),
+            _ => false,
+        },
+        ("git", 2) => verb == "ls-remote" && has("--exit-code"),
+        ("terraform" | "tofu" | "terragrunt", 2) => {
+            has_prefix("-detailed-exitcode") || has("--detailed-exitcode") || verb == "plan"
+        }
+        ("helm", 2) => has("--detailed-exitcode"),
+        ("helmfile", 2) => verb == "diff" || has("--detailed-exitcode"),
+        ("kubectl", 1) => verb == "diff",
+        ("robocopy", 1..=7) => true,
+        ("systemctl", 1 | 3 | 4) => {
+            matches!(verb, "is-active" | "is-enabled" | "is-failed" | "status")
+        }
+        ("npm" | "pnpm" | "yarn", 1) => verb == "outdated",
+        ("crontab", 1) => has("-l"),
+        ("dpkg" | "rpm" | "dpkg-query", 1) => has("-s") || has("-q") || has("-l") || has("-W"),
+        ("ansible-playbook" | "puppet", 2) => verb == "agent",
+        ("dnf" | "yum", 100) => verb == "check-update",
+        ("tmux", 1) => verb == "has-session",
+        ("needrestart" | "checkupdates", 2) => true,
+        ("docker", 1) => verb == "inspect" && has("--quiet"),
+        _ => false,
+    }
+}
+
+fn runs_tests(name: &str, arguments: &[String]) -> bool {
+    let first = arguments
+        .iter()
+        .find(|argument| !argument.starts_with('-'))
+        .map_or("", String::as_str);
+    let second = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with('-'))
+        .nth(1)
+        .map_or("", String::as_str);
+    match name {
+        "pytest" | "py.test" | "jest" | "vitest" | "mocha" | "ava" | "tap" | "rspec"
+        | "phpunit" | "pest" | "ctest" | "tox" | "nox" | "unittest" | "nosetests" | "bats"
+        | "karma" | "cypress" | "behave" | "cucumber" | "robot" | "nextest" | "gotestsum"
+        | "minitest" | "prove" | "trial" | "ginkgo" | "detox" | "newman" | "k6" => true,
+        "cargo" => matches!(first, "test" | "nextest" | "t"),
+        "go" | "swift" | "mix" | "deno" | "bun" | "dotnet" | "zig" | "rails" | "flutter"
+        | "dart" | "forge" | "hardhat" | "bazel" | "bazelisk" | "sbt" | "lein" | "stack"
+        | "cabal" | "dune" | "ng" | "ember" | "meson" | "rake" | "elm-test" | "playwright" => {
+            first == "test" || first == "coverage"
+        }
+        "npm" | "yarn" | "pnpm" | "composer" => {
+            first == "test" || first == "t" || first == "run" && second.starts_with("test")
+        }
+        "make" | "just" | "task" | "ninja" => first.starts_with("test") || first == "check",
+        "mvn" | "mvnw" | "gradle" | "gradlew" => arguments.iter().any(|argument| {
+            argument.ends_with("test") || argument == "verify" || argument == "check"
+        }),
+        _ => {
+            name.starts_with("run_tests")
+                || name.starts_with("run-tests")
+                || name == "test.sh"
+                || name == "runtests.py"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn program_table() {
+        #[rustfmt::skip]
+        let rows = [
+            ("plain", "curl -s https://example.com", "curl"),
+            ("the last of a chain decides", "cd /x && grep foo bar", "grep"),
+            ("the last of a pipeline decides", "cat f | grep foo", "grep"),
+            ("wrappers are looked through", "sudo -E timeout 5 rsync a b", "rsync"),
+            ("a nested shell is looked into", "bash -lc 'cd /x && pytest -q'", "pytest"),
+            ("docker exec is looked into", "docker exec -it web grep foo /etc/x", "grep"),
+            ("kubectl exec is looked into", "kubectl exec pod -- test -f /x", "test"),
+            ("ssh with a command is looked into", "ssh -p 22 host 'grep foo /x'", "grep"),
+            ("ssh without a command is ssh", "ssh host", "ssh"),
+            ("environment and redirections are dropped", "A=b FOO=1 make test 2>&1 >out.txt", "make"),
+            ("python modules are programs", "python3 -m pytest", "pytest"),
+            ("quotes hold together", "echo 'a && b' && wc -l f", "wc"),
+            ("nothing is nothing", "", ""),
+        ];
+        for (name, line, want) in rows {
+            assert_eq!(Command::parse(line).program(), want, "row: {name}");
+        }
+    }
+
+    #[test]
+    fn readers_and_negatives() {
+        for line in [
+            "cat a.log",
+            "kubectl logs pod",
+            "journalctl -u x",
+            "curl -s https://example.com/a/b.json",
+            "git log",
+            "cat x | jq .",
+        ] {
+            assert!(Command::parse(line).is_reader(), "{line}");
+        }
+        for line in [
+            "curl -s https://api.example.com/v1/x",
+            "curl -s https://api.example.com/v1 | jq .",
+            "make",
+            "kubectl apply -f x.yaml",
+        ] {
+            assert!(!Command::parse(line).is_reader(), "{line}");
+        }
+        for (line, code) in [
+            ("grep x f", 1),
+            ("terraform plan -detailed-exitcode", 2),
+            ("robocopy a b", 3),
+            ("cd r && git diff --quiet", 1),
+        ] {
+            assert!(Command::parse(line).finds_nothing(code), "{line}");
+        }
+        for (line, code) in [
+            ("grep x f", 2),
+            ("robocopy a b", 8),
+            ("make", 1),
+            ("false", 1),
+            ("git push", 1),
+        ] {
+            assert!(!Command::parse(line).finds_nothing(code), "{line}");
+        }
+    }
+
+    #[test]
+    fn swallowed_failures_and_tests_are_seen() {
+        assert!(Command::parse("rm x || true").ignores_failure);
+        assert!(Command::parse("npm run test:unit").tests());
+        assert!(Command::parse("cargo test --all").tests());
+        assert!(!Command::parse("cargo build").tests());
+    }
+}

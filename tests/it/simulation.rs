@@ -1,0 +1,677 @@
+//! The pure machine in a simulated world, with a crash between any two steps.
+//!
+//! A seeded world plays the agent, the tools, the disk and the power cord. The
+//! agent asks, tools take effect (in a table outside of us), the disk keeps what
+//! was appended, and now and then everything stops: before an event is stored,
+//! after it is stored and before anything was let out, or in the middle of what
+//! is let out. Then the journal is replayed and the run goes on.
+//!
+//! Held at every event and at the end:
+//! - replay equals live;
+//! - no effect of a tool before its event is durable (by construction: the world
+//!   carries out effects of stored events only, as the driver does);
+//! - each write takes effect at most once, and exactly once in a run that is done;
+//! - spend, reservations included, never passes the cap where the agent reserves,
+//!   and passes it by one turn at most where it only reports;
+//! - every run ends.
+//!
+//! `AGENTGUARD_SEED=123 cargo test simulation` plays one seed again.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use agentguard::clock::UnixMs;
+use agentguard::ids::{CallId, IdempotencyKey, RunId, Seq};
+use agentguard::machine::event::{
+    Content, Delivery, Exit, Judged, SettledBy, Settlement, ToolCall, ToolEnd, Turn,
+};
+use agentguard::machine::{
+    Answer, Effect, Entry, Event, Outcome, Phase, Policy, Resume, Risk, Settle, State, ToolPolicy,
+    Verdict, advance, replay, resume,
+};
+use agentguard::money::NanoUsd;
+use agentguard::policy::breaker::Admission;
+use agentguard::policy::budget::{Limits, Usage};
+use agentguard::policy::loops::{self, ErrorKind, Print, ToolTraits};
+use agentguard::policy::retry;
+use agentguard::policy::taxonomy::Class;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+const RUNS: u64 = 10_000;
+const EVENTS_MAX: usize = 2_000;
+const TOOLS: [&str; 4] = ["look", "charge", "mail", "ship"];
+
+#[test]
+fn ten_thousand_simulated_runs_hold_their_promises() {
+    let seeds = match std::env::var("AGENTGUARD_SEED") {
+        Ok(seed) => {
+            let seed = seed.parse().expect("AGENTGUARD_SEED is a number");
+            seed..seed + 1
+        }
+        Err(_) => 0..RUNS,
+    };
+    let mut ends = BTreeMap::<&str, u64>::new();
+    let mut crashes = 0;
+    for seed in seeds {
+        let mut world = World::new(seed);
+        let outcome = world.play();
+        crashes += world.crashes;
+        *ends.entry(outcome.status().as_str()).or_default() += 1;
+    }
+    println!("simulation: {crashes} crashes; runs ended {ends:?}");
+    if std::env::var("AGENTGUARD_SEED").is_err() {
+        // A simulation in which nothing happens proves nothing.
+        assert!(crashes > RUNS, "hardly anything crashed");
+        assert!(
+            ends.get("done").is_some_and(|done| *done > RUNS / 4),
+            "hardly any run was done"
+        );
+        assert!(ends.contains_key("budget"), "no run met its cap");
+    }
+}
+
+/// Everything around the machine.
+struct World {
+    seed: u64,
+    random: ChaCha8Rng,
+    policy: Policy,
+    run: RunId,
+    now: UnixMs,
+    /// What the disk has.
+    journal: Vec<Entry>,
+    keys: BTreeMap<IdempotencyKey, Content>,
+    /// What happened outside: times a write took effect, by what it was for.
+    effects: BTreeMap<String, u32>,
+    /// What is alive.
+    state: Option<State>,
+    inbox: VecDeque<Event>,
+    agent: Agent,
+    crashes: u64,
+    crash_percent: u32,
+    /// Whether the agent has the worst case of each model call held back.
+    reserves: bool,
+}
+
+/// The most that a turn costs.
+const TURN_NANO_MAX: u64 = 5_000_000;
+
+/// The agent: does `steps` turns of a few calls each, then says done.
+#[derive(Default)]
+struct Agent {
+    alive: bool,
+    steps: u64,
+    /// Calls left in the present turn, and whether one is under way.
+    plan: VecDeque<String>,
+    /// Items of the present step that it has a result for.
+    has: BTreeSet<String>,
+    /// The item it waits for.
+    asked: Option<String>,
+    waiting: bool,
+    reservation: Option<u64>,
+    next_request: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let cap = random
+            .random_bool(0.3)
+            .then(|| NanoUsd(random.random_range(1..60) * 1_000_000));
+        let tool = |risk, settle, attempts| ToolPolicy {
+            risk,
+            retry: retry::Config {
+                strategy: retry::Strategy::FullJitter,
+                base_ms: 100,
+                cap_ms: 1_000,
+                attempts,
+            },
+            settle,
+            traits: ToolTraits::default(),
+        };
+        let policy = Policy {
+            limits: Limits {
+                cost: cap,
+                steps: Some(12),
+                soft_percent: 80,
+                ..Limits::default()
+            },
+            tools: BTreeMap::from([
+                (TOOLS[0].to_owned(), tool(Risk::Read, Settle::Human, 4)),
+                (TOOLS[1].to_owned(), tool(Risk::Write, Settle::NativeKey, 3)),
+                (
+                    TOOLS[2].to_owned(),
+                    tool(Risk::Irreversible, Settle::Probe, 2),
+                ),
+                (TOOLS[3].to_owned(), tool(Risk::Write, Settle::Human, 2)),
+            ]),
+            retry_budget: retry::Budget::default(),
+            loops: Some(loops::Config::default()),
+            speaks: true,
+        };
+        let steps = random.random_range(1..8);
+        let crash_percent = random.random_range(0..12);
+        let reserves = random.random_bool(0.5);
+        Self {
+            seed,
+            random,
+            policy,
+            run: RunId::from_bits(seed),
+            now: UnixMs(1_000_000),
+            journal: Vec::new(),
+            keys: BTreeMap::new(),
+            effects: BTreeMap::new(),
+            state: None,
+            inbox: VecDeque::new(),
+            agent: Agent {
+                steps,
+                ..Agent::default()
+            },
+            crashes: 0,
+            crash_percent,
+            reserves,
+        }
+    }
+
+    /// Plays the run to its end, over any number of crashes.
+    fn play(&mut self) -> Outcome {
+        self.feed(Event::Created {
+            name: "sim".into(),
+            input_hash: String::new(),
+            seed: self.seed,
+        });
+        loop {
+            assert!(
+                self.journal.len() < EVENTS_MAX,
+                "seed {}: the run does not end",
+                self.seed
+            );
+            let state = replay(self.journal.clone(), &self.policy);
+            if self.state.is_some() {
+                assert_eq!(
+                    self.state, state,
+                    "seed {}: replay differs from live",
+                    self.seed
+                );
+            }
+            self.state = state;
+            if self.state.is_none() {
+                // The first event was lost with its process: the run never was.
+                self.feed(Event::Created {
+                    name: "sim".into(),
+                    input_hash: String::new(),
+                    seed: self.seed,
+                });
+                continue;
+            }
+            match resume(self.live(), self.now, &self.policy) {
+                Resume::Close => {
+                    if self.live().phase == Phase::Running {
+                        self.feed(Event::AgentExited {
+                            exit: Exit::Lost,
+                            tail: String::new(),
+                        });
+                    }
+                    if self.state.is_some() {
+                        self.feed(Event::Swept {
+                            asked: 0,
+                            killed: 0,
+                        });
+                    }
+                }
+                Resume::Settle { calls } => {
+                    for (call, settle) in calls {
+                        if self.state.is_some() {
+                            self.settle_dead(call, settle);
+                        }
+                    }
+                }
+                Resume::Nothing => return self.ended(),
+                Resume::Refuse { outcome } => {
+                    self.check_effects(false);
+                    return outcome;
+                }
+                Resume::Start { cause, note } => {
+                    let attempt = self.live().attempt.next();
+                    self.agent = Agent {
+                        alive: true,
+                        steps: self.agent.steps,
+                        ..Agent::default()
+                    };
+                    self.feed(Event::AttemptStarted {
+                        attempt,
+                        cause,
+                        note,
+                    });
+                    self.attempt();
+                    let over = match self.state.as_ref().and_then(State::outcome) {
+                        Some(Outcome::Loop { .. } | Outcome::Failed { .. }) => true,
+                        _ => self.live_attempts() > 60,
+                    };
+                    if over && self.state.is_some() {
+                        self.check_effects(false);
+                        return self
+                            .live()
+                            .outcome()
+                            .cloned()
+                            .expect("the attempt has ended");
+                    }
+                }
+            }
+        }
+    }
+
+    fn live(&self) -> &State {
+        self.state
+            .as_ref()
+            .expect("nothing has crashed since it was made")
+    }
+
+    fn live_attempts(&self) -> u64 {
+        self.state.as_ref().map_or(0, |state| state.attempt.0)
+    }
+
+    fn ended(&mut self) -> Outcome {
+        let outcome = self.live().outcome().cloned().expect("the run has ended");
+        let done = matches!(outcome, Outcome::Done { .. });
+        self.check_effects(done);
+        outcome
+    }
+
+    /// One attempt, until it ends or everything stops.
+    fn attempt(&mut self) {
+        while self.state.is_some() {
+            assert!(
+                self.journal.len() < EVENTS_MAX,
+                "seed {}: no end",
+                self.seed
+            );
+            if let Some(event) = self.inbox.pop_front() {
+                self.now = self.now.plus(self.random.random_range(1..50));
+                self.feed(event);
+                continue;
+            }
+            match self.live().phase {
+                Phase::Running if self.agent.alive => self.agent_acts(),
+                Phase::Running => {
+                    self.feed(Event::AgentExited {
+                        exit: Exit::Code(0),
+                        tail: String::new(),
+                    });
+                }
+                Phase::Ending { .. } => {
+                    self.agent.alive = false;
+                    self.feed(Event::Swept {
+                        asked: 1,
+                        killed: 0,
+                    });
+                }
+                Phase::Ended { .. } | Phase::Created => return,
+            }
+        }
+    }
+
+    /// The agent does its next thing.
+    fn agent_acts(&mut self) {
+        if self.agent.waiting {
+            // Its request was not answered: it is told so by a stop that is on
+            // its way, and leaves.
+            self.agent.alive = false;
+            return;
+        }
+        self.agent.next_request += 1;
+        let request = self.agent.next_request;
+        let step = self.live().step.0;
+        if self.reserves && self.agent.reservation.is_none() {
+            let worst = Usage {
+                tokens: 100,
+                cost: NanoUsd(TURN_NANO_MAX),
+            };
+            self.agent.waiting = true;
+            self.feed(Event::Reserved {
+                request,
+                worst,
+                max_tokens: 50,
+            });
+            return;
+        }
+        if self.agent.plan.is_empty() {
+            // The same step always wants the same calls: an agent that goes on
+            // from its conversation. What failed it may try again or leave.
+            let missing: Vec<_> = wanted(step)
+                .into_iter()
+                .filter(|what| !self.agent.has.contains(what))
+                .collect();
+            let last = step + 1 >= self.agent.steps;
+            if missing.is_empty() || (!last && self.random.random_bool(0.2)) {
+                return self.report_turn(request, last);
+            }
+            self.agent.plan.extend(missing);
+        }
+        if let Some(what) = self.agent.plan.pop_front() {
+            self.agent.waiting = true;
+            let (tool, item) = what.split_once(':').expect("tool:item");
+            let call = self.facts(request, tool, item);
+            self.agent.asked = Some(what);
+            self.feed(Event::ToolCalled(call));
+        }
+    }
+
+    fn report_turn(&mut self, request: u64, done: bool) {
+        self.agent.waiting = true;
+        let reservation = self.agent.reservation.take();
+        let cost = NanoUsd(self.random.random_range(0..=5) * TURN_NANO_MAX / 5);
+        self.feed(Event::TurnReported(Turn {
+            request,
+            usage: Usage { tokens: 10, cost },
+            reservation,
+            done,
+            ..Turn::default()
+        }));
+    }
+
+    /// What the driver finds out about a call.
+    fn facts(&self, request: u64, tool: &str, item: &str) -> ToolCall {
+        let args = serde_json::json!({ "item": item });
+        let identity = format!("{tool}:{item}");
+        let mut asked = ToolCall {
+            request,
+            tool: tool.to_owned(),
+            identity,
+            key: None,
+            recorded: None,
+            resembles: None,
+            admission: Admission::Go,
+            refused: None,
+            args,
+        };
+        if self.policy.risk(tool) == Risk::Read {
+            return asked;
+        }
+        // `mail` declares a key, the others get one made.
+        let key = if tool == "mail" {
+            IdempotencyKey(format!("{}/mail/{item}", self.run))
+        } else {
+            let made = self.live().made_key(&self.run, tool, &asked.identity);
+            asked.resembles = made.resembles;
+            made.key
+        };
+        asked.recorded = self.keys.get(&key).cloned();
+        if asked.recorded.is_some() {
+            asked.resembles = None;
+        }
+        asked.key = Some(key);
+        asked
+    }
+
+    /// Stores the event, then carries out what it lets out; may stop anywhere.
+    fn feed(&mut self, event: Event) {
+        if self.crashes_now() {
+            return self.crash();
+        }
+        let entry = Entry {
+            seq: Seq(self.journal.len() as u64 + 1),
+            at: self.now,
+            event,
+        };
+        self.journal.push(entry.clone());
+        let before = self.state.take();
+        let (state, effects) = advance(before, entry.at, entry.event, &self.policy);
+        if let Some(cap) = state.limits.cost {
+            let spent = state
+                .spend
+                .of(agentguard::policy::budget::Resource::CostUsd);
+            // An agent that only reports is stopped by what its turns cost before.
+            let slack = if self.reserves { 0 } else { TURN_NANO_MAX };
+            assert!(
+                spent <= cap.0 + slack,
+                "seed {}: {spent} of {} spent",
+                self.seed,
+                cap.0
+            );
+        }
+        self.state = Some(state);
+        // What is stored beside the event is in the same transaction.
+        for effect in &effects {
+            if let Effect::Record { key, content, .. } = effect {
+                let twice = self.keys.insert(key.clone(), content.clone());
+                assert_eq!(twice, None, "seed {}: {key} recorded twice", self.seed);
+            }
+        }
+        for effect in effects {
+            if self.crashes_now() {
+                return self.crash();
+            }
+            self.carry_out(effect);
+            if self.state.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Execute { call, attempt } => self.execute(call, attempt),
+            Effect::Probe { call } => {
+                let settlement = self.truth(call);
+                self.inbox.push_back(Event::Settled {
+                    call,
+                    settlement,
+                    by: SettledBy::Probe,
+                });
+            }
+            Effect::Wait { call, attempt, .. } => {
+                self.inbox.push_back(Event::RetryDue {
+                    call,
+                    attempt,
+                    admission: Admission::Go,
+                });
+            }
+            Effect::Reply { answer, .. } => self.answered(&answer),
+            Effect::Unexpected { what } => panic!("seed {}: {what}", self.seed),
+            Effect::EndAgent { .. } => self.agent.alive = false,
+            Effect::Note(_)
+            | Effect::Record { .. }
+            | Effect::Free { .. }
+            | Effect::Breaker { .. }
+            | Effect::Finish { .. } => {}
+        }
+    }
+
+    fn answered(&mut self, answer: &Answer) {
+        self.agent.waiting = false;
+        match answer {
+            Answer::Reserved { reservation, .. } => self.agent.reservation = Some(*reservation),
+            Answer::Turn {
+                verdict: Verdict::Stop { .. },
+                ..
+            }
+            | Answer::Tool {
+                verdict: Verdict::Stop { .. },
+                ..
+            }
+            | Answer::Stopping { .. } => self.agent.alive = false,
+            Answer::Turn { .. } => {
+                self.agent.has.clear();
+                if self
+                    .state
+                    .as_ref()
+                    .is_some_and(|state| state.done.is_some())
+                {
+                    self.agent.alive = false;
+                }
+            }
+            Answer::Tool {
+                class: Class::Success,
+                ..
+            } => {
+                self.agent.has.extend(self.agent.asked.take());
+            }
+            // Anything else it may try again: a failure, or the question whether
+            // this is what was done before the crash (it is another item).
+            _ => {}
+        }
+    }
+
+    /// A tool runs: it may work, fail before its effect, or go silent before or
+    /// after it.
+    fn execute(&mut self, call: CallId, attempt: u32) {
+        let open = self
+            .live()
+            .calls
+            .get(&call)
+            .cloned()
+            .expect("it was just admitted");
+        let what = format!("{}:{}", open.tool, item(&open.args));
+        let fate = self.random.random_range(0..10);
+        let (class, delivery) = match fate {
+            0 => (Class::Transient, Delivery::NeverSent),
+            1 => (Class::Transient, Delivery::Unknown),
+            2 => (Class::Semantic, Delivery::Answered),
+            _ => (Class::Success, Delivery::Answered),
+        };
+        let silent_after_effect = delivery == Delivery::Unknown && self.random.random_bool(0.5);
+        if class == Class::Success || silent_after_effect {
+            self.take_effect(&open.tool, &what);
+        }
+        if self.crashes_now() {
+            return self.crash();
+        }
+        let content = Content {
+            text: format!("{class:?} of {what}"),
+            is_error: class != Class::Success,
+            ..Content::default()
+        };
+        let kind = match class {
+            Class::Success => ErrorKind::None,
+            Class::Semantic => ErrorKind::Semantic,
+            _ => ErrorKind::Transport,
+        };
+        let text = content.text.clone().into();
+        let traits = ToolTraits::default();
+        self.inbox.push_back(Event::ToolEnded(ToolEnd {
+            call,
+            attempt,
+            judged: Judged {
+                class,
+                retry_after_ms: None,
+                rule: "sim".into(),
+                why: "so the world wants".into(),
+                evidence: what,
+            },
+            delivery,
+            print: Print::of(
+                &open.tool,
+                &open.args,
+                &text,
+                content.is_error,
+                kind,
+                &traits,
+            ),
+            content,
+            took_ms: 5,
+            draw: self.random.random(),
+        }));
+    }
+
+    /// The outside: a tool with a native key ignores what it did before.
+    fn take_effect(&mut self, tool: &str, what: &str) {
+        let native = self.policy.tools[tool].settle == Settle::NativeKey;
+        let times = self.effects.entry(what.to_owned()).or_default();
+        *times = if native { 1 } else { *times + 1 };
+        let reads = self.policy.risk(tool) == Risk::Read;
+        assert!(
+            reads || *times == 1,
+            "seed {}: {what} took effect {times} times",
+            self.seed
+        );
+    }
+
+    /// Whether an in-doubt call had happened: the outside knows.
+    fn truth(&self, call: CallId) -> Settlement {
+        let state = self.live();
+        let open = state.calls.get(&call).or_else(|| state.in_doubt.get(&call));
+        let open = open.expect("it is in doubt");
+        let what = format!("{}:{}", open.tool, item(&open.args));
+        if self.effects.contains_key(&what) {
+            let content = Content {
+                text: format!("Success of {what}"),
+                ..Content::default()
+            };
+            Settlement::Happened { content }
+        } else {
+            Settlement::NotHappened
+        }
+    }
+
+    /// Settles a call of a dead attempt, as the resume does.
+    fn settle_dead(&mut self, call: CallId, settle: Settle) {
+        let (settlement, by) = match settle {
+            Settle::NativeKey => {
+                // Carried out once more under its own key.
+                let open = self.live().in_doubt[&call].clone();
+                let what = format!("{}:{}", open.tool, item(&open.args));
+                self.take_effect(&open.tool, &what);
+                if self.crashes_now() {
+                    return self.crash();
+                }
+                (self.truth(call), SettledBy::NativeKey)
+            }
+            Settle::Probe => (self.truth(call), SettledBy::Probe),
+            Settle::Human => (self.truth(call), SettledBy::Human),
+        };
+        self.feed(Event::Settled {
+            call,
+            settlement,
+            by,
+        });
+    }
+
+    fn crashes_now(&mut self) -> bool {
+        self.random.random_range(0..100) < self.crash_percent
+    }
+
+    /// Everything that is not on the disk is gone.
+    fn crash(&mut self) {
+        self.crashes += 1;
+        self.state = None;
+        self.inbox.clear();
+        self.agent.alive = false;
+        // Even a world of crashes lets a run end.
+        if self.journal.len() > EVENTS_MAX / 4 {
+            self.crash_percent = 0;
+        }
+    }
+
+    /// No write took effect twice; if the run is done, none is missing.
+    fn check_effects(&self, done: bool) {
+        let writes: BTreeSet<&str> = TOOLS[1..].iter().copied().collect();
+        for (what, times) in &self.effects {
+            let tool = what.split(':').next().unwrap_or_default();
+            assert!(
+                !writes.contains(tool) || *times == 1,
+                "seed {}: {what} × {times}",
+                self.seed
+            );
+        }
+        if done {
+            for what in wanted(self.agent.steps - 1) {
+                assert!(
+                    self.effects.contains_key(&what),
+                    "seed {}: {what} is missing",
+                    self.seed
+                );
+            }
+        }
+    }
+}
+
+/// What the last step wants to have happened.
+fn wanted(step: u64) -> Vec<String> {
+    (0..step % 3 + 1)
+        .map(|number| format!("{}:{step}-{number}", TOOLS[((step + number) % 4) as usize]))
+        .collect()
+}
+
+fn item(args: &serde_json::Value) -> &str {
+    args["item"].as_str().unwrap_or_default()
+}
