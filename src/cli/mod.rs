@@ -12,6 +12,7 @@ mod gc;
 mod init;
 mod inside;
 mod logs;
+mod look;
 mod loops;
 pub mod man;
 mod open;

@@ -15,7 +15,7 @@ use crate::driver::recover::Ready;
 use crate::exit_code;
 use crate::machine::Outcome;
 use crate::machine::event::StoppedBy;
-use crate::observe::{Observer, ci, json, lines, progress};
+use crate::observe::{Observer, ci, json, lines, plain, progress};
 use crate::process::Launcher;
 use crate::store::Store;
 
@@ -151,9 +151,9 @@ fn stops() -> mpsc::Receiver<StoppedBy> {
 /// Says how it ended and what can be done about it; returns the exit code.
 fn last_words(show: &Show, finished: &Finished, took_ms: u64) -> u8 {
     let run = &finished.run;
-    let mut say = |text: String| {
+    let say = |text: String| {
         if !show.quiet && !show.json {
-            let _ = writeln!(std::io::stderr(), "agentguard: {text}");
+            let _ = writeln!(std::io::stderr(), "agentguard: {}", plain::line(&text));
         }
     };
     match &finished.ending {

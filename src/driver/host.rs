@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::drill::{Boundary, Side, fault};
 use crate::driver::input::{self, Snapshot};
 use crate::driver::launch::Environment;
+use crate::driver::notify::{self, Notifier, OnTheirWay};
 use crate::driver::output::Sink;
 use crate::driver::policy::{own_rules, policy};
 use crate::driver::recover::{self, Ready};
@@ -207,6 +208,7 @@ pub async fn begin(
         sink,
         stops,
     } = host;
+    let (observers, told) = with_notifier(observers, &task, &environment);
     let mut session = Session::new(own, task, policy, state, store, clock, observers);
     let standing = standing(&setup, &folder, Cause::Fresh, None);
     let ports = Ports {
@@ -221,6 +223,7 @@ pub async fn begin(
     };
     let next = session.state().attempt.next();
     let outcome = attempt(&mut session, ports, next).await?;
+    notify::finish(&told).await;
     Ok(Finished {
         run,
         ending: Ending::Ran(outcome),
@@ -249,6 +252,7 @@ pub async fn go_on(host: Host, asked: &str, how: &GoOn) -> Result<Finished, Erro
         stops,
     } = host;
     let task = Arc::new(setup.task.clone());
+    let (observers, told) = with_notifier(observers, &task, &environment);
     let mut session = recover::take_up(own, task, store, clock, observers)?;
     recover::clear(&mut session).await?;
     for (resource, raise) in &how.raise {
@@ -284,7 +288,22 @@ pub async fn go_on(host: Host, asked: &str, how: &GoOn) -> Result<Finished, Erro
             Ending::Ran(attempt(&mut session, ports, next).await?)
         }
     };
+    notify::finish(&told).await;
     Ok(Finished { run, ending })
+}
+
+/// Adds somebody who tells people, where the task file asks for it.
+fn with_notifier(
+    mut observers: Vec<Box<dyn Observer>>,
+    task: &Resolved,
+    environment: &Environment,
+) -> (Vec<Box<dyn Observer>>, OnTheirWay) {
+    let Some(notifier) = Notifier::new(&task.notify, environment) else {
+        return (observers, OnTheirWay::default());
+    };
+    let told = notifier.on_their_way();
+    observers.push(Box::new(notifier));
+    (observers, told)
 }
 
 /// Stores the run with its first event.

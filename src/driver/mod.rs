@@ -12,7 +12,8 @@
 //! - [`supervise`]: one attempt, from the start of the agent to its last process;
 //! - [`recover`]: what comes before another attempt;
 //! - [`facts`], [`translate`], [`policy`]: what the machine needs, in its words;
-//! - [`launch`], [`input`], [`output`]: the agent's surroundings.
+//! - [`launch`], [`input`], [`output`]: the agent's surroundings;
+//! - [`notify`]: tells people.
 //!
 //! Not here: any decision. Those are in `machine` and `policy`.
 
@@ -20,6 +21,7 @@ pub mod facts;
 pub mod host;
 pub mod input;
 pub mod launch;
+pub mod notify;
 pub mod output;
 pub mod policy;
 pub mod recover;

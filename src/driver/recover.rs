@@ -217,7 +217,7 @@ async fn settle_by(
 async fn again(toolbox: &Toolbox, rules: &[custom::Rule], job: &Job) -> Settlement {
     let tried = toolbox.try_once(job).await;
     let verdict = classify(&tried.observation, rules, &History::default());
-    let content: Content = tried.content;
+    let content: Content = tried.judged(verdict.class, &verdict.why);
     match (verdict.class, tried.delivery) {
         (Class::Success | Class::Partial, _) => Settlement::Happened { content },
         (Class::Semantic | Class::Quality, Delivery::Answered) => Settlement::NotHappened,

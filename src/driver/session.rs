@@ -49,6 +49,8 @@ struct InFlight {
     boundary: Boundary,
     event: Event,
     notes: Vec<Decision>,
+    /// Tools whose breakers it moves, in the order of the journal's answer.
+    breakers: Vec<String>,
     effects: Vec<Effect>,
 }
 
@@ -128,6 +130,12 @@ impl Session {
         draft.head = beside.head;
         draft.keys = claims(self.state(), &effects);
         draft.summary = self.summary(&event);
+        let breakers = stored.iter().filter_map(|effect| match effect {
+            Effect::Breaker { tool, .. } => Some(tool),
+            _ => None,
+        });
+        let has_breaker = |tool: &&String| self.task.tools.get(*tool).is_some_and(|tool| tool.breaker.is_some());
+        let breakers: Vec<String> = breakers.filter(has_breaker).cloned().collect();
         let mut notes = Vec::new();
         for effect in stored {
             self.store_beside(&mut draft, &mut notes, effect, at)?;
@@ -139,6 +147,7 @@ impl Session {
             boundary,
             event,
             notes,
+            breakers,
             effects,
         });
         Ok(())
@@ -162,6 +171,7 @@ impl Session {
             boundary,
             event,
             notes,
+            breakers,
             effects,
             ..
         }) = self.in_flight.pop_front()
@@ -169,7 +179,8 @@ impl Session {
             return std::future::pending().await;
         };
         fault(boundary, Side::AfterSave);
-        self.tell(&event, at, committed.seq, &notes);
+        let opened = opened(&breakers, &committed, at);
+        self.tell(&event, at, committed.seq, &notes, &opened);
         Ok(Released {
             boundary,
             effects,
@@ -205,7 +216,14 @@ impl Session {
         }
     }
 
-    fn tell(&mut self, event: &Event, at: UnixMs, seq: Seq, notes: &[Decision]) {
+    fn tell(
+        &mut self,
+        event: &Event,
+        at: UnixMs,
+        seq: Seq,
+        notes: &[Decision],
+        opened: &[String],
+    ) {
         let Self {
             run,
             state: Some(state),
@@ -221,6 +239,7 @@ impl Session {
             at,
             event,
             notes,
+            opened,
             state,
         };
         for observer in observers {
@@ -291,7 +310,7 @@ impl Session {
     fn summary(&self, event: &Event) -> Option<Summary> {
         let ended = match event {
             Event::AttemptStarted { .. } => None,
-            Event::Swept { .. } => self.state().outcome(),
+            Event::Swept { .. } | Event::Settled { .. } => self.state().outcome(),
             _ => return None,
         };
         let status = ended.map_or(Status::Running, crate::machine::Outcome::status);
@@ -314,6 +333,22 @@ pub struct Released {
     pub committed: Committed,
     /// The event.
     pub event: Event,
+}
+
+/// Tools whose breakers went from closed to open with this event.
+fn opened(tools: &[String], committed: &Committed, at: UnixMs) -> Vec<String> {
+    let opened_now = |row: &Option<String>| {
+        let breaker = row.as_deref().and_then(read_breaker);
+        breaker.is_some_and(|breaker| {
+            matches!(breaker.state, breaker::State::Open { since, .. } if since == at)
+        })
+    };
+    tools
+        .iter()
+        .zip(&committed.breakers)
+        .filter(|(_, row)| opened_now(row))
+        .map(|(tool, _)| tool.clone())
+        .collect()
 }
 
 /// A write's key is claimed in the transaction of its intent.

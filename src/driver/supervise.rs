@@ -413,7 +413,7 @@ impl<'a> Attempt<'a> {
 
     /// Somebody wants the run to stop; the second time, at once.
     async fn stop(&mut self, by: StoppedBy) -> Result<(), Error> {
-        if matches!(self.stage, Stage::Running) {
+        if self.session.state().phase == Phase::Running {
             return self.session.feed(Event::StopRequested { by });
         }
         self.work.abort_all();
@@ -564,16 +564,7 @@ impl<'a> Attempt<'a> {
         let tool = open.map_or("", |open| open.tool.as_str());
         let history = state.histories.get(tool).copied().unwrap_or_default();
         let verdict = classify(&tried.observation, &self.ports.rules, &history);
-        let mut content = tried.content;
-        content.is_error |= !matches!(verdict.class, Class::Success | Class::Partial);
-        if verdict.class == Class::Quality {
-            content.text = format!(
-                "{}\n{}: {}",
-                content.text.trim_end(),
-                verdict.why,
-                verdict.evidence
-            );
-        }
+        let content = tried.judged(verdict.class, &verdict.why);
         let args = open.map(|open| open.args.clone()).unwrap_or_default();
         ToolEnd {
             call,

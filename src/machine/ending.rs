@@ -145,7 +145,7 @@ pub(super) fn swept(
         return unexpected(state, "swept");
     };
     let outcome = outcome.clone();
-    abandon(state, policy);
+    let freed = abandon(state, policy);
     // A run that is done but left a write in doubt is not done.
     let outcome = match (outcome, state.in_doubt.first_key_value()) {
         (Outcome::Done { .. }, Some((id, call))) => Outcome::InDoubt {
@@ -161,12 +161,17 @@ pub(super) fn swept(
     };
     let mut note = run_note(state, "end", "run.end", &outcome.describe());
     note.evidence = format!("{asked} processes asked to end, {killed} killed");
-    vec![Effect::Note(note), Effect::Finish { outcome }]
+    let mut effects = freed;
+    effects.push(Effect::Note(note));
+    effects.push(Effect::Finish { outcome });
+    effects
 }
 
 /// Gives up what a dead attempt had under way: its open reservations count as
-/// spent, its executing writes are in doubt, the rest never happened.
-pub(super) fn abandon(state: &mut State, policy: &Policy) {
+/// spent, its executing writes are in doubt, the rest never happened and its
+/// keys are free again.
+fn abandon(state: &mut State, policy: &Policy) -> Vec<Effect> {
+    let mut effects = Vec::new();
     state.spend.forfeit_reservations();
     state.reserved_at = None;
     for (id, mut call) in std::mem::take(&mut state.calls) {
@@ -175,9 +180,12 @@ pub(super) fn abandon(state: &mut State, policy: &Policy) {
         let unsure = matches!(call.stage, Stage::Executing | Stage::Probing);
         if unsure && policy.risk(&call.tool) != Risk::Read {
             state.in_doubt.insert(id, call);
+        } else if let Some(key) = call.key {
+            effects.push(Effect::Free { call: id, key });
         }
     }
     for done in &mut state.done_in_step {
         done.unclaimed = true;
     }
+    effects
 }

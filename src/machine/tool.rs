@@ -562,7 +562,7 @@ pub(super) fn settled(
         tool: call.tool.clone(),
     };
     note.evidence = format!("settled by {by:?}").to_lowercase();
-    match settlement {
+    let effects = match settlement {
         Settlement::Happened { content } => {
             note.why = "it had happened; its result is recorded".into();
             let mut effects = vec![Effect::Note(note)];
@@ -615,7 +615,13 @@ pub(super) fn settled(
             effects.extend(in_doubt(state, id, &judged));
             effects
         }
+    };
+    // An agent that had said done before this doubt came up is done now.
+    let was_doubt = matches!(state.phase, Phase::Ended { outcome: Outcome::InDoubt { .. } });
+    if was_doubt && state.in_doubt.is_empty() && state.done.is_some() {
+        state.phase = Phase::Ended { outcome: Outcome::Done { verified: false } };
     }
+    effects
 }
 
 /// What an answer to a tool call needs.

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::machine::{Decision, Event};
-use crate::observe::{Moment, Observer};
+use crate::observe::{Moment, Observer, plain};
 use crate::policy::budget::Resource;
 
 /// Writes log lines.
@@ -31,7 +31,9 @@ impl Observer for Lines {
 pub fn describe(moment: &Moment<'_>) -> Vec<String> {
     let mut lines: Vec<String> = event_line(moment).into_iter().collect();
     lines.extend(moment.notes.iter().filter_map(note_line));
-    lines
+    lines.extend(moment.opened.iter().map(|tool| format!("the breaker of `{tool}` opened")));
+    // Errors and evidence are words of the outside.
+    lines.iter().map(|line| plain::line(line)).collect()
 }
 
 fn event_line(moment: &Moment<'_>) -> Option<String> {

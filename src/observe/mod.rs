@@ -2,10 +2,14 @@
 //! the run.
 
 pub mod ci;
+pub mod history;
 pub mod json;
 pub mod lines;
+pub mod plain;
 pub mod progress;
 pub mod report;
+pub mod timeline;
+pub mod transcript;
 
 pub use report::Report;
 
@@ -25,6 +29,8 @@ pub struct Moment<'a> {
     pub event: &'a Event,
     /// The decisions it led to.
     pub notes: &'a [Decision],
+    /// Tools whose breaker this event opened.
+    pub opened: &'a [String],
     /// The state, which may be a few events ahead.
     pub state: &'a State,
 }

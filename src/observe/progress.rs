@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::clock::UnixMs;
 use crate::machine::{Event, Phase, State};
 use crate::observe::lines::describe;
-use crate::observe::{Moment, Observer};
+use crate::observe::{Moment, Observer, plain};
 use crate::policy::budget::Resource;
 
 /// Repaints a second, at most.
@@ -125,7 +125,7 @@ fn message(state: &State, now: UnixMs, warning: Option<&str>) -> String {
     );
     let mut parts = vec![format!("step {steps}"), format!("{cost} USD")];
     let took = now.since(state.created_at);
-    let limit = state.limits.deadline_ms.map(|deadline| time(deadline));
+    let limit = state.limits.deadline_ms.map(time);
     parts.push(of(time(took), limit));
     if let Some(call) = state.calls.values().next() {
         let attempt = if call.attempt > 1 {
@@ -140,7 +140,7 @@ fn message(state: &State, now: UnixMs, warning: Option<&str>) -> String {
     } else if let Some(warning) = warning {
         parts.push(warning.chars().take(60).collect());
     }
-    parts.join(" · ")
+    plain::line(&parts.join(" · "))
 }
 
 fn time(ms: u64) -> String {

@@ -573,7 +573,7 @@ mod tests {
             ("a second document", "a: 1\n---\nb: 2\n", "2:1 has more than one YAML document, expected one document"),
             ("a tab as indentation", "a:\n\tb: 1\n", "2:1 is not valid YAML: found character that cannot start any token"),
             ("a colon in a plain value", "a: b: c\n", "1:5 is not valid YAML: mapping values are not allowed in this context"),
-            ("an open bracket", "a: [1, 2\nb: 3\n", "2:2 is not valid YAML: did not find expected ',' or ']', while parsing a flow sequence"),
+            ("an open bracket", "a: [1, 2\nb: 3\n", "2:2 is not valid YAML: did not find expected ',' or ']', while parsing a flow sequence begun in line 1"),
             ("an alias to nothing", "a: *x\n", "1:4 is not valid YAML: unknown anchor"),
             ("a NUL", "a: 1\nb: \0\n", "2:4 has the control character U+0000, expected text"),
             ("an escape sequence of a terminal", "a: \u{1b}[31m\n", "1:4 has the control character U+001B, expected text"),

@@ -359,6 +359,25 @@ fn bytes_that_are_no_text_are_one_problem() {
 }
 
 #[test]
+fn a_file_full_of_mistakes_is_told_within_bounds() {
+    let keys: String = (0..2000).map(|it| format!("k{it}: x\n")).collect();
+    let Problems(problems) = load(&keys, "t.yaml").unwrap_err();
+    assert_eq!(problems.len(), parse::PROBLEMS_MAX);
+    assert!(
+        Problems(problems)
+            .to_string()
+            .ends_with("\n... and 100 more\n")
+    );
+    let tools: String = (0..2000).map(|it| format!("t{it}: {{x: 1}}, ")).collect();
+    let Problems(problems) = load(&format!("tools: {{{tools}}}"), "t.yaml").unwrap_err();
+    assert!(
+        problems.len() <= 2 * parse::PROBLEMS_MAX,
+        "{}",
+        problems.len()
+    );
+}
+
+#[test]
 fn every_section_of_the_schema_is_read() {
     let mut known = [
         "version", "name", "agent", "input", "limits", "prices", "tools", "rules", "loops",

@@ -88,7 +88,7 @@ impl Clients {
 
     fn make(&self, connect_ms: u64) -> Result<Client, String> {
         let builder = || -> Result<ClientBuilder, String> {
-            let plain = Client::builder()
+            let plain = client_builder()
                 .no_proxy()
                 .redirect(Policy::none())
                 .referer(false)
@@ -107,6 +107,13 @@ impl Clients {
         };
         client.map_err(|error| format!("cannot make an HTTP client: {}", error.without_url()))
     }
+}
+
+/// Begins a client that speaks TLS by the one implementation that is linked in.
+pub fn client_builder() -> ClientBuilder {
+    // Only the first call installs it; that it is there already is fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
 }
 
 impl Proxies {
@@ -139,7 +146,7 @@ mod tests {
             http: Some("http://user:fake-pass@ bad".into()),
             ..Proxies::default()
         };
-        let error = proxies.add_to(Client::builder()).err();
+        let error = proxies.add_to(client_builder()).err();
         assert_eq!(
             error.as_deref(),
             Some("the proxy in `http_proxy` is not a valid address")

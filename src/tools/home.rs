@@ -21,6 +21,9 @@ pub const KEY_VARIABLE: &str = "AGENTGUARD_IDEMPOTENCY_KEY";
 /// Longest text about the task that is handed to the taxonomy, in bytes.
 const ABOUT_BYTES_MAX: usize = 2_048;
 
+/// Looks up a variable of the supervisor's environment by name.
+pub type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// What the caller says about the place where tools run.
 pub struct ToolHome {
     /// The run they serve.
@@ -32,7 +35,7 @@ pub struct ToolHome {
     /// What commands inherit. HTTP tools take the proxies from it.
     pub env: Vec<(OsString, OsString)>,
     /// Looks up the variables that templates name (`{env.NAME}`).
-    pub variables: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub variables: Variables,
 }
 
 /// By hand: an environment holds keys.

@@ -25,13 +25,14 @@
 //! | to change | open |
 //! |---|---|
 //! | what a program finds in its environment and on stdin | [`command`] |
-//! | which HTTP answers leave a write in doubt | [`http`] |
+//! | which HTTP answers leave a write in doubt | [`http`], `answer` |
 //! | which redirects are followed | `redirect` |
 //! | proxies, certificates, connection reuse | `clients` |
 //! | what the model reads | `content` |
 //! | how arguments are refused | `schema` |
 //! | what is hidden from models and the journal | `secrets` |
 
+mod answer;
 mod clients;
 pub mod command;
 mod content;
@@ -45,7 +46,8 @@ mod schema;
 mod secrets;
 pub mod toolbox;
 
+pub use clients::client_builder;
 pub use content::TEXT_BYTES_MAX;
 pub use error::Error;
-pub use home::ToolHome;
+pub use home::{ToolHome, Variables};
 pub use toolbox::{Job, Toolbox, Tried};

@@ -94,19 +94,13 @@ impl Schema {
                 let known: Vec<String> = known
                     .map(|known| known.keys().cloned().collect())
                     .unwrap_or_default();
-                let (is, it) = if names.len() == 1 {
-                    ("is", "expected")
+                let is = if names.len() == 1 { "is" } else { "are" };
+                let known = if known.is_empty() {
+                    "nothing".to_owned()
                 } else {
-                    ("are", "expected")
+                    listed(&known, '`')
                 };
-                match known.is_empty() {
-                    true => format!("{} {is} not known, {it} nothing", listed(&names, '`')),
-                    false => format!(
-                        "{} {is} not known, {it} {}",
-                        listed(&names, '`'),
-                        listed(&known, '`')
-                    ),
-                }
+                format!("{} {is} not known, expected {known}", listed(&names, '`'))
             }
             ValidationErrorKind::AnyOf { context }
             | ValidationErrorKind::OneOfNotValid { context } => {

@@ -3,8 +3,11 @@
 
 mod crash;
 mod deps;
+mod look;
 mod process;
+mod run;
 mod simulation;
 mod store;
 mod support;
 mod tidy;
+mod tools;

@@ -4,8 +4,11 @@
 //! different arguments never write the same text. Keys decide how a value is
 //! read ([`Role`]); depth and length are bounded.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
+use super::growth::{self, Growth};
 use super::meaning::Call;
 use super::print::Kind;
 use super::{program, shell, spelling};
@@ -14,8 +17,8 @@ use super::{program, shell, spelling};
 const DEPTH_MAX: usize = 48;
 /// Bytes of argument text kept for sketches and echoes.
 const WORDS_BYTES_MAX: usize = 2048;
-/// Bytes of the longest argument kept.
-const LONGEST_BYTES_MAX: usize = 4096;
+/// Texts that are searched for a repeated piece.
+const GROWTH_TEXTS_MAX: usize = 4;
 /// Bytes of the picture of the arguments.
 const SHOWN_BYTES_MAX: usize = 160;
 
@@ -24,6 +27,8 @@ const SHOWN_BYTES_MAX: usize = 160;
 enum Role {
     /// Made anew for each call: dropped.
     Volatile,
+    /// How often the caller has tried: dropped.
+    Attempt,
     /// The caller's clock: dropped unless the call changes something.
     Clock,
     /// The model's own reasons: dropped.
@@ -59,8 +64,10 @@ pub(super) struct Walk {
     pub query: bool,
     /// Texts of the arguments, one a line, cut.
     pub words: String,
-    /// The longest text, cut.
-    pub longest: String,
+    /// The piece that stands most often at an end of a text.
+    pub growth: Option<Growth>,
+    /// A clock was left out.
+    pub clock_dropped: bool,
     /// `key=value` pairs for a person, cut.
     pub shown: String,
 }
@@ -71,6 +78,7 @@ pub(super) fn walk(call: &Call, args: &Value, skip_positions: bool) -> Walk {
         call,
         skip_positions,
         walk: Walk::default(),
+        texts: 0,
     };
     match args {
         Value::String(text) => {
@@ -90,6 +98,7 @@ struct Walker<'a> {
     call: &'a Call<'a>,
     skip_positions: bool,
     walk: Walk,
+    texts: usize,
 }
 
 impl Walker<'_> {
@@ -122,6 +131,7 @@ impl Walker<'_> {
     }
 
     fn object(&mut self, map: &Map<String, Value>, depth: usize, in_array: bool) {
+        use std::fmt::Write as _;
         let mut fields: Vec<(&String, &Value, Role)> = map
             .iter()
             .filter(|(_, value)| !value.is_null())
@@ -134,15 +144,25 @@ impl Walker<'_> {
                 .iter()
                 .any(|(.., role)| matches!(role, Role::Command | Role::Code))
                 || self.call.shell.is_some();
-            let keeps = |role: &Role| match role {
-                Role::Volatile | Role::Cosmetic => false,
-                Role::Clock => self.call.kind == Kind::Write,
+            let call = self.call;
+            let keeps = |key: &str, value: &Value, role: Role| match role {
+                Role::Volatile => {
+                    call.is_about(key) || value.as_i64().is_some_and(|number| number < 1_000_000)
+                }
+                Role::Attempt | Role::Cosmetic => false,
+                Role::Clock => call.kind == Kind::Write,
                 Role::Describing => !beside_command,
                 _ => true,
             };
             // What remains must still say something: a lone trace id is the question.
-            if fields.iter().any(|(.., role)| keeps(role)) {
-                fields.retain(|(.., role)| keeps(role));
+            if fields
+                .iter()
+                .any(|(key, value, role)| keeps(key, value, *role))
+            {
+                self.walk.clock_dropped |= fields
+                    .iter()
+                    .any(|(key, value, role)| *role == Role::Clock && !keeps(key, value, *role));
+                fields.retain(|(key, value, role)| keeps(key, value, *role));
             }
         }
         self.walk.text.push('{');
@@ -153,10 +173,10 @@ impl Walker<'_> {
                     continue;
                 }
             }
-            self.walk.query |= matches!(role, Role::Query | Role::Sql);
+            self.walk.query |=
+                matches!(role, Role::Query | Role::Sql) || self.call.searches_by(key);
             self.show(key, value);
-            self.walk.text.push_str(key);
-            self.walk.text.push('=');
+            let _ = write!(self.walk.text, "{}:{key}=", key.len());
             self.value(value, role, depth + 1, in_array);
             self.walk.text.push(',');
         }
@@ -167,7 +187,7 @@ impl Walker<'_> {
         use std::fmt::Write as _;
         let spelled = match role {
             Role::Path => spelling::path(text),
-            Role::Url => spelling::url(text),
+            Role::Url => self.url(text),
             Role::Sql => spelling::sql(text),
             Role::Query => spelling::query(text),
             Role::Command => match &self.call.shell {
@@ -180,7 +200,7 @@ impl Walker<'_> {
             }
             Role::Code if self.call.is_program => program::normal(text),
             Role::Code => spelling::code(text),
-            _ => std::borrow::Cow::Borrowed(text),
+            _ => Cow::Borrowed(text),
         };
         let _ = write!(self.walk.text, "\"{}:", spelled.len());
         self.walk.text.push_str(&spelled);
@@ -190,13 +210,27 @@ impl Walker<'_> {
                 .extend(spelled.chars().take(WORDS_BYTES_MAX / 2));
             self.walk.words.push('\n');
         }
-        if spelled.len() > self.walk.longest.len() && self.walk.longest.len() < LONGEST_BYTES_MAX {
-            // The end is what grows.
-            let from = spelled.len().saturating_sub(LONGEST_BYTES_MAX);
-            let from = (from..spelled.len())
-                .find(|at| spelled.is_char_boundary(*at))
-                .unwrap_or(0);
-            self.walk.longest = spelled[from..].to_owned();
+        if self.texts < GROWTH_TEXTS_MAX {
+            self.texts += 1;
+            let growth = growth::of(&spelled);
+            if growth.map(|growth| growth.times) > self.walk.growth.map(|growth| growth.times) {
+                self.walk.growth = growth;
+            }
+        }
+    }
+
+    fn url<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
+        let url = spelling::url(text);
+        match spelling::url_without_position(&url) {
+            Some(base) => {
+                self.walk.positions = true;
+                if self.skip_positions {
+                    Cow::Owned(base)
+                } else {
+                    url
+                }
+            }
+            None => url,
         }
     }
 
@@ -255,9 +289,9 @@ fn role_of(key: &str) -> Role {
         b"" if key == "_" => Role::Volatile,
         b"nonce" | b"requestid" | b"xrequestid" | b"reqid" | b"traceid" | b"traceparent"
         | b"spanid" | b"correlationid" | b"callid" | b"toolcallid" | b"tooluseid"
-        | b"invocationid" | b"cachebuster" | b"cachebust" | b"idempotencykey" | b"attempt"
-        | b"attemptnumber" | b"retrycount" | b"trynumber" | b"clientrequestid"
-        | b"progresstoken" | b"meta" => Role::Volatile,
+        | b"invocationid" | b"cachebuster" | b"cachebust" | b"idempotencykey"
+        | b"clientrequestid" | b"progresstoken" | b"meta" => Role::Volatile,
+        b"attempt" | b"attemptnumber" | b"retrycount" | b"trynumber" => Role::Attempt,
         b"timestamp" | b"ts" | b"now" | b"currenttime" | b"clienttime" | b"requesttime"
         | b"sentat" | b"requestedat" | b"timestampms" => Role::Clock,
         b"rationale" | b"explanation" | b"reasoning" | b"justification" | b"thought"

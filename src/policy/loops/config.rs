@@ -18,8 +18,8 @@ pub struct Config {
     pub same_call_error: u32,
     /// Same tool, same error after masking, whatever the arguments.
     pub same_error: u32,
-    /// The same, where the errors are equal only once the arguments they echo
-    /// are taken out ("no such file: A", "no such file: B").
+    /// The same for "not found" errors, equal only once the names they echo
+    /// are taken out ("no such file: A", "no such file: B"): may be a search.
     pub same_error_echoed: u32,
     /// Laps of a cycle of two calls.
     pub cycle_two_laps: u32,
@@ -154,4 +154,42 @@ pub struct ToolTraits {
     /// The detector never looks at this tool.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exempt: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_force_table() {
+        let odd = Config {
+            window: 0,
+            cycle_period_max: 900,
+            same_call: 0,
+            density_percent: 0,
+            ..Config::default()
+        };
+        #[rustfmt::skip]
+        let rows = [
+            ("nothing shrinks while the share is small", Config::default(), 24, (64, 12, 5, 70), 20),
+            ("thresholds shrink with the share", Config::default(), 40, (64, 12, 3, 70), 12),
+            ("nothing shrinks below three", Config::default(), 100, (64, 12, 3, 70), 3),
+            ("a share above all is all", Config::default(), u32::MAX, (64, 12, 3, 70), 3),
+            ("values out of range are pulled in", odd, 0, (8, 32, 3, 10), 20),
+        ];
+        for (name, config, share, want, polls) in rows {
+            let got = config.in_force(share);
+            assert_eq!(
+                (
+                    got.window,
+                    got.cycle_period_max,
+                    got.same_call,
+                    got.density_percent
+                ),
+                want,
+                "row: {name}"
+            );
+            assert_eq!(got.polls, polls, "row: {name}");
+        }
+    }
 }

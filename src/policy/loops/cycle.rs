@@ -5,7 +5,7 @@
 
 use super::config::Config;
 use super::digest::Digest;
-use super::finding::{Rung, Sighting};
+use super::finding::{About, Identity, Rung, Sighting};
 use super::print::Kind;
 use super::window::{Entry, Window};
 
@@ -51,41 +51,30 @@ fn sighting(window: &Window, config: &Config, period: usize, covered: usize) -> 
     if one_kind || slots.iter().any(|slot| slot.is_transport()) || is_waiting(&slots) {
         return None;
     }
+    let one_call = slots
+        .iter()
+        .all(|slot| slot.print.call == slots[0].print.call);
     let laps = match period {
+        // Only a clock tells these calls apart, and it does not count.
+        _ if one_call && slots[0].print.clocked => return None,
         // One call whose answers alternate is watched longer: it may be a
         // debugger stepping through a loop.
-        _ if slots
-            .iter()
-            .all(|slot| slot.print.call == slots[0].print.call) =>
-        {
-            config.cycle_two_laps.saturating_add(2)
-        }
+        _ if one_call => config.cycle_two_laps.saturating_add(2),
         2 => config.cycle_two_laps,
         _ => config.cycle_laps,
     };
     let lap = period as u32;
     let stop = laps.saturating_mul(lap);
-    let pictures: Vec<String> = slots
-        .iter()
-        .take(3)
-        .map(|slot| slot.print.picture())
-        .collect();
-    let more = if period > 3 { ", …" } else { "" };
     Some(Sighting {
         rung: Rung::Cycle,
         period: Some(lap),
-        identity: format!("cycle:{}", rotation_free(&slots)),
+        identity: Identity::new(About::Cycle, rotation_free(&slots)),
         first: first.no,
         count: covered as u32 / lap,
         reached: covered as u32,
         stop,
         warn: (laps - 1).max(2).saturating_mul(lap).min(stop - 1),
         steer: (stop - lap.div_ceil(2)).max(2 * lap),
-        why: format!(
-            "a cycle of {period} calls ran {} times with the same results: {}{more}",
-            covered / period,
-            pictures.join(", ")
-        ),
     })
 }
 

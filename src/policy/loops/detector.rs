@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use super::digest::Digest;
-use super::finding::{Finding, Rung, Sighting, waypoints};
-use super::ladder::Ladder;
+use super::finding::{About, Finding, Identity, Rung, Sighting};
+use super::ladder::{Ladder, Scene};
 use super::print::{Kind, Outcome, Print, Talk};
 use super::reversal::{Change, Changes};
 use super::window::Window;
@@ -80,12 +80,12 @@ impl Detector {
         }
         self.aside = None;
         if self.clears(&print) {
-            self.window.clear();
+            self.window.begin_epoch(self.calls);
         }
         self.window
             .push(self.calls, print, at_ms, config.window as usize);
         let print = &self.window.newest()?.print;
-        let sightings: Vec<Sighting> = [
+        let sightings = [
             repeat::same_call(&self.window, &config),
             repeat::same_error(&self.window, &config),
             cycle::look(&self.window, &config),
@@ -96,12 +96,13 @@ impl Detector {
             growth::look(&self.window, config.growth),
             poll::look(&self.window, &config),
             storm::look(&self.window, config.storm),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        self.ladder
-            .climb(&sightings, print, self.calls, config.steers_max)
+        ];
+        let scene = Scene {
+            print,
+            last: self.calls,
+            window: &self.window,
+        };
+        self.ladder.climb(&sightings, &scene, config.steers_max)
     }
 
     /// Takes note that the process died while this call was in flight.
@@ -122,24 +123,15 @@ impl Detector {
         let count = self.deaths[at].1.saturating_add(1);
         self.deaths[at].1 = count;
         let config = self.config.in_force(0);
-        let (warn, steer) = waypoints(config.deaths);
         let no = self.calls + 1;
-        let sighting = Sighting {
-            rung: Rung::Deaths,
-            period: None,
-            identity: format!("deaths:{}", print.call),
-            first: no,
-            count,
-            reached: count,
-            stop: config.deaths,
-            warn,
-            steer,
-            why: format!(
-                "the process died {count} times while {} was running",
-                print.picture()
-            ),
+        let identity = Identity::new(About::Death, print.call);
+        let sighting = Sighting::counted(Rung::Deaths, identity, no, count, config.deaths);
+        let scene = Scene {
+            print,
+            last: no,
+            window: &self.window,
         };
-        self.ladder.climb(&[sighting], print, no, config.steers_max)
+        self.ladder.climb(&[sighting], &scene, config.steers_max)
     }
 
     /// Clears all evidence: a human has spoken. Steers already given are remembered.
@@ -186,25 +178,14 @@ impl Detector {
         } else {
             config.same_call.saturating_add(1)
         };
-        let (warn, steer) = waypoints(stop);
-        let sighting = Sighting {
-            rung: Rung::SameCall,
-            period: None,
-            identity: format!("call:{}", print.call),
-            first: aside.first,
-            count: aside.count,
-            reached: aside.count,
-            stop,
-            warn,
-            steer,
-            why: format!(
-                "{} was called {} times in a row and nothing else was done",
-                print.picture(),
-                aside.count
-            ),
-        };
+        let identity = Identity::new(About::Call, print.call);
+        let sighting = Sighting::counted(Rung::SameCall, identity, aside.first, aside.count, stop);
         self.aside = Some(aside);
-        self.ladder
-            .climb(&[sighting], print, self.calls, config.steers_max)
+        let scene = Scene {
+            print,
+            last: self.calls,
+            window: &self.window,
+        };
+        self.ladder.climb(&[sighting], &scene, config.steers_max)
     }
 }

@@ -39,6 +39,7 @@ impl Touch {
 }
 
 /// Returns what an editing call does to files; empty where that is not known.
+#[rustfmt::skip]
 pub(super) fn touches(call: &Call) -> Vec<Touch> {
     if let Some(text) = patch_text(call) {
         return of_patch(&text);
@@ -49,14 +50,7 @@ pub(super) fn touches(call: &Call) -> Vec<Touch> {
     let Some(path) = text_of(
         &call.args,
         &[
-            "file_path",
-            "path",
-            "filename",
-            "file",
-            "target_file",
-            "filepath",
-            "notebook_path",
-            "filePath",
+            "file_path", "path", "filename", "file", "target_file", "filepath", "notebook_path", "filePath",
         ],
     ) else {
         return Vec::new();
@@ -72,13 +66,7 @@ pub(super) fn touches(call: &Call) -> Vec<Touch> {
     let Some(content) = text_of(
         &call.args,
         &[
-            "content",
-            "contents",
-            "file_text",
-            "new_content",
-            "text",
-            "code_edit",
-            "code",
+            "content", "contents", "file_text", "new_content", "text", "code_edit", "code",
         ],
     ) else {
         return Vec::new();
@@ -104,6 +92,7 @@ fn text_of<'a>(args: &'a Value, keys: &[&str]) -> Option<&'a str> {
 }
 
 /// Returns what the old-and-new pairs of an edit add to the sum of lines.
+#[rustfmt::skip]
 fn edits_sum(args: &Value) -> Option<Digest> {
     let mut sum = 0u64;
     let mut any = false;
@@ -115,31 +104,15 @@ fn edits_sum(args: &Value) -> Option<Digest> {
         let old = text_of(
             edit,
             &[
-                "old_string",
-                "old_str",
-                "old_text",
-                "oldText",
-                "oldString",
-                "old",
-                "search",
-                "find",
+                "old_string", "old_str", "old_text", "oldText", "oldString", "old", "search", "find",
                 "original",
             ],
         );
         let new = text_of(
             edit,
             &[
-                "new_string",
-                "new_str",
-                "new_text",
-                "newText",
-                "newString",
-                "new",
-                "replace",
-                "replacement",
-                "updated",
-                "insert_text",
-                "new_source",
+                "new_string", "new_str", "new_text", "newText", "newString", "new", "replace", "replacement",
+                "updated", "insert_text", "new_source",
             ],
         );
         any |= new.is_some();
@@ -185,15 +158,12 @@ fn patch_text(call: &Call) -> Option<String> {
 }
 
 /// Reads both the `*** Update File:` form and unified diffs.
+#[rustfmt::skip]
 fn of_patch(text: &str) -> Vec<Touch> {
     let mut found: Vec<Touch> = Vec::new();
     for line in text.lines() {
         let header = [
-            "*** Update File: ",
-            "*** Add File: ",
-            "*** Delete File: ",
-            "+++ b/",
-            "+++ ",
+            "*** Update File: ", "*** Add File: ", "*** Delete File: ", "+++ b/", "+++ ",
         ]
         .iter()
         .find_map(|head| line.trim_start_matches(['`', '\'', '"']).strip_prefix(head));
@@ -311,16 +281,11 @@ mod tests {
     }
 
     #[test]
+    #[rustfmt::skip]
     fn odd_edits_do_not_panic() {
         for text in [
-            "sed -i",
-            "sed -i s",
-            "sed -i 's' f",
-            "sed -i 'sé' f",
-            "cat > <<",
-            "cat > f <<",
-            "*** Begin Patch\n+é\n-",
-            "--- a\n+++ b\né",
+            "sed -i", "sed -i s", "sed -i 's' f", "sed -i 'sé' f", "cat > <<", "cat > f <<",
+            "*** Begin Patch\n+é\n-", "--- a\n+++ b\né",
         ] {
             for args in [
                 json!(text),

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::digest::Digest;
+
 /// How far the answer goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -101,14 +103,17 @@ pub struct Finding {
 }
 
 /// What a rung saw, before the ladder decides how far to go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Plain numbers: most sightings lead to nothing, so their words are written
+/// only when they are wanted (`words`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sighting {
     /// The rule that matched.
     pub rung: Rung,
     /// Calls per lap, for cycles.
     pub period: Option<u32>,
     /// Names the loop.
-    pub identity: String,
+    pub identity: Identity,
     /// Number of the first call of the evidence.
     pub first: u64,
     /// How often, in the unit a person reads.
@@ -121,13 +126,93 @@ pub(super) struct Sighting {
     pub warn: u32,
     /// See `warn`.
     pub steer: u32,
-    /// One sentence for a person.
-    pub why: String,
+}
+
+impl Sighting {
+    /// Returns the sighting of `count` calls with the usual waypoints, or
+    /// nothing where not even the warning is near.
+    pub fn counted(
+        rung: Rung,
+        identity: Identity,
+        first: u64,
+        count: u32,
+        stop: u32,
+    ) -> Option<Self> {
+        let (warn, steer) = waypoints(stop);
+        (count >= warn).then_some(Self {
+            rung,
+            period: None,
+            identity,
+            first,
+            count,
+            reached: count,
+            stop,
+            warn,
+            steer,
+        })
+    }
+}
+
+/// The name of a loop: what it is about, and a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    /// What the digest is of.
+    pub about: About,
+    /// A digest that is the same however the loop is met.
+    pub digest: Digest,
+}
+
+/// What a loop is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum About {
+    /// One call.
+    Call,
+    /// Several calls in one order.
+    Cycle,
+    /// One error of one tool.
+    Error,
+    /// One answer of one tool.
+    Answer,
+    /// One file.
+    File,
+    /// One piece of text.
+    Piece,
+    /// One tool.
+    Tool,
+    /// The most frequent of many calls.
+    Many,
+    /// One call that takes the process with it.
+    Death,
+}
+
+impl Identity {
+    /// Returns the name of a loop about `digest`.
+    pub fn new(about: About, digest: Digest) -> Self {
+        Self { about, digest }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let about = match self.about {
+            About::Call => "call",
+            About::Cycle => "cycle",
+            About::Error => "error",
+            About::Answer => "answer",
+            About::File => "file",
+            About::Piece => "piece",
+            About::Tool => "tool",
+            About::Many => "many",
+            About::Death => "death",
+        };
+        write!(f, "{about}:{}", self.digest)
+    }
 }
 
 /// Returns the usual waypoints before `stop`: half way and three quarters,
 /// each below the next, and never before the second call.
-pub(super) fn waypoints(stop: u32) -> (u32, u32) {
+fn waypoints(stop: u32) -> (u32, u32) {
     let steer = (stop.saturating_mul(3)).div_ceil(4).min(stop - 1).max(2);
     let warn = stop.div_ceil(2).min(steer.saturating_sub(1)).max(2);
     (warn, steer)

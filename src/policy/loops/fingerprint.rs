@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::canonical::{self, Walk};
 use super::config::ToolTraits;
 use super::digest::{Digest, Hasher};
+use super::growth::Growth;
 use super::meaning::Call;
 
 /// Returns the identity of a call: `{tool}:{32 hex digits}`.
@@ -46,8 +47,10 @@ pub(super) struct Fingerprint {
     pub query: bool,
     /// The texts of the arguments, one a line, cut.
     pub words: String,
-    /// The longest text.
-    pub longest: String,
+    /// The piece that stands most often at an end of a text.
+    pub growth: Option<Growth>,
+    /// A clock among the arguments does not count.
+    pub clock_dropped: bool,
     /// The arguments as a person would recognise them.
     pub shown: String,
 }
@@ -67,8 +70,30 @@ impl Fingerprint {
             query: walk.query || call.shell.as_ref().is_some_and(|shell| shell.looks_up()),
             shown: shown(call, &walk),
             words: walk.words,
-            longest: walk.longest,
+            growth: walk.growth,
+            clock_dropped: walk.clock_dropped,
         }
+    }
+}
+
+impl Fingerprint {
+    /// Returns whether the words themselves hold a position (`… offset 20`).
+    pub fn turns_pages(&self) -> bool {
+        self.words.contains("offset ") || self.words.contains("page ")
+    }
+
+    /// Returns the digest of the words with every number as one sign: equal for
+    /// the same question about another id.
+    pub fn template(&self) -> Digest {
+        let mut text = String::with_capacity(self.words.len());
+        for c in self.words.chars() {
+            match c {
+                '0'..='9' if text.ends_with('0') => {}
+                '0'..='9' => text.push('0'),
+                c => text.push(c),
+            }
+        }
+        Digest::of(text.as_bytes())
     }
 }
 

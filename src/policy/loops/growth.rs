@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
-use super::finding::{Rung, Sighting, waypoints};
+use super::finding::{About, Identity, Rung, Sighting};
 use super::window::Window;
 
 /// Bytes looked at, from each end.
@@ -37,10 +37,16 @@ pub(super) fn of(text: &str) -> Option<Growth> {
 fn repeated_prefix(bytes: &[u8]) -> Option<Growth> {
     let z = z_function(bytes);
     let (mut best, mut best_period) = (0, 0);
-    for period in 1..=bytes.len() / 2 {
-        let covered = z[period] + period;
+    for (period, matched) in z
+        .iter()
+        .copied()
+        .enumerate()
+        .take(bytes.len() / 2 + 1)
+        .skip(1)
+    {
+        let covered = matched + period;
         // Nearly the same stretch with a shorter piece wins.
-        if z[period] >= period && covered > best + best_period {
+        if matched >= period && covered > best + best_period {
             (best, best_period) = (covered, period);
         }
     }
@@ -113,23 +119,13 @@ pub(super) fn look(window: &Window, stop: u32) -> Option<Sighting> {
     if count < bare + 2 {
         return None;
     }
-    let (warn, steer) = waypoints(stop);
-    Some(Sighting {
-        rung: Rung::Growth,
-        period: None,
-        identity: format!("growth:{}", last.unit),
+    Sighting::counted(
+        Rung::Growth,
+        Identity::new(About::Piece, last.unit),
         first,
         count,
-        reached: count,
         stop,
-        warn,
-        steer,
-        why: format!(
-            "an argument of `{}` grew by the same piece of text in {count} calls, last: {}",
-            newest.print.tool,
-            newest.print.picture()
-        ),
-    })
+    )
 }
 
 #[cfg(test)]

@@ -6,56 +6,68 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::finding::{Finding, Level, Sighting};
+use super::finding::{Finding, Identity, Level, Sighting};
 use super::print::Print;
-use super::steer;
+use super::window::Window;
+use super::words;
 
 /// Identities remembered; the oldest are forgotten first.
 const REMEMBERED_MAX: usize = 64;
 
+/// What the words of a finding are made of.
+pub(super) struct Scene<'a> {
+    /// The newest call.
+    pub print: &'a Print,
+    /// Its number.
+    pub last: u64,
+    /// The calls up to it.
+    pub window: &'a Window,
+}
+
 /// What was said before.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Ladder {
-    warned: Vec<String>,
-    steered: Vec<String>,
+    warned: Vec<Identity>,
+    steered: Vec<Identity>,
     steers: u32,
 }
 
 impl Ladder {
     /// Returns the most serious finding among `sightings`, and remembers it.
     ///
-    /// - `last`: number of the newest call, to which `print` belongs.
+    /// - `scene`: the newest call, its number, and the calls before it.
     /// - `steers_max`: steers in one run, over all identities.
     pub fn climb(
         &mut self,
-        sightings: &[Sighting],
-        print: &Print,
-        last: u64,
+        sightings: &[Option<Sighting>],
+        scene: &Scene,
         steers_max: u32,
     ) -> Option<Finding> {
-        let rated = sightings
-            .iter()
-            .filter_map(|sighting| Some((self.level(sighting, steers_max)?, sighting)));
+        let seen = sightings.iter().flatten();
+        let rated = seen.filter_map(|sighting| Some((self.level(sighting, steers_max)?, sighting)));
         let (level, sighting) =
             rated.min_by_key(|(level, sighting)| (std::cmp::Reverse(*level), sighting.rung))?;
         match level {
-            Level::Warn => remember(&mut self.warned, &sighting.identity),
+            Level::Warn => remember(&mut self.warned, sighting.identity),
             Level::Steer => {
                 self.steers = self.steers.saturating_add(1);
-                remember(&mut self.steered, &sighting.identity);
+                remember(&mut self.steered, sighting.identity);
             }
             Level::Stop => {}
         }
+        let why = words::why(sighting, scene.print, scene.window);
+        let steer =
+            (level == Level::Steer).then(|| words::steer(sighting, &why, scene.print, scene.last));
         Some(Finding {
             level,
             rung: sighting.rung,
             period: sighting.period,
-            identity: sighting.identity.clone(),
+            identity: sighting.identity.to_string(),
             first: sighting.first,
-            last,
+            last: scene.last,
             count: sighting.count,
-            why: sighting.why.clone(),
-            steer: (level == Level::Steer).then(|| steer::text(sighting, print, last)),
+            why,
+            steer,
         })
     }
 
@@ -77,9 +89,9 @@ impl Ladder {
     }
 }
 
-fn remember(list: &mut Vec<String>, identity: &str) {
+fn remember(list: &mut Vec<Identity>, identity: Identity) {
     if list.len() >= REMEMBERED_MAX {
         list.remove(0);
     }
-    list.push(identity.to_owned());
+    list.push(identity);
 }

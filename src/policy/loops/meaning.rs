@@ -11,10 +11,11 @@ use serde_json::Value;
 
 use super::config::ToolTraits;
 use super::digest::{Digest, Hasher};
-use super::mask;
 use super::print::{Kind, Outcome};
 use super::program;
 use super::shell::Shell;
+use super::talk;
+use super::verbs::{is_note, kind_of_words, name_words};
 
 /// A call, read once.
 pub(super) struct Call<'a> {
@@ -67,6 +68,22 @@ impl<'a> Call<'a> {
         self.kind == Kind::Read || self.kind == Kind::Poll && self.shell.is_some()
     }
 
+    /// Returns whether an id among the arguments is what the tool is about:
+    /// `request_id` for `approve_request`.
+    pub fn is_about(&self, key: &str) -> bool {
+        self.words
+            .iter()
+            .any(|word| word.len() >= 4 && key.to_ascii_lowercase().contains(word.as_str()))
+    }
+
+    /// Returns whether a search tool looks for the words under this key.
+    pub fn searches_by(&self, key: &str) -> bool {
+        matches!(
+            key,
+            "name" | "text" | "title" | "input" | "prompt" | "string" | "phrase" | "value"
+        ) && self.has_word(&["search", "websearch"])
+    }
+
     fn has_word(&self, wanted: &[&str]) -> bool {
         self.words
             .iter()
@@ -85,72 +102,22 @@ fn parsed(args: &Value) -> Cow<'_, Value> {
     Cow::Borrowed(args)
 }
 
-/// Returns the words of a tool's name: the part after the server's name, split
-/// at signs and capitals.
-fn name_words(tool: &str) -> Vec<String> {
-    let name = tool.rsplit("__").next().unwrap_or(tool);
-    let name = name.rsplit(['.', '/', ':']).next().unwrap_or(name);
-    let mut words: Vec<String> = Vec::new();
-    let mut previous_lower = false;
-    for c in name.chars().take(96) {
-        if !c.is_alphanumeric() {
-            words.push(String::new());
-            previous_lower = false;
-            continue;
-        }
-        if words.is_empty() || c.is_uppercase() && previous_lower {
-            words.push(String::new());
-        }
-        previous_lower = c.is_lowercase() || c.is_numeric();
-        if let Some(word) = words.last_mut() {
-            word.extend(c.to_lowercase());
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
-}
-
 /// Returns the command or program of tools that run one.
+#[rustfmt::skip]
 fn program_text(words: &[String], args: &Value) -> Option<String> {
     let has = |wanted: &[&str]| words.iter().any(|word| wanted.contains(&word.as_str()));
     let is_shell = has(&[
-        "bash",
-        "shell",
-        "sh",
-        "terminal",
-        "exec",
-        "zsh",
-        "powershell",
-        "console",
-        "cmd",
-        "command",
-        "cmdrun",
+        "bash", "shell", "sh", "terminal", "exec", "zsh", "powershell", "console", "cmd", "command", "cmdrun",
         "execute",
     ]) && !has(&[
-        "sql",
-        "query",
-        "python",
-        "ipython",
-        "cell",
-        "code",
-        "javascript",
-        "js",
-        "step",
-        "trade",
-        "order",
-        "plan",
-        "workflow",
+        "sql", "query", "python", "ipython", "cell", "code", "javascript", "js", "step", "trade", "order",
+        "plan", "workflow",
     ]);
     match args {
         Value::String(text) if is_shell => Some(text.clone()),
         Value::Object(map) => {
             let keys = [
-                "command",
-                "cmd",
-                "script",
-                "shell_command",
-                "commands",
-                "bash",
+                "command", "cmd", "script", "shell_command", "commands", "bash",
             ];
             let more = ["input", "code", "source", "program", "js", "javascript"];
             let found = keys
@@ -179,6 +146,7 @@ fn command_text(value: &Value, is_shell: bool) -> Option<String> {
 }
 
 /// A script is for what the commands in it are for.
+#[rustfmt::skip]
 fn read_program(text: &str, is_program: bool) -> Shell {
     if !is_program {
         return Shell::read(text);
@@ -188,11 +156,7 @@ fn read_program(text: &str, is_program: bool) -> Shell {
         .map(|command| Shell::read(command))
         .collect();
     let edits = [
-        "apply_patch",
-        "*** Begin Patch",
-        "writeFile",
-        "write_file",
-        "str_replace",
+        "apply_patch", "*** Begin Patch", "writeFile", "write_file", "str_replace",
     ]
     .iter()
     .any(|mark| text.contains(mark));
@@ -226,30 +190,24 @@ fn kind_of(words: &[String], args: &Value, shell: Option<&Shell>, traits: &ToolT
     }
 }
 
+#[rustfmt::skip]
 fn inferred_kind(words: &[String], args: &Value, shell: Option<&Shell>) -> Kind {
     if let Some(shell) = shell {
         return shell.kind;
     }
     let joined = words.concat();
-    if is_note(&joined) {
+    if is_note(&joined) || words.iter().any(|word| word.starts_with("todo")) {
         return Kind::Note;
     }
     if matches!(
         joined.as_str(),
-        "ping"
-            | "heartbeat"
-            | "sendheartbeat"
-            | "keepalive"
-            | "noop"
-            | "pong"
-            | "sendkeepalive"
-            | "sessionkeepalive"
-            | "keepsessionalive"
-            | "refreshsession"
-            | "extendsession"
-            | "renewlease"
+        "ping" | "heartbeat" | "sendheartbeat" | "keepalive" | "noop" | "pong" | "sendkeepalive"
+            | "sessionkeepalive" | "keepsessionalive" | "refreshsession" | "extendsession" | "renewlease"
             | "renewlock"
     ) {
+        return Kind::KeepAlive;
+    }
+    if joined.contains("keepalive") || joined.contains("heartbeat") {
         return Kind::KeepAlive;
     }
     if joined == "writestdin" {
@@ -261,7 +219,7 @@ fn inferred_kind(words: &[String], args: &Value, shell: Option<&Shell>) -> Kind 
         };
     }
     let by_name = kind_of_words(words);
-    let by_verb = args_verb(args).and_then(|verb| kind_of_words(&[verb]));
+    let by_verb = args_verb(args).and_then(|verb| kind_of_words(&verb));
     let by_sql = sql_text(args)
         .filter(|_| by_name != Some(Kind::Write))
         .map(sql_kind);
@@ -274,188 +232,14 @@ fn inferred_kind(words: &[String], args: &Value, shell: Option<&Shell>) -> Kind 
 }
 
 /// Returns the verb some tools carry in an argument (`action: "click"`, `method: "POST"`).
-fn args_verb(args: &Value) -> Option<String> {
+#[rustfmt::skip]
+fn args_verb(args: &Value) -> Option<Vec<String>> {
     let keys = [
-        "action",
-        "command",
-        "operation",
-        "op",
-        "method",
-        "verb",
-        "subcommand",
+        "action", "command", "operation", "op", "method", "verb", "subcommand",
     ];
     let text = keys.iter().find_map(|key| args.get(*key)?.as_str())?;
     let single = !text.is_empty() && text.len() <= 32 && !text.contains(char::is_whitespace);
-    let words = name_words(text);
-    single.then(|| words.into_iter().next()).flatten()
-}
-
-/// Tools in which the model talks to itself.
-fn is_note(joined: &str) -> bool {
-    matches!(
-        joined,
-        "todowrite"
-            | "todoread"
-            | "todo"
-            | "updatetodo"
-            | "updatetodos"
-            | "updatetodolist"
-            | "writetodos"
-            | "managetodolist"
-            | "writetodo"
-            | "readtodos"
-            | "todolist"
-            | "taskcreate"
-            | "taskupdate"
-            | "tasklist"
-            | "taskget"
-            | "tasktracker"
-            | "updateplan"
-            | "createplan"
-            | "setplan"
-            | "writeplan"
-            | "makeplan"
-            | "plan"
-            | "planner"
-            | "planning"
-            | "exitplanmode"
-            | "enterplanmode"
-            | "think"
-            | "thinking"
-            | "thought"
-            | "reflect"
-            | "sequentialthinking"
-            | "logthought"
-            | "note"
-            | "notes"
-            | "takenote"
-            | "takenotes"
-            | "writenote"
-            | "addnote"
-            | "updatenotes"
-            | "savenote"
-            | "scratchpad"
-            | "writescratchpad"
-            | "updatescratchpad"
-            | "reportprogress"
-            | "updateprogress"
-            | "todoupdate"
-            | "planupdate"
-            | "setgoal"
-            | "reportintent"
-    )
-}
-
-/// The first word that says what a tool does.
-fn kind_of_words(words: &[String]) -> Option<Kind> {
-    let first = words.iter().find_map(|word| verb(word))?;
-    let asks_state = words.iter().any(|word| {
-        matches!(
-            word.as_str(),
-            "status"
-                | "state"
-                | "progress"
-                | "poll"
-                | "wait"
-                | "health"
-                | "ready"
-                | "readiness"
-                | "pending"
-                | "inbox"
-                | "logs"
-                | "log"
-                | "mailbox"
-                | "queue"
-                | "deployment"
-                | "pipeline"
-                | "job"
-                | "build"
-                | "availability"
-        )
-    });
-    // `check_types` is as fixed as the files are; `check_order` is not.
-    let checks_files = words.iter().any(|word| {
-        matches!(
-            word.as_str(),
-            "syntax"
-                | "type"
-                | "types"
-                | "lint"
-                | "code"
-                | "grammar"
-                | "file"
-                | "spelling"
-                | "style"
-                | "format"
-                | "test"
-                | "tests"
-        )
-    });
-    // Words that are verbs in `order_pizza` and nouns in `order_status`.
-    let noun = words.first().is_some_and(|word| {
-        matches!(
-            word.as_str(),
-            "order"
-                | "build"
-                | "process"
-                | "log"
-                | "label"
-                | "index"
-                | "record"
-                | "import"
-                | "sync"
-                | "transfer"
-                | "upload"
-                | "install"
-                | "deploy"
-                | "task"
-                | "schedule"
-                | "draft"
-                | "store"
-                | "step"
-        )
-    });
-    Some(match first {
-        Kind::Write | Kind::Act if noun && asks_state && words.len() > 1 => Kind::Poll,
-        Kind::Read if asks_state => Kind::Poll,
-        Kind::Poll if checks_files => Kind::Run,
-        kind => kind,
-    })
-}
-
-fn verb(word: &str) -> Option<Kind> {
-    Some(match word {
-        "sleep" | "delay" | "pause" | "idle" => Kind::Wait,
-        "wait" | "await" => Kind::Wait,
-        "poll" | "status" | "check" | "monitor" | "watch" | "progress" | "health"
-        | "healthcheck" | "tail" | "bashoutput" | "taskoutput" | "output" | "inbox" | "ready"
-        | "probe" | "peek" | "track" => Kind::Poll,
-        "get" | "read" | "list" | "ls" | "search" | "find" | "fetch" | "view" | "show" | "grep"
-        | "glob" | "query" | "lookup" | "describe" | "inspect" | "browse" | "retrieve" | "load"
-        | "open" | "cat" | "select" | "count" | "scan" | "explain" | "summarize" | "analyze"
-        | "ask" | "recall" | "stat" | "diff" | "head" | "websearch" | "webfetch" | "google"
-        | "wikipedia" | "tavily" | "retriever" | "snapshot" | "screenshot" | "extract"
-        | "download" | "preview" | "info" | "verify" | "validate" | "calculate" | "compare"
-        | "resolve" => Kind::Read,
-        "click" | "scroll" | "type" | "press" | "navigate" | "goto" | "hover" | "tap" | "swipe"
-        | "key" | "next" | "back" | "forward" | "drag" | "focus" | "go" | "step" | "fill"
-        | "visit" | "switch" | "expand" | "mouse" | "previous" | "prev" | "turn" | "seek"
-        | "dismiss" => Kind::Act,
-        "write" | "edit" | "multiedit" | "notebookedit" | "apply" | "patch" | "create"
-        | "delete" | "remove" | "insert" | "update" | "upsert" | "replace" | "str" | "commit"
-        | "push" | "send" | "post" | "put" | "save" | "set" | "add" | "append" | "move"
-        | "rename" | "copy" | "upload" | "deploy" | "install" | "publish" | "merge" | "book"
-        | "pay" | "charge" | "refund" | "cancel" | "approve" | "reject" | "assign" | "close"
-        | "reply" | "draft" | "schedule" | "submit" | "restart" | "start" | "stop" | "enable"
-        | "disable" | "modify" | "change" | "fix" | "refactor" | "undo" | "revert" | "rollback"
-        | "import" | "transfer" | "notify" | "archive" | "label" | "tag" | "register" | "scale"
-        | "provision" | "terminate" | "reset" | "clear" | "mark" | "complete" | "convert"
-        | "generate" | "resize" | "translate" | "process" | "trigger" | "order" | "buy"
-        | "sell" | "reserve" | "invite" | "grant" | "revoke" | "rotate" | "sync" | "build"
-        | "migrate" | "purge" | "restore" | "ingest" | "index" | "store" | "remember"
-        | "increment" | "rewrite" | "drop" | "alter" | "truncate" | "log" | "record" => Kind::Write,
-        _ => return None,
-    })
+    single.then(|| name_words(text))
 }
 
 /// Returns the SQL text among the arguments, if there is one.
@@ -481,6 +265,7 @@ pub(super) fn sql_kind(text: &str) -> Kind {
 }
 
 /// Program text that plainly writes is a change; other programs may be anything.
+#[rustfmt::skip]
 fn code_kind(args: &Value) -> Kind {
     let text = match args {
         Value::String(text) => text.as_str(),
@@ -490,17 +275,20 @@ fn code_kind(args: &Value) -> Kind {
             .unwrap_or(""),
     };
     let writes = [
-        ".write(",
-        "write_text(",
-        "to_csv(",
-        "to_parquet(",
-        ".save(",
-        "savefig(",
-        "os.remove(",
-        "shutil.",
-        "writeFile",
-        "requests.post(",
+        ".write(", "write_text(", "to_csv(", "to_parquet(", ".save(", "savefig(", "os.remove(", "shutil.",
+        "writeFile", "requests.post(",
     ];
+    let has = |keys: &[&str]| {
+        keys.iter()
+            .any(|key| args.get(*key).is_some_and(Value::is_string))
+    };
+    let edits = has(&["path", "file_path", "filename", "file"])
+        && has(&[
+            "content", "contents", "new_string", "new_str", "file_text", "patch", "diff",
+        ]);
+    if edits {
+        return Kind::Write;
+    }
     if text.starts_with("*** Begin Patch") || writes.iter().any(|mark| text.contains(mark)) {
         return Kind::Write;
     }
@@ -516,11 +304,25 @@ pub(super) fn kind_with_result(
     outcome: Outcome,
     traits: &ToolTraits,
 ) -> Kind {
-    let may_change = matches!(call.kind, Kind::Read | Kind::Run) && traits.poll.is_none();
-    let searches = call.has_word(&[
-        "read", "grep", "search", "glob", "find", "query", "cat", "open", "view",
-    ]) || call.shell.is_some();
-    if may_change && outcome == Outcome::Ok && !searches && mask::says_pending(result, text) {
+    let fixed = traits.poll.is_some() || outcome != Outcome::Ok;
+    if !fixed
+        && call.kind == Kind::Write
+        && traits.mutates.is_none()
+        && talk::says_nothing_changed(text)
+    {
+        return Kind::Run;
+    }
+    let searches = match &call.shell {
+        Some(shell) => !shell.may_report_state(),
+        None => call.has_word(&[
+            "read", "grep", "search", "glob", "find", "query", "cat", "open", "view",
+        ]),
+    };
+    if !fixed
+        && !searches
+        && matches!(call.kind, Kind::Read | Kind::Run)
+        && talk::says_pending(result, text)
+    {
         return Kind::Poll;
     }
     call.kind

@@ -5,7 +5,7 @@
 //! stands for the floor, since a poll without a pause costs money as well.
 
 use super::config::Config;
-use super::finding::{Rung, Sighting, waypoints};
+use super::finding::{About, Identity, Rung, Sighting};
 use super::print::Kind;
 use super::window::{Entry, Window};
 
@@ -26,31 +26,25 @@ pub(super) fn look(window: &Window, config: &Config) -> Option<Sighting> {
         .filter(|entry| pauses_only || entry.same(newest))
         .collect();
     let first = same.last()?;
-    let stop = config.polls;
-    let (warn, steer) = waypoints(stop);
     let count = same.len() as u32;
+    let stop = config.polls;
+    let identity = Identity::new(About::Call, newest.print.call);
+    let sighting = Sighting::counted(Rung::Polls, identity, first.no, count, stop);
     // Many polls in turn fill the window before one of them is counted out.
     let full = streak.len() + 4 >= config.window as usize;
-    let reached = if full { count.max(stop) } else { count };
-    let early = floor_not_passed(first, newest, config) && count < stop.saturating_mul(3) && !full;
-    Some(Sighting {
-        rung: Rung::Polls,
-        period: None,
-        identity: format!("call:{}", newest.print.call),
-        first: first.no,
-        count,
-        reached: if early {
-            reached.min(steer - 1)
-        } else {
-            reached
+    if full {
+        return sighting.map(|sighting| Sighting {
+            reached: count.max(stop),
+            ..sighting
+        });
+    }
+    let early = floor_not_passed(first, newest, config) && count < stop.saturating_mul(3);
+    sighting.map(|sighting| match early {
+        true => Sighting {
+            reached: sighting.reached.min(sighting.steer - 1),
+            ..sighting
         },
-        stop,
-        warn,
-        steer,
-        why: format!(
-            "{} was asked {count} times and nothing changed",
-            newest.print.picture()
-        ),
+        false => sighting,
     })
 }
 

@@ -10,12 +10,14 @@ use serde_json::Value;
 
 use super::config::ToolTraits;
 use super::digest::Digest;
+use super::echo;
 use super::edit::{self, Touch};
 use super::fingerprint::Fingerprint;
-use super::growth::{self, Growth};
+use super::growth::Growth;
 use super::mask;
 use super::meaning;
 use super::sketch::Sketch;
+use super::talk;
 use super::trouble::{self, ErrorKind};
 
 /// Longest tool name kept, in bytes.
@@ -106,7 +108,13 @@ pub struct Print {
     /// The call looks something up by words of the model's choice.
     #[serde(default, skip_serializing_if = "is_default")]
     pub query: bool,
-    /// The arguments in a form that shows near-duplicates.
+    /// A clock among the arguments does not count for the call.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub clocked: bool,
+    /// The words of a query without its numbers.
+    #[serde(default, skip_serializing_if = "Digest::is_none")]
+    pub template: Digest,
+    /// The arguments of a query in a form that shows near-duplicates.
     #[serde(default, skip_serializing_if = "is_default")]
     pub sketch: Sketch,
     /// A piece repeated at an end of an argument.
@@ -147,7 +155,7 @@ impl Print {
         let print = Fingerprint::of(&call, traits);
         let text = mask::text_of(result);
         let trouble = trouble::judge(&call, result, &text, is_error, error_kind);
-        let talk = mask::talk(result, &text);
+        let talk = talk::talk(result, &text);
         let kind = meaning::kind_with_result(&call, result, &text, trouble, traits);
         let seen = mask::digests(result, meaning::creates(&call, kind));
         let failed = trouble != Outcome::Ok;
@@ -157,18 +165,32 @@ impl Print {
             outcome: trouble,
             talk,
             call: print.call,
-            base: print.base,
+            base: if print.base.is_none() && print.query && print.turns_pages() {
+                print.template()
+            } else {
+                print.base
+            },
             family: call.family,
             raw: seen.raw,
             masked: seen.masked,
             error: if failed {
-                mask::error_without_echo(&text, &print.words)
+                echo::error_without_echo(&text, &print.words)
             } else {
                 Digest::default()
             },
             query: print.query,
-            sketch: Sketch::of(&print.words),
-            growth: growth::of(&print.longest),
+            sketch: if print.query {
+                Sketch::of(&print.words)
+            } else {
+                Sketch::default()
+            },
+            template: if print.query {
+                print.template()
+            } else {
+                Digest::default()
+            },
+            growth: print.growth,
+            clocked: print.clock_dropped,
             touches: if kind == Kind::Write {
                 edit::touches(&call)
             } else {

@@ -1,7 +1,8 @@
 //! The same call in a row, and the same error whatever the arguments.
 
 use super::config::Config;
-use super::finding::{Rung, Sighting, waypoints};
+use super::digest::Digest;
+use super::finding::{About, Identity, Rung, Sighting};
 use super::print::{Kind, Outcome, Talk};
 use super::window::{Entry, Window};
 
@@ -11,37 +12,17 @@ pub(super) fn same_call(window: &Window, config: &Config) -> Option<Sighting> {
     if newest.waiting || newest.is_transport() {
         return None;
     }
-    let row: Vec<&Entry> = window
-        .newest_first()
-        .take_while(|entry| entry.same(newest))
-        .collect();
-    let count = row.len() as u32;
+    let (mut count, mut first) = (0, newest.no);
+    for entry in window.newest_first().take_while(|entry| entry.same(newest)) {
+        (count, first) = (count + 1, entry.no);
+    }
     let (rung, stop) = match newest.is_error() {
         true => (Rung::SameCallError, config.same_call_error),
         false if is_gesture(newest) => (Rung::SameCall, config.gestures),
         false => (Rung::SameCall, config.same_call),
     };
-    let answer = if newest.is_error() {
-        "failed with the same error"
-    } else {
-        "answered the same"
-    };
-    let (warn, steer) = waypoints(stop);
-    Some(Sighting {
-        rung,
-        period: None,
-        identity: format!("call:{}", newest.print.call),
-        first: row.last()?.no,
-        count,
-        reached: count,
-        stop,
-        warn,
-        steer,
-        why: format!(
-            "{} was called {count} times in a row and {answer} each time",
-            newest.print.picture()
-        ),
-    })
+    let identity = Identity::new(About::Call, newest.print.call);
+    Sighting::counted(rung, identity, first, count, stop)
 }
 
 /// Scrolling and keys are repeated on purpose, and often only say "ok".
@@ -78,26 +59,21 @@ pub(super) fn same_error(window: &Window, config: &Config) -> Option<Sighting> {
             _ => break,
         }
     }
-    // Errors equal to the letter weigh more than errors equal but for an echo.
-    let to_the_letter = exact * config.same_error_echoed >= all * config.same_error;
+    // Errors equal to the letter weigh more than "not found" for other names,
+    // which may be a search for what is there.
+    let lookup = newest.print.talk == Talk::Empty;
+    let to_the_letter = !lookup || exact * config.same_error_echoed >= all * config.same_error;
     let (count, first, stop) = match to_the_letter {
-        true => (exact, first_exact, config.same_error),
+        true if lookup => (exact, first_exact, config.same_error),
+        true => (all, first, config.same_error),
         false => (all, first, config.same_error_echoed),
     };
-    let (warn, steer) = waypoints(stop);
-    Some(Sighting {
-        rung: Rung::SameError,
-        period: None,
-        identity: format!("error:{}:{}", newest.print.family, newest.print.error),
+    let about = Digest::join(&[newest.print.family, newest.print.error]);
+    Sighting::counted(
+        Rung::SameError,
+        Identity::new(About::Error, about),
         first,
         count,
-        reached: count,
         stop,
-        warn,
-        steer,
-        why: format!(
-            "`{}` gave the same error {count} times, whatever its arguments",
-            newest.print.tool
-        ),
-    })
+    )
 }

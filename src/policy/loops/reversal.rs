@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
-use super::finding::{Rung, Sighting};
+use super::finding::{About, Identity, Rung, Sighting};
 use super::print::{Kind, Outcome, Print};
 
 /// Changes remembered; what is older counts as never seen.
@@ -107,18 +107,13 @@ impl Changes {
         Some(Sighting {
             rung: Rung::Reversal,
             period: None,
-            identity: format!("reversal:{path}"),
+            identity: Identity::new(About::File, path),
             first: file.first,
             count: file.returns,
             reached: file.returns,
             stop,
             warn: 1,
             steer: stop - 1,
-            why: format!(
-                "edits brought a file back to a state it was in before, {} times; last: {}",
-                file.returns,
-                print.picture()
-            ),
         })
     }
 

@@ -5,11 +5,14 @@
 
 use std::borrow::Cow;
 
-use super::{mask, shell};
+use super::{shell, volatile};
 
 /// Returns a path without `.`, `..` and doubled slashes; purely lexical.
 pub(super) fn path(text: &str) -> Cow<'_, str> {
     let text = text.trim();
+    if let Cow::Owned(masked) = volatile::without_temp_name(text) {
+        return Cow::Owned(masked);
+    }
     let plain = !text.contains("./")
         && !text.contains("//")
         && !text.contains("/.")
@@ -63,6 +66,23 @@ pub(super) fn url(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Returns an address without the parameters that turn pages, if it has any.
+#[rustfmt::skip]
+pub(super) fn url_without_position(text: &str) -> Option<String> {
+    let (front, params) = text.split_once('?')?;
+    let turns = |param: &&str| {
+        let key = param.split('=').next().unwrap_or("");
+        matches!(
+            key,
+            "page" | "p" | "offset" | "start" | "cursor" | "after" | "skip" | "page_token" | "pageToken"
+                | "limit" | "per_page"
+        )
+    };
+    let all: Vec<&str> = params.split('&').collect();
+    let kept: Vec<&str> = all.iter().copied().filter(|param| !turns(param)).collect();
+    (kept.len() < all.len()).then(|| format!("{front}?{}", kept.join("&")))
+}
+
 fn is_cache_buster(param: &str) -> bool {
     let (key, value) = param.split_once('=').unwrap_or((param, ""));
     let key = key.to_ascii_lowercase();
@@ -80,15 +100,15 @@ fn is_cache_buster(param: &str) -> bool {
 
 /// Returns words to look up: lower case, single spaces.
 pub(super) fn query(text: &str) -> Cow<'_, str> {
+    if looks_like_sql(text) {
+        return sql(text);
+    }
     // A regular expression may be case-sensitive.
     if text
         .bytes()
         .any(|b| matches!(b, b'\\' | b'[' | b'(' | b'*' | b'^' | b'$' | b'|'))
     {
         return words(text);
-    }
-    if looks_like_sql(text) {
-        return sql(text);
     }
     let spaced = words(text);
     if spaced.contains(' ') {
@@ -152,7 +172,7 @@ pub(super) fn sql(text: &str) -> Cow<'_, str> {
             }
             (None, '/') if rest.peek() == Some(&'*') => {
                 let mut before = ' ';
-                while let Some(c) = rest.next() {
+                for c in rest.by_ref() {
                     if before == '*' && c == '/' {
                         break;
                     }
@@ -179,9 +199,9 @@ fn space(out: &mut String) {
 pub(super) fn code(text: &str) -> Cow<'_, str> {
     let lines = text.lines().map(str::trim_end).filter(|line| {
         let start = line.trim_start();
-        !start.is_empty()
-            && !(start.starts_with('#') && !start.starts_with("#!"))
-            && !start.starts_with("//")
+        // `#include` is no comment, `# again` is one.
+        let comment = start == "#" || start.starts_with("# ") || start.starts_with("//");
+        !start.is_empty() && !comment
     });
     let kept = lines.collect::<Vec<_>>().join("\n");
     // A text of comments only is still a text.
@@ -210,10 +230,10 @@ pub(super) fn command(text: &str) -> Cow<'_, str> {
         let bare = word.trim_matches(['"', '\'']);
         let spelled = match () {
             () if bare.contains("://") => word.replace(bare, &url(bare)),
-            () if mask::is_labelled_id(&word) => {
+            () if volatile::is_labelled_id(&word) => {
                 word.split(['=', ':']).next().unwrap_or("").to_owned()
             }
-            () => mask::without_temp_name(&word).into_owned(),
+            () => volatile::without_temp_name(&word).into_owned(),
         };
         out.push_str(&spelled);
     }

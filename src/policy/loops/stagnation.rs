@@ -6,9 +6,12 @@
 
 use super::config::Config;
 use super::digest::Digest;
-use super::finding::{Rung, Sighting, waypoints};
+use super::finding::{About, Identity, Rung, Sighting};
 use super::print::{Kind, Print, Talk};
 use super::window::Window;
+
+/// Earlier questions a question is compared with.
+const CLOSE_MAX: usize = 6;
 
 /// Returns the sighting of a tool that answers the same to moving arguments.
 pub(super) fn look(window: &Window, config: &Config) -> Option<Sighting> {
@@ -24,6 +27,7 @@ pub(super) fn look(window: &Window, config: &Config) -> Option<Sighting> {
         return None;
     }
     let (mut near, mut free) = (Vec::new(), Vec::new());
+    let mut close: Vec<&Print> = vec![print];
     let (mut near_first, mut free_first) = (newest.no, newest.no);
     for entry in window
         .newest_first()
@@ -35,11 +39,31 @@ pub(super) fn look(window: &Window, config: &Config) -> Option<Sighting> {
         if entry.print.masked != print.masked || entry.is_error() {
             break;
         }
-        if is_near(&entry.print, print) && note(&mut near, entry.print.call) {
+        // Near to one of the nearest few: wording drifts from call to call.
+        if close
+            .iter()
+            .rev()
+            .take(CLOSE_MAX)
+            .any(|close| is_near(&entry.print, close))
+            && note(&mut near, entry.print.call)
+        {
             near_first = entry.no;
+            close.push(&entry.print);
         }
-        if note(&mut free, entry.print.call) {
+        // Questions that differ in a number only are one question here.
+        let question = if entry.print.query {
+            entry.print.template
+        } else {
+            entry.print.call
+        };
+        if note(&mut free, question) {
             free_first = entry.no;
+        }
+        // More would only be counted.
+        if near.len() >= config.stagnation_near as usize
+            || free.len() >= config.stagnation_free as usize
+        {
+            break;
         }
     }
     let asks = print.query || print.talk == Talk::Long;
@@ -49,29 +73,22 @@ pub(super) fn look(window: &Window, config: &Config) -> Option<Sighting> {
         true => (near, near_first, config.stagnation_near),
         false => (free, free_first, config.stagnation_free),
     };
-    let (warn, steer) = waypoints(stop);
-    Some(Sighting {
-        rung: Rung::Stagnation,
-        period: None,
-        identity: format!("stagnation:{}:{}", print.family, print.masked),
+    let about = Digest::join(&[print.family, print.masked]);
+    Sighting::counted(
+        Rung::Stagnation,
+        Identity::new(About::Answer, about),
         first,
         count,
-        reached: count,
         stop,
-        warn,
-        steer,
-        why: format!(
-            "`{}` gave the same answer to {count} different questions, last: {}",
-            print.tool,
-            print.picture()
-        ),
-    })
+    )
 }
 
-/// Near is: the same but for a position, or a question in similar words.
+/// Near is: the same but for a position, or a question in similar words. The
+/// same words about another number are another item.
 fn is_near(one: &Print, other: &Print) -> bool {
-    !one.base.is_none() && one.base == other.base
-        || one.query && other.query && one.sketch.is_near(&other.sketch)
+    let asks =
+        one.query && other.query && (one.template != other.template || one.call == other.call);
+    !one.base.is_none() && one.base == other.base || asks && one.sketch.is_near(&other.sketch)
 }
 
 /// Adds a digest that is not there yet; returns whether it was added.

@@ -4,9 +4,9 @@
 //! loop under the usual thresholds. A storm is: so many of them, for one call
 //! or without one answer in between, that no retry budget can be at work.
 
-use super::finding::{Rung, Sighting, waypoints};
+use super::finding::{About, Identity, Rung, Sighting};
 use super::print::Kind;
-use super::window::Window;
+use super::window::{Entry, Window};
 
 /// Returns the sighting of a storm that still lasts.
 pub(super) fn look(window: &Window, stop: u32) -> Option<Sighting> {
@@ -14,34 +14,25 @@ pub(super) fn look(window: &Window, stop: u32) -> Option<Sighting> {
     if !newest.is_transport() {
         return None;
     }
-    let any_call = window
+    let any = run(window
         .newest_first()
-        .filter(|entry| entry.print.kind != Kind::Wait)
-        .take_while(|entry| entry.is_transport());
-    let one_call = window
+        .filter(|entry| entry.print.kind != Kind::Wait));
+    let one = run(window
         .newest_first()
-        .filter(|entry| entry.print.call == newest.print.call)
-        .take_while(|entry| entry.is_transport());
-    let (any, one): (Vec<u64>, Vec<u64>) = (
-        any_call.map(|e| e.no).collect(),
-        one_call.map(|e| e.no).collect(),
-    );
-    let longer = if one.len() > any.len() { one } else { any };
-    let count = longer.len() as u32;
-    let (warn, steer) = waypoints(stop);
-    Some(Sighting {
-        rung: Rung::Storm,
-        period: None,
-        identity: format!("storm:{}", newest.print.family),
-        first: *longer.last()?,
+        .filter(|entry| entry.print.call == newest.print.call));
+    let (count, first) = any.max(one);
+    Sighting::counted(
+        Rung::Storm,
+        Identity::new(About::Tool, newest.print.family),
+        first,
         count,
-        reached: count,
         stop,
-        warn,
-        steer,
-        why: format!(
-            "{count} infrastructure errors came without an answer, last from {}",
-            newest.print.picture()
-        ),
-    })
+    )
+}
+
+/// Returns how many infrastructure errors stand first, and the last one's number.
+fn run<'a>(entries: impl Iterator<Item = &'a Entry>) -> (u32, u64) {
+    entries
+        .take_while(|entry| entry.is_transport())
+        .fold((0, 0), |(count, _), entry| (count + 1, entry.no))
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::meaning::Call;
-use super::print::Outcome;
+use super::print::{Kind, Outcome};
 
 /// What the classifier said about the result of a call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,10 +35,15 @@ pub(super) fn judge(
     kind: ErrorKind,
 ) -> Outcome {
     match kind {
+        // A search that finds nothing ends with 1.
+        ErrorKind::None if is_error && is_search_negative(call, text) => Outcome::Ok,
         ErrorKind::Semantic => Outcome::Error,
         ErrorKind::Transport => Outcome::Transport,
         ErrorKind::None
-            if is_error || has_error_envelope(result) || opens_with_error(call, text) =>
+            if is_error
+                || has_error_envelope(result)
+                || opens_with_error(call, text)
+                || is_refused_change(call, text) =>
         {
             if is_transport(call, text) {
                 Outcome::Transport
@@ -48,6 +53,24 @@ pub(super) fn judge(
         }
         ErrorKind::None => Outcome::Ok,
     }
+}
+
+#[rustfmt::skip]
+fn is_search_negative(call: &Call, text: &str) -> bool {
+    let bare = text
+        .trim()
+        .trim_matches(|c: char| !c.is_alphanumeric())
+        .to_ascii_lowercase();
+    let silent = matches!(
+        bare.as_str(),
+        "" | "exit code 1"
+            | "exit code: 1" | "command exited with code 1" | "no matches found" | "(no output)" | "no output"
+    );
+    silent
+        && call
+            .shell
+            .as_ref()
+            .is_some_and(super::shell::Shell::looks_up)
 }
 
 /// Returns whether the result says in its structure that it is an error.
@@ -80,6 +103,7 @@ fn has_error_envelope(result: &Value) -> bool {
 }
 
 /// Returns whether a text that is no stored content begins as an error.
+#[rustfmt::skip]
 fn opens_with_error(call: &Call, text: &str) -> bool {
     let start: String = text
         .trim_start()
@@ -88,16 +112,8 @@ fn opens_with_error(call: &Call, text: &str) -> bool {
         .flat_map(char::to_lowercase)
         .collect();
     let opens = [
-        "error:",
-        "error -",
-        "error calling",
-        "<tool_use_error>",
-        "failed:",
-        "exception:",
-        "http 4",
-        "http 5",
-        "http error",
-        "\"error\"",
+        "error:", "error -", "error calling", "<tool_use_error>", "failed:", "exception:", "http 4", "http 5",
+        "http error", "\"error\"",
     ]
     .iter()
     .any(|head| start.starts_with(head));
@@ -106,7 +122,27 @@ fn opens_with_error(call: &Call, text: &str) -> bool {
         || start.starts_with("<tool_use_error>")
 }
 
+/// Returns whether a short answer to a change says that it was not made.
+///
+/// Many tools say so without marking an error, and a change that was not made
+/// must never count as progress.
+#[rustfmt::skip]
+fn is_refused_change(call: &Call, text: &str) -> bool {
+    if call.kind != Kind::Write || call.shell.is_some() || text.len() > 240 {
+        return false;
+    }
+    let text = text.to_ascii_lowercase();
+    let refused = [
+        "not found", "no replacement", "no match", "did not appear", "does not exist", "failed", "could not",
+        "cannot ", "unable to", "denied", "rejected", "invalid", "not applied", "error:", "must be unique",
+        "multiple matches", "refused", "not allowed", "forbidden",
+    ];
+    let made = ["success", "0 failed", "no error", "0 error", "ok"];
+    refused.iter().any(|mark| text.contains(mark)) && !made.iter().any(|mark| text.contains(mark))
+}
+
 /// Returns whether an error text speaks of the infrastructure.
+#[rustfmt::skip]
 fn is_transport(call: &Call, text: &str) -> bool {
     if text.len() > ERROR_TEXT_BYTES_MAX {
         return false;
@@ -114,26 +150,26 @@ fn is_transport(call: &Call, text: &str) -> bool {
     let text = text.to_lowercase();
     // A failing test may be about time-outs; it is still a failing test.
     let verdict = [
-        "assert",
-        "failed,",
-        "passed",
-        "panicked",
-        "--- fail",
-        "failures:",
-        "traceback",
+        "assert", "failed,", "passed", "panicked", "--- fail", "failures:", "traceback",
     ];
     if call.shell.is_some() && verdict.iter().any(|mark| text.contains(mark)) {
         return false;
     }
     let timed_out = [
-        "timed out",
-        "timeout",
-        "time-out",
-        "deadline exceeded",
-        "timedout",
+        "timed out", "timeout", "time-out", "deadline exceeded", "timedout",
     ]
     .iter()
     .any(|mark| text.contains(mark));
+    // A browser that waits for something that is not on the page is no outage.
+    if [
+        "waiting for selector", "waiting for locator", "waiting for element", "waiting for getby",
+        "element not found",
+    ]
+    .iter()
+    .any(|mark| text.contains(mark))
+    {
+        return false;
+    }
     // A local command that runs into its own limit will do so again.
     if timed_out && !call.may_be_network() {
         return false;
@@ -142,47 +178,24 @@ fn is_transport(call: &Call, text: &str) -> bool {
 }
 
 /// What infrastructure errors say, in lower case.
+#[rustfmt::skip]
 const PHRASES: &[&str] = &[
-    "too many requests",
-    "rate limit",
-    "rate-limit",
-    "ratelimit",
-    "throttl",
-    "service unavailable",
-    "bad gateway",
-    "internal server error",
-    "temporarily unavailable",
-    "temporary failure",
-    "overloaded",
-    "connection reset",
-    "connection refused",
-    "connection aborted",
-    "connection closed",
-    "connection error",
-    "econnreset",
-    "econnrefused",
-    "epipe",
-    "eai_again",
-    "enetunreach",
-    "ehostunreach",
-    "socket hang up",
-    "network is unreachable",
-    "no route to host",
-    "broken pipe",
-    "could not resolve host",
-    "remote end closed",
-    "server disconnected",
-    "stream error",
-    "upstream connect error",
-    "network error",
-    "fetch failed",
-    "etimedout",
-    "tls handshake",
-    "could not connect",
+    "too many requests", "rate limit", "rate-limit", "ratelimit", "throttl", "service unavailable",
+    "bad gateway", "internal server error", "temporarily unavailable", "temporary failure", "overloaded",
+    "connection reset", "connection refused", "connection aborted", "connection closed", "connection error",
+    "econnreset", "econnrefused", "epipe", "eai_again", "enetunreach", "ehostunreach", "socket hang up",
+    "network is unreachable", "no route to host", "broken pipe", "could not resolve host",
+    "remote end closed", "server disconnected", "stream error", "upstream connect error", "network error",
+    "fetch failed", "etimedout", "tls handshake", "could not connect", "database is locked", "deadlock",
+    "lock wait timeout", "could not get lock", "lock is held", "held by process", "resource busy",
+    "try again in", "try again later", "retry after", "retry later", "retry in ", "resource_exhausted",
+    "deadline_exceeded", "code = unavailable", "service is unavailable", "currently unavailable",
+    "not ready yet", "resource temporarily unavailable",
 ];
 
 /// Returns whether a transport status stands where a status stands: first, or
 /// after a word such as `status`.
+#[rustfmt::skip]
 fn names_status(text: &str) -> bool {
     let bytes = text.as_bytes();
     [
@@ -201,15 +214,7 @@ fn names_status(text: &str) -> bool {
             let before = text[..at].trim_end_matches(|c: char| !c.is_alphanumeric());
             before.is_empty()
                 || [
-                    "http",
-                    "status",
-                    "code",
-                    "error",
-                    "http/1.1",
-                    "http/2",
-                    "statuscode",
-                    "returned",
-                    "got",
+                    "http", "status", "code", "error", "http/1.1", "http/2", "statuscode", "returned", "got",
                     "server",
                 ]
                 .iter()

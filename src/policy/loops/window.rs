@@ -1,7 +1,9 @@
 //! The last calls of the run, as the rungs read them.
 //!
 //! Bookkeeping never enters; it is counted only so that call numbers stay
-//! those of the run. An *epoch* begins at the last evidence-clearing call.
+//! those of the run. An *epoch* begins at the last call that cleared
+//! evidence. Rungs read the epoch; only those whose own rule already excludes
+//! new changes (cycles, growth) look further back.
 
 use std::collections::VecDeque;
 
@@ -21,6 +23,9 @@ pub(super) struct Entry {
     pub waiting: bool,
     /// Call and result stood in this epoch before.
     pub repeat: bool,
+    /// The call stood in this epoch before, and answered as never before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moved: bool,
     /// The call itself.
     pub print: Print,
 }
@@ -42,10 +47,12 @@ impl Entry {
     }
 }
 
-/// The remembered calls of the current epoch, oldest first.
+/// The remembered calls, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Window {
     entries: VecDeque<Entry>,
+    /// Number of the first call of the epoch.
+    epoch: u64,
 }
 
 impl Window {
@@ -57,13 +64,24 @@ impl Window {
             at_ms,
             waiting,
             repeat: false,
+            moved: false,
             print,
         };
-        entry.repeat = self.entries.iter().any(|older| older.same(&entry));
+        entry.repeat = self.newest_first().any(|older| older.same(&entry));
+        entry.moved = !entry.repeat
+            && !entry.is_transport()
+            && self
+                .newest_first()
+                .any(|older| older.print.call == entry.print.call && !older.is_transport());
         self.entries.push_back(entry);
         while self.entries.len() > size {
             self.entries.pop_front();
         }
+    }
+
+    /// Begins an epoch with the call `no`, which comes next.
+    pub fn begin_epoch(&mut self, no: u64) {
+        self.epoch = no;
     }
 
     /// Forgets everything.
@@ -76,22 +94,25 @@ impl Window {
         self.entries.back()
     }
 
-    /// Returns the calls before the newest, newest first.
+    /// Returns all calls before the newest, newest first, over all epochs.
     pub fn before_newest(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().rev().skip(1)
     }
 
-    /// Returns all calls, newest first.
+    /// Returns the calls of the epoch, newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().rev()
+        self.entries
+            .iter()
+            .rev()
+            .take_while(|entry| entry.no >= self.epoch)
     }
 
-    /// Returns how many calls are remembered.
+    /// Returns how many calls are remembered, over all epochs.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Returns the call `back` places before the newest (0 is the newest).
+    /// Returns the call `back` places before the newest (0 is the newest), over all epochs.
     pub fn back(&self, back: usize) -> Option<&Entry> {
         self.entries
             .len()
@@ -103,7 +124,7 @@ impl Window {
     /// between two looks is waiting for something.
     fn is_waiting(&self, print: &Print) -> bool {
         match print.kind {
-            Kind::Wait => true,
+            Kind::Wait => print.outcome != Outcome::Error,
             Kind::Poll => print.outcome != Outcome::Error || self.paused_lately(),
             Kind::Read => self.paused_lately(),
             _ => false,

@@ -128,6 +128,15 @@ fn hidden_fault(process: &Process) -> Option<Fault> {
         fault.add_json(&json, "stdout", &Map::new());
         return envelope::is_error(&json).then_some(fault);
     }
+    if let Some((status, body)) = trailing_status(process, stdout) {
+        fault.status = Some(status);
+        fault.fallback = format!("stdout: HTTP status {status}");
+        match parsed(body) {
+            Some(json) => fault.add_json(&json, "stdout", &Map::new()),
+            None => fault.add_text(&envelope::visible_text(body), "stdout"),
+        }
+        return Some(fault);
+    }
     if let Some((status, headers, body)) = printed_response(stdout) {
         fault.status = Some(status);
         fault.fallback = format!("stdout: HTTP status {status}");
@@ -162,6 +171,25 @@ fn is_tool_error(stderr: &str) -> bool {
     });
     let lines = error_lines(stderr);
     lines.first().is_some_and(|line| TOOL.is_match(line))
+}
+
+/// Splits the output of `curl -w '%{http_code}'`: an error status behind its body.
+///
+/// A status alone is what was asked for, and no error.
+fn trailing_status<'a>(process: &Process, stdout: &'a str) -> Option<(u16, &'a str)> {
+    if !process.command.prints_status {
+        return None;
+    }
+    let at = stdout
+        .len()
+        .checked_sub(3)
+        .filter(|at| stdout.is_char_boundary(*at))?;
+    let (body, status) = stdout.split_at(at);
+    let status = status
+        .parse()
+        .ok()
+        .filter(|status| (400..600).contains(status))?;
+    (!body.trim().is_empty()).then_some((status, body.trim()))
 }
 
 /// Splits the output of `curl -i`: status, headers, body of the last response in it.

@@ -196,6 +196,7 @@ const CODE_FIELDS: &[&str] = &[
     "exceptiontype",
     "faultcode",
     "quotaid",
+    "quotalimit",
     "codename",
     "error",
     "errorcodes",
@@ -219,6 +220,7 @@ const CODE_FIELDS: &[&str] = &[
     "failurecode",
     "errorid",
     "cls",
+    ".tag",
 ];
 /// Fields that hold a message.
 const TEXT_FIELDS: &[&str] = &[
@@ -268,6 +270,7 @@ const TEXT_FIELDS: &[&str] = &[
     "problem",
     "diagnostics",
     "desc",
+    "errorsummary",
 ];
 /// Fields that hold an HTTP status.
 const STATUS_FIELDS: &[&str] = &[
@@ -279,7 +282,6 @@ const STATUS_FIELDS: &[&str] = &[
     "errorcode",
     "http_code",
     "httpcode",
-    "responsecode",
     "upstreamstatus",
 ];
 /// Fields that echo the request or describe the place; never evidence.
@@ -393,6 +395,9 @@ impl Walk<'_> {
     }
 
     fn number_field(&mut self, key: &str, value: &Value, place: &str) {
+        if (key == "responsecode" || key == "smtpcode") && self.smtp_field(value, place) {
+            return;
+        }
         if !STATUS_FIELDS.contains(&key) {
             return;
         }
@@ -407,6 +412,23 @@ impl Walk<'_> {
                 .readings
                 .push(((meaning, Weight::Broad), format!("{place} = {status}")));
         }
+    }
+
+    /// Mail libraries put the SMTP reply code into a field of its own.
+    ///
+    /// Returns false for a number that is no SMTP reply; it may be an HTTP status.
+    fn smtp_field(&mut self, value: &Value, place: &str) -> bool {
+        let reading = match integer_of(Some(value)) {
+            Some(421 | 450 | 451 | 452 | 454 | 455) => Meaning::Transient,
+            Some(530 | 535 | 538) => Meaning::Persistent,
+            Some(534) => Meaning::Human,
+            Some(550..=556) => Meaning::Semantic,
+            _ => return false,
+        };
+        self.fault
+            .readings
+            .push(((reading, Weight::Exact), format!("{place} = {value}")));
+        true
     }
 
     /// Keeps a text; one that is itself JSON, as gateways wrap it, is taken apart too.

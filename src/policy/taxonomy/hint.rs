@@ -314,6 +314,7 @@ fn search(value: &Value, depth: usize, budget: &mut usize, now: Option<Timestamp
                 let ms = field_ms(value, *unit, now)?;
                 Hint::new(ms, format!("body.{key} = {}", short(value)))
             });
+            let own = own.or_else(|| point_in(fields, now));
             own.or_else(|| {
                 fields
                     .values()
@@ -326,6 +327,33 @@ fn search(value: &Value, depth: usize, budget: &mut usize, now: Option<Timestamp
             .find_map(|item| search(item, depth + 1, budget, now)),
         _ => None,
     }
+}
+
+/// Names of body fields that hold a point in time.
+const POINTS: [&str; 9] = [
+    "retry_at",
+    "retryat",
+    "reset_at",
+    "resetat",
+    "resets_at",
+    "resetsat",
+    "available_at",
+    "next_retry_at",
+    "reset_time",
+];
+
+fn point_in(fields: &Map<String, Value>, now: Option<Timestamp>) -> Option<Hint> {
+    fields.iter().find_map(|(key, value)| {
+        let is_point = POINTS.contains(&key.to_ascii_lowercase().as_str());
+        let ms = match value {
+            Value::String(text) if is_point => until_ms(date(text)?, now)?,
+            Value::Number(number) if is_point => {
+                epoch_ms(number.as_f64().filter(|n| *n > 1e9)?, now)?
+            }
+            _ => return None,
+        };
+        Hint::new(ms, format!("body.{key} = {}", short(value)))
+    })
 }
 
 fn field_ms(value: &Value, unit: f64, now: Option<Timestamp>) -> Option<f64> {

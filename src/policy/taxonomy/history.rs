@@ -14,7 +14,7 @@ use super::class::Class;
 const WINDOW_CALLS: u32 = 32;
 
 /// The recent outcomes of one tool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// Transient results since the last answer.
     pub transient_in_a_row: u32,
@@ -44,17 +44,6 @@ impl Default for Promotion {
             in_a_row: 6,
             rate_percent: 75,
             rate_calls_min: 12,
-        }
-    }
-}
-
-impl Default for History {
-    fn default() -> Self {
-        Self {
-            transient_in_a_row: 0,
-            failures: 0,
-            calls: 0,
-            promotion: Promotion::default(),
         }
     }
 }

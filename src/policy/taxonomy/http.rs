@@ -36,12 +36,10 @@ pub(super) fn outcome(observation: &Observation) -> Outcome {
         200..=299 => answered(observation, &response, is_document),
         300..=399 => redirected(observation, &response),
         status => {
-            if status == 207 || status >= 400 {
-                if let Some(items) = many(observation, &response) {
-                    return items;
-                }
-            }
-            failed(observation, &response)
+            let items = (status >= 400)
+                .then(|| many(observation, &response))
+                .flatten();
+            items.unwrap_or_else(|| failed(observation, &response))
         }
     }
 }

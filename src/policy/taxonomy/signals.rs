@@ -96,7 +96,8 @@ impl Signals {
     fn read_codes(&mut self, fault: &Fault) {
         for (code, place) in &fault.codes {
             let evidence = || format!("{place} = \"{}\"", clip(code, 100));
-            if place.to_lowercase().replace('_', "").ends_with(".quotaid") {
+            let field = place.to_lowercase().replace('_', "");
+            if field.ends_with(".quotaid") || field.ends_with(".quotalimit") {
                 self.read_quota_id(code, evidence());
                 continue;
             }
@@ -110,6 +111,11 @@ impl Signals {
                 .or_else(|| is_sqlite(code).then(|| codes::sqlite(1)).flatten());
             if let Some((meaning, weight)) = reading {
                 self.push(meaning, weight, evidence());
+            } else if let Some(meaning) = words::read(&spelled_out(code))
+                && is_believable(meaning, Weight::Words, code, fault)
+            {
+                // An unknown code is still a phrase: `PUBLIC_API_BILLING_LIMIT_EXCEEDED`.
+                self.push(meaning, Weight::Words, evidence());
             }
         }
     }
@@ -162,6 +168,10 @@ fn read_line(line: &str) -> Option<(Meaning, Weight)> {
     let status = words::status_in(line)
         .and_then(codes::status)
         .map(|(meaning, _)| meaning);
+    // A compiler's diagnostic quotes the code it complains about; a tool's headline knows better.
+    if phrase.is_some() && words::is_told_by_names(line) {
+        return phrase.map(|meaning| (meaning, Weight::Words));
+    }
     if let Some(grave) = [code.map(|(meaning, _)| meaning), phrase, status]
         .into_iter()
         .flatten()
@@ -169,9 +179,6 @@ fn read_line(line: &str) -> Option<(Meaning, Weight)> {
         && grave <= Meaning::Cost
     {
         return Some((grave, Weight::Words));
-    }
-    if phrase.is_some() && words::is_told_by_names(line) {
-        return phrase.map(|meaning| (meaning, Weight::Words));
     }
     match (code, phrase, status) {
         (Some((meaning, Weight::Exact)), _, _) => Some((meaning, Weight::Exact)),
@@ -194,7 +201,7 @@ fn is_believable(meaning: Meaning, weight: Weight, line: &str, fault: &Fault) ->
     // Services that hide what a caller may not see: for the caller it is a wrong name.
     static NOT_FOUND_OR_HIDDEN: LazyLock<Regex> = LazyLock::new(|| {
         regex(
-            r"(?i)(not found|n.t exist|not exist|cannot be found|could not be found|no such)\b.{0,40}\bor\b.{0,40}(permission|access|authori[sz]ed|visible)",
+            r"(?i)(not found|n.t exist|not exist|cannot be found|could not be found|no such)\b.{0,40}\bor\b.{0,40}(permission|access|authori[sz]ed|visible|login|log in)",
         )
     });
     if weight == Weight::Exact {
@@ -209,13 +216,32 @@ fn is_believable(meaning: Meaning, weight: Weight, line: &str, fault: &Fault) ->
             fault.status == Some(408)
         }
         (Some(404), Meaning::Lock) => false,
-        (Some(401 | 403 | 407), Meaning::Transient | Meaning::Semantic) => false,
+        (
+            Some(401 | 403 | 407 | 410 | 419 | 440 | 451 | 494..=498),
+            Meaning::Transient | Meaning::Semantic,
+        ) => false,
         (Some(404), Meaning::Persistent) => GONE.is_match(line),
         (Some(502..=504 | 520..=530), Meaning::Semantic) => false,
         (Some(402), Meaning::Transient | Meaning::Semantic | Meaning::Persistent) => false,
         (Some(200..=299), Meaning::Transient) if fault.kind == Kind::Batch => true,
         _ => true,
     }
+}
+
+/// Returns a code as words: `rateLimitHit` and `RATE_LIMIT_HIT` as `rate limit hit`.
+fn spelled_out(code: &str) -> String {
+    let mut words = String::with_capacity(code.len() + 8);
+    let mut was_lower = false;
+    for c in code.chars().take(160) {
+        if !c.is_alphanumeric() || c.is_uppercase() && was_lower {
+            words.push(' ');
+        }
+        if c.is_alphanumeric() {
+            words.extend(c.to_lowercase());
+        }
+        was_lower = c.is_lowercase();
+    }
+    words
 }
 
 fn is_sqlite(code: &str) -> bool {

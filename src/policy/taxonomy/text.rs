@@ -94,7 +94,9 @@ pub(super) fn disarm(line: &str) -> &str {
 
 static ANSI: LazyLock<Regex> = LazyLock::new(|| regex(r"\x1b\[[0-9;?]*[A-Za-z]"));
 static DECORATION: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r"^(\s*[│|╷╵>*•·✖✗×⨯]+\s+|npm (error|ERR!)( code)? ?|remote: ?|stderr: ?|yarn run |\+ )+")
+    regex(
+        r"^(\s*[│|╷╵╰─▶>*•·✖✗×⨯]+(\s+|$)|npm (error|ERR!)( code)? ?|remote: ?|stderr: ?|yarn run |\+ )+",
+    )
 });
 static NOISE: LazyLock<Regex> = LazyLock::new(|| {
     regex(concat!(

@@ -149,7 +149,7 @@ impl Checker<'_> {
                 );
             }
         }
-        (self.found.len() == before).then(|| Loops {
+        (self.found.len() == before).then_some(Loops {
             enabled: loops.enabled,
             window: loops.window.0,
             steer: loops.steer,

@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: a sealed folder to run the real binary in.
 
 pub mod children;
+pub mod http_server;
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;

@@ -35,7 +35,7 @@ pub(in super::super) fn lookup(name: &str) -> Option<Reading> {
 ///
 /// A code in text is told by its shape: `snake_case`, `CamelCase`, `EERRNO`, `SHOUTED_NAME`.
 pub(in super::super) fn lookup_token(token: &str) -> Option<Reading> {
-    if !(5..=80).contains(&token.len()) || !looks_like_code(token) {
+    if !(3..=80).contains(&token.len()) || !looks_like_code(token) {
         return None;
     }
     lookup(token)
@@ -46,7 +46,11 @@ fn looks_like_code(token: &str) -> bool {
         .chars()
         .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
     if all_caps {
+        // `EIO`, `E401`, but no short word such as `LOCKED`.
         return token.contains('_') || token.starts_with('E') || token.len() >= 9;
+    }
+    if token.len() < 5 {
+        return false;
     }
     let humps = token
         .chars()
@@ -98,7 +102,7 @@ const NAMES: &[(Meaning, Weight, &str)] = &[
         exemption_required InvalidMultiFactorAuthentication MFARequired MultiFactorAuthRequired CondaToSNonInteractiveError \
         admin_consent_required AADSTS50076 AADSTS50079 AADSTS50072 AADSTS65001 AADSTS50158 AADSTS90094 AADSTS50074 AADSTS90095 \
         AADSTS53003 sealed vault_sealed user_action_required manual_approval_required gated_repo GatedRepoError \
-        customer_action_required issuer_contact_required call_issuer PAYER_ACTION_REQUIRED authorization_pending"),
+        customer_action_required issuer_contact_required call_issuer PAYER_ACTION_REQUIRED authorization_pending ITEM_LOGIN_REQUIRED"),
 
     // ---- quota, credit, budget, context -------------------------------------
     (Cost, Exact, "insufficient_quota billing_hard_limit_reached billing_not_active billing_error billing_disabled BillingDisabled \
@@ -133,7 +137,7 @@ const NAMES: &[(Meaning, Weight, &str)] = &[
         MESSAGE_RATE_EXCEEDED messageRateExceeded message-rate-exceeded device-message-rate-exceeded topics-message-rate-exceeded \
         DEVICE_MESSAGE_RATE_EXCEEDED concurrency_limit_exceeded ConcurrentInvocationLimitExceeded ReservedFunctionConcurrentInvocationLimitExceeded \
         CallerRateLimitExceeded SubscriptionRequestsThrottled OperationThrottled ServerSideThrottling \
-        rate_limit_hit api_rate_limit request_rate_too_large toomanyrequests"),
+        rate_limit_hit RATE_LIMITS too_many_write_operations api_rate_limit request_rate_too_large toomanyrequests"),
 
     // ---- wrong until somebody changes something -----------------------------
     (Persistent, Exact, "invalid_api_key incorrect_api_key API_KEY_INVALID API_KEY_EXPIRED API_KEY_SERVICE_BLOCKED API_KEY_HTTP_REFERRER_BLOCKED \
@@ -148,7 +152,7 @@ const NAMES: &[(Meaning, Weight, &str)] = &[
         insufficientFilePermissions insufficient_privileges INSUFFICIENT_ACCESS INSUFFICIENT_ACCESS_OR_READONLY INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY \
         accessNotConfigured SERVICE_DISABLED CONSUMER_SUSPENDED CONSUMER_INVALID ACCESS_TOKEN_SCOPE_INSUFFICIENT ACCESS_TOKEN_EXPIRED \
         ACCOUNT_STATE_INVALID CREDENTIALS_MISSING INVALID_SESSION_ID INVALID_LOGIN INVALID_AUTH INVALID_CREDENTIALS invalid_credentials \
-        org_login_required no_permission ekm_access_denied access_denied user_is_restricted restricted_resource \
+        org_login_required ACCESS_REFUSED no_permission ekm_access_denied access_denied user_is_restricted restricted_resource \
         invalid_client unauthorized_client invalid_grant invalid_refresh_token refresh_token_expired login_required login_failed \
         session_expired SessionExpired ExpiredSession credentials_expired bad_credentials bad_auth BadCredentials \
         AADSTS700082 AADSTS700016 AADSTS7000215 AADSTS7000222 AADSTS70043 AADSTS50173 AADSTS90002 AADSTS50126 AADSTS53000 AADSTS50034 \
@@ -181,7 +185,7 @@ const NAMES: &[(Meaning, Weight, &str)] = &[
         parameter_invalid_empty parameter_invalid_integer invalid_prompt invalid_image invalid_image_format invalid_base64 image_parse_error \
         invalid_value invalid_type invalid_function_parameters invalid_json_schema string_above_max_length array_above_max_length integer_above_max_value \
         content_policy_violation content_filter ResponsibleAIPolicyViolation DataInspectionFailed data_inspection_failed sensitive_words_detected \
-        previous_response_not_found validation_error ValidationException ValidationError validation_failed ValidationFailed VALIDATION_ERROR INVALID_INPUT invalid_input \
+        previous_response_not_found validation_error ValidationError validation_failed ValidationFailed VALIDATION_ERROR INVALID_INPUT invalid_input \
         UserInputError GRAPHQL_VALIDATION_FAILED GRAPHQL_PARSE_FAILED BAD_USER_INPUT PERSISTED_QUERY_NOT_FOUND undefinedField argumentLiteralsIncompatible MAX_COST_EXCEEDED \
         INVALID_FIELD MALFORMED_QUERY MALFORMED_ID REQUIRED_FIELD_MISSING FIELD_CUSTOM_VALIDATION_EXCEPTION DUPLICATE_VALUE DUPLICATES_DETECTED ENTITY_IS_DELETED INVALID_CROSS_REFERENCE_KEY \
         STRING_TOO_LONG INVALID_TYPE JSON_PARSER_ERROR INVALID_EMAIL_ADDRESS \
@@ -196,8 +200,8 @@ const NAMES: &[(Meaning, Weight, &str)] = &[
         channel_not_found user_not_found users_not_found message_not_found file_not_found name_too_long no_text msg_too_long invalid_blocks invalid_arguments invalid_form_data invalid_post_type not_in_channel thread_not_found cant_update_message already_in_channel is_archived invalid_name invalid_cursor \
         resource_missing idempotency_error idempotency_key_reused invalid_number incorrect_number invalid_expiry_month invalid_expiry_year invalid_cvc incorrect_cvc expired_card email_invalid amount_too_small amount_too_large charge_already_refunded charge_already_captured coupon_expired customer_max_payment_methods \
         object_not_found invalid_json invalid_request_url \
-        EINVAL ENOENT EEXIST EISDIR ENOTDIR ENOTEMPTY ENAMETOOLONG EBADF E404 ETARGET ERESOLVE EJSONPARSE ELIFECYCLE EBADENGINE EBADPLATFORM EUSAGE EUNSUPPORTEDPROTOCOL EINVALIDTAGNAME EINVALIDPACKAGENAME EPUBLISHCONFLICT E422 E400 E409 E405 ENOVERSIONS ENOWORKSPACES EDUPLICATEWORKSPACE ENOLOCK EADDRINUSE EADDRNOTAVAIL E2BIG EFBIG ENOTSUP EOPNOTSUPP EXDEV ELOOP EMLINK EDOM ERANGE ENOTSOCK EAFNOSUPPORT EENVELOPE EMESSAGE ENOEXEC ESRCH ECHILD EUNKNOWNCONFIG EMISSINGARG \
-        ERR_MODULE_NOT_FOUND MODULE_NOT_FOUND ERR_INVALID_ARG_TYPE ERR_INVALID_ARG_VALUE ERR_INVALID_URL ERR_UNSUPPORTED_DIR_IMPORT ERR_REQUIRE_ESM ERR_PNPM_OUTDATED_LOCKFILE ERR_PNPM_NO_MATCHING_VERSION ERR_PNPM_FETCH_404 ERR_PNPM_NO_SCRIPT ERR_PNPM_PEER_DEP_ISSUES ERR_BAD_REQUEST ERR_INVALID_PROTOCOL ERR_ASSERTION ERR_UNKNOWN_FILE_EXTENSION \
+        EINVAL ENOENT EEXIST EISDIR ENOTDIR ENOTEMPTY ENAMETOOLONG EBADF E404 ETARGET ERESOLVE EJSONPARSE ELIFECYCLE EBADENGINE EBADPLATFORM EUSAGE EUNSUPPORTEDPROTOCOL EINVALIDTAGNAME EINVALIDPACKAGENAME EPUBLISHCONFLICT E422 E400 E409 E405 ENOVERSIONS ENOWORKSPACES EDUPLICATEWORKSPACE ENOLOCK EADDRINUSE EADDRNOTAVAIL E2BIG EFBIG ENOTSUP EOPNOTSUPP EXDEV ELOOP EMLINK EDOM ERANGE ENOTSOCK EAFNOSUPPORT  EMESSAGE ENOEXEC ESRCH ECHILD EUNKNOWNCONFIG EMISSINGARG \
+        ERR_MODULE_NOT_FOUND MODULE_NOT_FOUND ERR_INVALID_ARG_TYPE ERR_INVALID_ARG_VALUE ERR_INVALID_URL ERR_UNSUPPORTED_DIR_IMPORT ERR_REQUIRE_ESM ERR_PNPM_OUTDATED_LOCKFILE ERR_PNPM_NO_MATCHING_VERSION ERR_PNPM_FETCH_404 ERR_PNPM_NO_SCRIPT ERR_PNPM_PEER_DEP_ISSUES  ERR_INVALID_PROTOCOL ERR_ASSERTION ERR_UNKNOWN_FILE_EXTENSION \
         FileNotFoundError FileExistsError IsADirectoryError NotADirectoryError ModuleNotFoundError KeyError ValueError TypeError IndexError AttributeError NameError AssertionError SyntaxError IndentationError TabError \
         ZeroDivisionError RecursionError NotImplementedError UnicodeDecodeError UnicodeEncodeError OverflowError FloatingPointError UnboundLocalError JSONDecodeError StopIteration LookupError ReferenceError RangeError URIError EvalError \
         NullPointerException IllegalArgumentException IllegalStateException IndexOutOfBoundsException ArrayIndexOutOfBoundsException StringIndexOutOfBoundsException ClassCastException ClassNotFoundException NoClassDefFoundError NumberFormatException ArithmeticException UnsupportedOperationException StackOverflowError NoSuchMethodError \
@@ -221,7 +225,7 @@ const NAMES: &[(Meaning, Weight, &str)] = &[
         TransactionConflict TransactionConflictException TransactionInProgressException ConcurrentModification ConcurrentModificationException ConcurrentUpdateException OperationAborted OperationAbortedException PriorRequestNotComplete \
         ResourceInUseException UPDATE_IN_PROGRESS UNABLE_TO_LOCK_ROW UnableToLockRow SQLITE_BUSY SQLITE_LOCKED WriteConflict LockTimeout LockNotAvailable lock_not_available LeaseAlreadyPresent LeaseIdMissing \
         deadlock_detected DeadlockDetected DeadlockLoserDataAccessException DEADLOCK LockWaitTimeout LockAcquisitionException CannotAcquireLockException PessimisticLockException SerializationFailure serialization_failure TransactionRollbackError could_not_serialize \
-        ELOCKED ELOCKHELD EDEADLK EDEADLOCK ETXTBSY EBUSY ENOLCK ER_LOCK_DEADLOCK ER_LOCK_WAIT_TIMEOUT resource_locked ResourceLocked P2034 locked FileLocked RetryableConflict conflict_retry DatabaseLocked StateLocked ConflictRetryable \
+        ELOCKED ELOCKHELD EDEADLK EDEADLOCK ETXTBSY EBUSY ENOLCK ER_LOCK_DEADLOCK ER_LOCK_WAIT_TIMEOUT resource_locked ResourceLocked P2034 locked FileLocked RetryableConflict resourceNotReady conflict_retry DatabaseLocked StateLocked ConflictRetryable \
         ConcurrentAppendException ConcurrentTransactionException ConcurrentWriteException TransactionLockTimeout TransactionAborted RowLocked lock_conflict resourceIsLocked \
         Neo.TransientError.Transaction.DeadlockDetected TransientTransactionError RetryableWriteError"),
 
@@ -234,7 +238,7 @@ const NAMES: &[(Meaning, Weight, &str)] = &[
         HttpTimeoutException PoolTimeout WriteTimeout APITimeoutError APIConnectionError APIConnectionTimeoutError TaskTimedOut Sandbox.Timedout EndpointConnectionError NetworkTimeout MaxTimeMSExpired QUERY_TIMEOUT QueryTimeout query_timeout function_invocation_timeout FUNCTION_INVOCATION_TIMEOUT EDGE_FUNCTION_INVOCATION_TIMEOUT \
         ECONNREFUSED ECONNRESET ECONNABORTED EPIPE ETIMEDOUT ESOCKETTIMEDOUT EHOSTUNREACH ENETUNREACH ENETDOWN EHOSTDOWN ENETRESET EAI_AGAIN ENOTFOUND EAI_NONAME EAI_FAIL EAI_NODATA EAGAIN EWOULDBLOCK EINTR ENOTCONN ESHUTDOWN ETIME ESTALE ECONNECTION ESOCKET EDNS ENFILE \
         ERR_SOCKET_TIMEOUT ERR_SOCKET_CONNECTION_TIMEOUT ERR_NETWORK ERR_STREAM_PREMATURE_CLOSE ERR_HTTP2_STREAM_ERROR ERR_HTTP2_STREAM_CANCEL ERR_HTTP2_GOAWAY_SESSION UND_ERR_CONNECT_TIMEOUT UND_ERR_HEADERS_TIMEOUT UND_ERR_BODY_TIMEOUT UND_ERR_SOCKET UND_ERR_ABORTED ERR_CONNECTION_REFUSED ERR_CONNECTION_RESET ERR_CONNECTION_CLOSED ERR_CONNECTION_TIMED_OUT ERR_NAME_NOT_RESOLVED ERR_INTERNET_DISCONNECTED ERR_TIMED_OUT ERR_EMPTY_RESPONSE ERR_ADDRESS_UNREACHABLE ERR_NETWORK_CHANGED ERR_NETWORK_IO_SUSPENDED ERR_HTTP2_PROTOCOL_ERROR ERR_PROXY_CONNECTION_FAILED NS_ERROR_CONNECTION_REFUSED NS_ERROR_NET_TIMEOUT NS_ERROR_NET_RESET NS_ERROR_UNKNOWN_HOST \
-        ConnectionError ConnectionRefusedError ConnectionResetError ConnectionAbortedError BrokenPipeError ConnectionRefused ConnectionReset ConnectionClosed ConnectionClosedError ConnectionClosedException ConnectionLost NewConnectionError NameResolutionError MaxRetryError ProtocolError RemoteDisconnected IncompleteRead ChunkedEncodingError RemoteProtocolError ConnectError ClientConnectorError ClientConnectorDNSError ServerDisconnectedError ClientOSError NetworkError NETWORK_ERROR network_error SocketException UnknownHostException ConnectException NoRouteToHostException NoHttpResponseException HttpHostConnectException ConnectionPoolTimeoutException connection_error connection_timeout CONNECTION_ERROR Net::OpenTimeout Net::ReadTimeout gaierror herror UnresolvedAddressException ClosedChannelException AsyncRequestTimeoutException \
+        ConnectionError ConnectionRefusedError ConnectionResetError ConnectionAbortedError BrokenPipeError ConnectionRefused ConnectionReset ConnectionClosed ConnectionClosedError ConnectionClosedException ConnectionLost NewConnectionError NameResolutionError MaxRetryError ProtocolError RemoteDisconnected IncompleteRead ChunkedEncodingError RemoteProtocolError ConnectError ClientConnectorError ClientConnectorDNSError ServerDisconnectedError ClientOSError NetworkError NETWORK_ERROR network_error SocketException UnknownHostException ConnectException NoRouteToHostException NoHttpResponseException HttpHostConnectException ConnectionPoolTimeoutException connection_error connection_timeout CONNECTION_ERROR OpenTimeout gaierror herror UnresolvedAddressException ClosedChannelException AsyncRequestTimeoutException \
         AutoReconnect NetworkTimeoutError ServerSelectionTimeoutError MongoServerSelectionError MongoNetworkError MongoNetworkTimeoutError MongoTimeoutError NotWritablePrimary NotPrimaryError PrimarySteppedDown NotWritablePrimaryError InterruptedDueToReplStateChange InterruptedAtShutdown ShutdownInProgress HostUnreachable HostNotFound \
         PROTOCOL_CONNECTION_LOST ER_CON_COUNT_ERROR SequelizeConnectionRefusedError SequelizeConnectionError CannotGetJdbcConnectionException CommunicationsException JDBCConnectionException AdminShutdown CannotConnectNow TooManyConnections too_many_connections QueryCanceled \
         EsRejectedExecutionException es_rejected_execution_exception circuit_breaking_exception process_cluster_event_timeout_exception no_shard_available_action_exception unavailable_shards_exception master_not_discovered_exception receive_timeout_transport_exception node_not_connected_exception connect_transport_exception timeout_exception search_context_timeout \
@@ -245,8 +249,8 @@ const NAMES: &[(Meaning, Weight, &str)] = &[
 
     // ---- as broad as a status ---------------------------------------------------
     (Persistent, Broad, "PERMISSION_DENIED UNAUTHENTICATED unauthorized Forbidden FORBIDDEN forbidden_error permission_denied AuthenticationRequired unauthenticated NotLoggedIn restricted denied Gone ResourceExpired Unauthorized ProxyAuthenticationRequired"),
-    (Semantic, Broad, "INVALID_ARGUMENT invalid_request_error invalid_request InvalidRequest InvalidRequestException bad_request BadRequest BadRequestError BAD_REQUEST NOT_FOUND NotFound not_found_error NotFoundError NotFoundException ALREADY_EXISTS AlreadyExists AlreadyExistsException FAILED_PRECONDITION OUT_OF_RANGE UNIMPLEMENTED Invalid notImplemented \
-        invalid_argument InvalidOperation Conflict conflict_error ConflictException ResourceConflictException CONFLICT unsupported NotSupported ParseError parse_error SyntaxErrorOrAccessRuleViolation card_error invalid TransactionCanceledException BulkWriteError WriteErrors no_such_resource UserError user_error client_error ClientRequestException Expired"),
+    (Semantic, Broad, "EENVELOPE INVALID_ARGUMENT invalid_request_error invalid_request InvalidRequest InvalidRequestException bad_request BadRequest BadRequestError BAD_REQUEST NOT_FOUND NotFound not_found_error NotFoundError NotFoundException ALREADY_EXISTS AlreadyExists AlreadyExistsException FAILED_PRECONDITION OUT_OF_RANGE UNIMPLEMENTED Invalid notImplemented \
+        ValidationException invalid_argument InvalidOperation Conflict conflict_error ConflictException ResourceConflictException CONFLICT unsupported NotSupported ParseError parse_error SyntaxErrorOrAccessRuleViolation card_error invalid TransactionCanceledException BulkWriteError WriteErrors no_such_resource UserError user_error client_error ClientRequestException Expired"),
     (Transient, Broad, "UNAVAILABLE INTERNAL internal_error internal_server_error InternalServerError InternalServerErrorException InternalFailure InternalError INTERNAL_ERROR INTERNAL_SERVER_ERROR server_error ServerError ServerException ServerFault api_error APIError DEADLINE_EXCEEDED DeadlineExceeded ABORTED CANCELLED timeout Timeout TIMEOUT Unavailable UnexpectedServerError fatal_error internalServiceException unknown_server_error provider_error ProviderError InternalServiceError InternalServiceException"),
     (Rate, Broad, "RESOURCE_EXHAUSTED ResourceExhausted"),
 ];

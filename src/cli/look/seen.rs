@@ -1,0 +1,98 @@
+//! A run as it stands at this moment: its row in the journal, and whether a
+//! process holds it, which only the kernel knows.
+
+use crate::cli::error::{Failure, Kind};
+use crate::driver::host::Setup;
+use crate::driver::policy::policy;
+use crate::driver::recover;
+use crate::ids::RunId;
+use crate::machine::Status;
+use crate::observe::Report;
+use crate::store::{self, Holder, RunRecord, Store};
+
+/// A run and who holds it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its row in the journal.
+    pub record: RunRecord,
+    /// The process that holds it.
+    pub holder: Option<Holder>,
+}
+
+impl Seen {
+    /// Looks whether anyone holds the run of `record`.
+    pub fn look(store: &dyn Store, mut record: RunRecord) -> store::Result<Self> {
+        let holder = store.holder(&record.new.run)?;
+        if holder.is_none() && !has_ended(&record) {
+            // It may have ended between the two looks; its end is durable
+            // before it lets go.
+            record = store.find(record.new.run.as_str())?;
+        }
+        Ok(Self { record, holder })
+    }
+
+    /// Returns the run.
+    pub fn run(&self) -> &RunId {
+        &self.record.new.run
+    }
+
+    /// Returns the status as it is: `running` with a holder, `crashed` without
+    /// one and without an end, else as it ended. A word that this build does
+    /// not know stays as it is.
+    pub fn status(&self) -> &str {
+        if self.holder.is_some() {
+            Status::Running.as_str()
+        } else if has_ended(&self.record) {
+            &self.record.summary.status
+        } else {
+            Status::Crashed.as_str()
+        }
+    }
+
+    /// Returns what stays true for the whole run.
+    pub fn setup(&self) -> Result<Setup, Failure> {
+        serde_json::from_str(&self.record.new.body).map_err(|error| {
+            Failure::from_error(Kind::Environment, &error)
+                .within(format!("the setup of run {} cannot be read", self.run()))
+        })
+    }
+
+    /// Returns the run in figures: as stored with its end, or from its events
+    /// where it has none.
+    ///
+    /// Errors: what cannot be read, in words.
+    pub fn report(&self, store: &dyn Store) -> Result<Report, String> {
+        if self.holder.is_none()
+            && has_ended(&self.record)
+            && let Ok(report) = serde_json::from_str(&self.record.summary.body)
+        {
+            return Ok(report);
+        }
+        let setup: Setup = serde_json::from_str(&self.record.new.body)
+            .map_err(|error| format!("its setup cannot be read: {error}"))?;
+        let state = recover::state(store, self.run(), &policy(&setup.task))
+            .map_err(|error| error.to_string())?;
+        Ok(self.as_seen(Report::of(self.run(), &state)))
+    }
+
+    /// Corrects what the events alone cannot tell: whether it runs.
+    pub fn as_seen(&self, mut report: Report) -> Report {
+        if self.holder.is_some() {
+            report.status = Status::Running;
+        } else if !has_ended(&self.record) {
+            report.status = Status::Crashed;
+            report.error_class = Some("crash".to_owned());
+        } else {
+            return report;
+        }
+        report.exit_code = None;
+        report.outcome = None;
+        report.end_time = None;
+        report
+    }
+}
+
+/// Whether the last attempt of a run has a written end.
+pub fn has_ended(record: &RunRecord) -> bool {
+    !matches!(record.summary.status.as_str(), "" | "running")
+}

@@ -1,0 +1,137 @@
+//! Batch answers that come as text: WebDAV multi-status, S3 deletions, result files of model providers.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::{Map, Value, json};
+
+use super::item::{ITEMS_MAX, bad, id_of, ok};
+use crate::policy::taxonomy::fault::Fault;
+use crate::policy::taxonomy::observation::{Kind, integer_of, is_blank};
+use crate::policy::taxonomy::outcome::{Item, Items};
+use crate::policy::taxonomy::text::regex;
+
+/// Reads the items of an answer that is text: DAV multi-status, S3 deletions, lines of batch results.
+pub(in super::super) fn foreign_text(text: &str, status: u16) -> Option<Items> {
+    if text.contains("<DeleteResult") {
+        return Some(s3_xml(text));
+    }
+    if status == 207 || text.contains("multistatus") && text.trim_start().starts_with('<') {
+        return dav(text);
+    }
+    batch_lines(text)
+}
+
+fn s3_xml(text: &str) -> Items {
+    static DELETED: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"(?s)<Deleted>\s*<Key>([^<]*)</Key>"));
+    static FAILED: LazyLock<Regex> = LazyLock::new(|| regex(r"(?s)<Error>(.*?)</Error>"));
+    static FIELD: LazyLock<Regex> = LazyLock::new(|| regex(r"<(Key|Code|Message)>([^<]*)</"));
+    let mut list: Vec<Item> = DELETED
+        .captures_iter(text)
+        .take(ITEMS_MAX)
+        .map(|found| ok(json!(&found[1])))
+        .collect();
+    for failure in FAILED.captures_iter(text).take(ITEMS_MAX) {
+        let fields: Map<String, Value> = FIELD
+            .captures_iter(&failure[1])
+            .map(|field| (field[1].to_owned(), json!(&field[2])))
+            .collect();
+        let id = fields.get("Key").cloned().unwrap_or(Value::Null);
+        list.push(bad(id, &Value::Object(fields)));
+    }
+    Items {
+        list,
+        others_succeeded: false,
+    }
+}
+
+/// WebDAV multi-status. Source: RFC 4918 §13.
+fn dav(text: &str) -> Option<Items> {
+    static RESPONSE: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"(?is)<(?:\w+:)?response[ >].*?</(?:\w+:)?response>"));
+    static HREF: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)<(?:\w+:)?href>\s*([^<]*?)\s*<"));
+    static STATUS: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"(?i)<(?:\w+:)?status>\s*HTTP/\S+ (\d{3})([^<]*)<"));
+    let list: Vec<Item> = RESPONSE
+        .find_iter(text)
+        .take(ITEMS_MAX)
+        .filter_map(|response| {
+            let id = json!(&HREF.captures(response.as_str())?[1]);
+            let found = STATUS.captures(response.as_str())?;
+            let status: u16 = found[1].parse().ok()?;
+            Some(if status < 400 {
+                ok(id)
+            } else {
+                bad(id, &json!({"status": status, "message": found[2].trim()}))
+            })
+        })
+        .collect();
+    (!list.is_empty()).then_some(Items {
+        list,
+        others_succeeded: false,
+    })
+}
+
+/// Result files of the OpenAI and Anthropic batch APIs: one JSON object with `custom_id` a line.
+fn batch_lines(text: &str) -> Option<Items> {
+    let first = text.lines().find(|line| !line.trim().is_empty())?;
+    if !first.contains("\"custom_id\"") {
+        return None;
+    }
+    let rows: Option<Vec<Value>> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .take(ITEMS_MAX)
+        .map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let list = rows?
+        .iter()
+        .enumerate()
+        .map(|(at, row)| batch_line(at, row))
+        .collect();
+    Some(Items {
+        list,
+        others_succeeded: false,
+    })
+}
+
+fn batch_line(at: usize, row: &Value) -> Item {
+    let id = id_of(row, &["custom_id"]).unwrap_or_else(|| json!(at));
+    if let Some(kind) = row
+        .get("result")
+        .and_then(|result| result.get("type"))
+        .and_then(Value::as_str)
+    {
+        return match kind {
+            "succeeded" => ok(id),
+            // Neither was ever tried.
+            "expired" | "canceled" => Item {
+                id,
+                fault: Some(Fault::new(Kind::Batch, kind)),
+                may_retry: Some(true),
+            },
+            _ => bad(id, row["result"].get("error").unwrap_or(&row["result"])),
+        };
+    }
+    let status = integer_of(
+        row.get("response")
+            .and_then(|response| response.get("status_code")),
+    );
+    if let Some(error) = row.get("error").filter(|error| !is_blank(error)) {
+        return bad(id, error);
+    }
+    match status
+        .and_then(|status| u16::try_from(status).ok())
+        .filter(|status| *status >= 400)
+    {
+        None => ok(id),
+        Some(status) => {
+            let mut item = bad(id, row["response"].get("body").unwrap_or(&Value::Null));
+            if let Some(fault) = &mut item.fault {
+                fault.status = Some(status);
+            }
+            item
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Answers about several items: our own batches, and the shapes of other services.
+//!
+//! A shape is recognised by its own field names, so a list that merely carries a
+//! `status` column is no batch. Services that list failures only imply that the rest
+//! went well; [`Items::others_succeeded`] says so.
+//!
+//! - `item` one item; `shapes` the known JSON shapes; `lines` those that come as text.
+//!
+//! Not here: what follows from the items (`rules`).
+
+mod apps;
+mod aws;
+mod generic;
+mod google;
+mod item;
+mod lines;
+mod shapes;
+mod stores;
+
+pub(super) use item::own;
+pub(super) use lines::foreign_text;
+pub(super) use shapes::foreign;
