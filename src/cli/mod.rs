@@ -9,8 +9,10 @@ mod classify;
 mod completions;
 mod error;
 mod gc;
+mod help;
 mod init;
 mod inside;
+mod jsonl;
 mod logs;
 mod look;
 mod loops;
@@ -30,7 +32,7 @@ mod why;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use error::Failure;
 
@@ -63,7 +65,13 @@ pub struct Global {
     /// Folder of the journal
     ///
     /// Default: `$XDG_STATE_HOME/agentguard`, or `~/.local/state/agentguard`.
-    #[arg(long, global = true, env = "AGENTGUARD_STATE", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "AGENTGUARD_STATE",
+        hide_env_values = true,
+        value_name = "DIR"
+    )]
     state: Option<PathBuf>,
 
     /// When to use colour; `NO_COLOR` is respected
@@ -110,7 +118,8 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = command().try_get_matches();
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return error::usage(&error),
     };
@@ -145,9 +154,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Returns the argument parser, for man pages and completions.
+/// Returns the argument parser, its commands in groups.
 pub fn command() -> clap::Command {
-    Cli::command()
+    help::grouped(Cli::command())
 }
 
 /// What a command gives back: an exit code, or why it could not do its work.

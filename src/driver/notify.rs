@@ -72,12 +72,20 @@ impl Observer for Notifier {
         for note in moment.notes {
             if note.rule.starts_with("limit.") && note.rule.ends_with(".soft") {
                 let text = format!("run {run}: {}", note.evidence);
-                self.tell(Occasion::Soft, &text, &body(Occasion::Soft, &text, report()));
+                self.tell(
+                    Occasion::Soft,
+                    &text,
+                    &body(Occasion::Soft, &text, report()),
+                );
             }
         }
         for breaker in moment.opened {
             let text = format!("run {run}: the breaker of `{breaker}` opened");
-            self.tell(Occasion::Breaker, &text, &body(Occasion::Breaker, &text, report()));
+            self.tell(
+                Occasion::Breaker,
+                &text,
+                &body(Occasion::Breaker, &text, report()),
+            );
         }
         if let (Event::Swept { .. }, Some(outcome)) = (moment.event, moment.state.outcome()) {
             let occasion = occasion(outcome);
@@ -96,7 +104,9 @@ pub async fn finish(sending: &OnTheirWay) {
 fn occasion(outcome: &Outcome) -> Occasion {
     match outcome {
         Outcome::Done { .. } => Occasion::Done,
-        Outcome::Failed { .. } | Outcome::Crashed { .. } | Outcome::Broke { .. } => Occasion::Failed,
+        Outcome::Failed { .. } | Outcome::Crashed { .. } | Outcome::Broke { .. } => {
+            Occasion::Failed
+        }
         Outcome::Budget { .. } => Occasion::Budget,
         Outcome::TimeUp { .. } => Occasion::Deadline,
         Outcome::Loop { .. } => Occasion::Loop,
@@ -120,7 +130,9 @@ async fn send(
         Target::Command(argv) => run(&argv, body).await,
         Target::Webhook { url, format } => {
             let url = url
-                .render(Place::Body, &Value::Null, &|name| environment.variable(name))
+                .render(Place::Body, &Value::Null, &|name| {
+                    environment.variable(name)
+                })
                 .map_err(|error| error.to_string())?;
             let body = match format {
                 WebhookFormat::Json => body.clone(),
@@ -146,7 +158,11 @@ async fn run(argv: &[String], body: &Value) -> Result<(), String> {
         let _ = stdin.write_all(body.to_string().as_bytes()).await;
     }
     let status = child.wait().await.map_err(|error| error.to_string())?;
-    if status.success() { Ok(()) } else { Err(format!("{program}: {status}")) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{program}: {status}"))
+    }
 }
 
 async fn post(url: &str, body: &Value) -> Result<(), String> {
@@ -162,5 +178,9 @@ async fn post(url: &str, body: &Value) -> Result<(), String> {
         .send()
         .await
         .map_err(|error| error.without_url().to_string())?;
-    if answer.status().is_success() { Ok(()) } else { Err(format!("HTTP {}", answer.status())) }
+    if answer.status().is_success() {
+        Ok(())
+    } else {
+        Err(format!("HTTP {}", answer.status()))
+    }
 }

@@ -60,7 +60,7 @@ fn as_written(rule: &Rule) -> custom::AsWritten {
                 at,
                 equals: rule.when.equals.clone(),
                 matches: None,
-                exists: None,
+                exists: rule.when.equals.is_none().then_some(true),
             }),
         },
         class: class(rule.class),

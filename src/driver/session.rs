@@ -134,7 +134,12 @@ impl Session {
             Effect::Breaker { tool, .. } => Some(tool),
             _ => None,
         });
-        let has_breaker = |tool: &&String| self.task.tools.get(*tool).is_some_and(|tool| tool.breaker.is_some());
+        let has_breaker = |tool: &&String| {
+            self.task
+                .tools
+                .get(*tool)
+                .is_some_and(|tool| tool.breaker.is_some())
+        };
         let breakers: Vec<String> = breakers.filter(has_breaker).cloned().collect();
         let mut notes = Vec::new();
         for effect in stored {
@@ -216,14 +221,7 @@ impl Session {
         }
     }
 
-    fn tell(
-        &mut self,
-        event: &Event,
-        at: UnixMs,
-        seq: Seq,
-        notes: &[Decision],
-        opened: &[String],
-    ) {
+    fn tell(&mut self, event: &Event, at: UnixMs, seq: Seq, notes: &[Decision], opened: &[String]) {
         let Self {
             run,
             state: Some(state),
@@ -339,9 +337,9 @@ pub struct Released {
 fn opened(tools: &[String], committed: &Committed, at: UnixMs) -> Vec<String> {
     let opened_now = |row: &Option<String>| {
         let breaker = row.as_deref().and_then(read_breaker);
-        breaker.is_some_and(|breaker| {
-            matches!(breaker.state, breaker::State::Open { since, .. } if since == at)
-        })
+        breaker.is_some_and(
+            |breaker| matches!(breaker.state, breaker::State::Open { since, .. } if since == at),
+        )
     };
     tools
         .iter()

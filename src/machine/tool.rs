@@ -617,9 +617,16 @@ pub(super) fn settled(
         }
     };
     // An agent that had said done before this doubt came up is done now.
-    let was_doubt = matches!(state.phase, Phase::Ended { outcome: Outcome::InDoubt { .. } });
+    let was_doubt = matches!(
+        state.phase,
+        Phase::Ended {
+            outcome: Outcome::InDoubt { .. }
+        }
+    );
     if was_doubt && state.in_doubt.is_empty() && state.done.is_some() {
-        state.phase = Phase::Ended { outcome: Outcome::Done { verified: false } };
+        state.phase = Phase::Ended {
+            outcome: Outcome::Done { verified: false },
+        };
     }
     effects
 }

@@ -31,7 +31,12 @@ impl Observer for Lines {
 pub fn describe(moment: &Moment<'_>) -> Vec<String> {
     let mut lines: Vec<String> = event_line(moment).into_iter().collect();
     lines.extend(moment.notes.iter().filter_map(note_line));
-    lines.extend(moment.opened.iter().map(|tool| format!("the breaker of `{tool}` opened")));
+    lines.extend(
+        moment
+            .opened
+            .iter()
+            .map(|tool| format!("the breaker of `{tool}` opened")),
+    );
     // Errors and evidence are words of the outside.
     lines.iter().map(|line| plain::line(line)).collect()
 }

@@ -1,13 +1,22 @@
 //! The tests that need more than one room: one binary, one file a subject.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
+mod check;
+mod classify;
+mod cli_support;
 mod crash;
 mod deps;
+mod init;
 mod look;
+mod loops;
+mod loops_cli;
+mod loops_properties;
+mod man;
 mod process;
 mod run;
 mod simulation;
 mod store;
 mod support;
+mod taxonomy;
 mod tidy;
 mod tools;

@@ -66,8 +66,14 @@ fn an_agent_that_cannot_speak_is_believed_by_its_exit_code() {
 fn what_cannot_be_started_is_said_and_leaves_nothing() {
     let sandbox = Sandbox::new();
     sandbox.write("empty.yaml", "");
-    sandbox.write("typo.yaml", "agent: {comand: [sh]}\nlimits: {cost_usd: -3}\n");
-    sandbox.write("nofile.yaml", "agent: {command: [sh]}\ninput: {files: [nothing/*.csv]}\n");
+    sandbox.write(
+        "typo.yaml",
+        "agent: {comand: [sh]}\nlimits: {cost_usd: -3}\n",
+    );
+    sandbox.write(
+        "nofile.yaml",
+        "agent: {command: [sh]}\ninput: {files: [nothing/*.csv]}\n",
+    );
     #[rustfmt::skip]
     let rows = [
         ("no such file", "none.yaml", "cannot read task file `none.yaml`"),
@@ -107,7 +113,11 @@ agentguard turn --done";
     assert_eq!(lower.code, 2, "{lower:?}");
     let raised = sandbox.run(&["resume", "latest", "--raise", "cost_usd=+4"]);
     assert_eq!(raised.code, 0, "{raised:?}");
-    assert_eq!(sandbox.read("did.txt").lines().count(), 5, "no step was done twice");
+    assert_eq!(
+        sandbox.read("did.txt").lines().count(),
+        5,
+        "no step was done twice"
+    );
     assert_eq!(sandbox.report()["cost_usd"], "2.00");
     let done = sandbox.run(&["resume", "latest"]);
     assert_eq!(done.code, 0, "a run that is done stays done: {done:?}");
@@ -126,10 +136,17 @@ agentguard turn --done";
     assert_eq!(sandbox.read("seen.txt").trim(), "0");
     let missing = sandbox.run(&["resume", "latest", "--from-step", "9"]);
     assert_eq!(missing.code, 2, "{missing:?}");
-    assert!(missing.stderr.contains("its steps are 0 to 5"), "{missing:?}");
+    assert!(
+        missing.stderr.contains("its steps are 0 to 5"),
+        "{missing:?}"
+    );
     let back = sandbox.run(&["resume", "latest", "--from-step", "2"]);
     assert_eq!(back.code, 0, "{back:?}");
-    assert_eq!(sandbox.read("seen.txt").trim(), "2", "the conversation as it was then");
+    assert_eq!(
+        sandbox.read("seen.txt").trim(),
+        "2",
+        "the conversation as it was then"
+    );
 }
 
 #[test]
@@ -139,7 +156,11 @@ fn a_failure_of_the_agent_itself_is_told_to_the_next_attempt() {
 touch once; echo 'no plan left' >&2; exit 4";
     let sandbox = sandbox(script, "");
     assert_eq!(sandbox.run(&["run", "task.yaml"]).code, 1);
-    assert_eq!(sandbox.read("note.txt"), "", "the first attempt has no note");
+    assert_eq!(
+        sandbox.read("note.txt"),
+        "",
+        "the first attempt has no note"
+    );
     assert_eq!(sandbox.run(&["resume", "latest"]).code, 0);
     let note = sandbox.read("note.txt");
     assert!(note.contains("exited with code 4: no plan left"), "{note}");
@@ -177,12 +198,20 @@ tools:
   dead: {command: [sh, dead.sh], effect: read, retry: {attempts: 3}}";
     let sandbox = sandbox(script, tools);
     let refused = "echo 'connect: Connection refused' >&2; exit 7";
-    sandbox.write("flaky.sh", &format!("[ -e t2 ] && {{ echo found; exit; }}; [ -e t1 ] && touch t2; touch t1; {refused}"));
+    sandbox.write(
+        "flaky.sh",
+        &format!(
+            "[ -e t2 ] && {{ echo found; exit; }}; [ -e t1 ] && touch t2; touch t1; {refused}"
+        ),
+    );
     sandbox.write("dead.sh", &format!("echo x >> tries.txt; {refused}"));
     assert_eq!(sandbox.run(&["run", "task.yaml"]).code, 0);
     assert_eq!(sandbox.read("flaky.txt"), "found\n");
     let dead = sandbox.read("dead.txt");
-    assert!(dead.contains("not working at the moment") && dead.ends_with("1\n"), "{dead}");
+    assert!(
+        dead.contains("not working at the moment") && dead.ends_with("1\n"),
+        "{dead}"
+    );
     assert_eq!(sandbox.read("tries.txt").lines().count(), 3);
     let report = sandbox.report();
     assert_eq!(report["retry_count"], 4);
@@ -200,9 +229,16 @@ tools:
   down: {command: [sh, down.sh, '{i}'], effect: read, retry: {attempts: 1}}
   up: {command: [echo, fine], effect: read}";
     let sandbox = sandbox(script, tools);
-    sandbox.write("down.sh", "echo x >> tries.txt; echo \"HTTP 503 Service Unavailable, req $1\" >&2; exit 22");
+    sandbox.write(
+        "down.sh",
+        "echo x >> tries.txt; echo \"HTTP 503 Service Unavailable, req $1\" >&2; exit 22",
+    );
     assert_eq!(sandbox.run(&["run", "task.yaml"]).code, 0);
-    assert_eq!(sandbox.read("tries.txt").lines().count(), 3, "open after three calls");
+    assert_eq!(
+        sandbox.read("tries.txt").lines().count(),
+        3,
+        "open after three calls"
+    );
     assert!(sandbox.read("last.txt").contains("`down` is unavailable"));
     assert_eq!(sandbox.read("up.txt"), "fine\n");
     assert!(sandbox.read("tools.txt").contains("\"available\":false"));
@@ -222,7 +258,10 @@ agentguard tool pay --arg order=o2 > c.txt
 agentguard turn --done";
     let tools = "tools:\n  pay: {command: [sh, pay.sh, '{order}'], effect: write, key: '{order}'}";
     let sandbox = sandbox(script, tools);
-    sandbox.write("pay.sh", "echo \"$1\" >> ledger.txt; echo \"receipt $(wc -l < ledger.txt)\"");
+    sandbox.write(
+        "pay.sh",
+        "echo \"$1\" >> ledger.txt; echo \"receipt $(wc -l < ledger.txt)\"",
+    );
     assert_eq!(sandbox.run(&["run", "task.yaml"]).code, 0);
     assert_eq!(sandbox.read("ledger.txt").lines().count(), 2);
     assert_eq!(sandbox.read("a.txt"), sandbox.read("b.txt"));
@@ -239,7 +278,10 @@ tools:
 rules:
   - {id: busy, when: {tool: 'odd*', exit_code: 75}, class: transient, why: busy at full hours}";
     let sandbox = sandbox(script, rest);
-    sandbox.write("odd.sh", "[ -e t ] && { echo fine; exit; }; touch t; exit 75");
+    sandbox.write(
+        "odd.sh",
+        "[ -e t ] && { echo fine; exit; }; touch t; exit 75",
+    );
     assert_eq!(sandbox.run(&["run", "task.yaml"]).code, 0);
     assert_eq!(sandbox.read("odd.txt"), "fine\n");
     assert!(sandbox.run(&["why", "latest"]).stdout.contains("busy"));
@@ -254,12 +296,18 @@ agentguard turn --done";
     let ran = sandbox(script, "").run(&["run", "task.yaml"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     for number in ["4711", "4712", "4713"] {
-        assert!(!is_running(&["sleep", number]), "sleep {number} is still there");
+        assert!(
+            !is_running(&["sleep", number]),
+            "sleep {number} is still there"
+        );
     }
 }
 
 fn is_running(argv: &[&str]) -> bool {
-    let wanted: Vec<u8> = argv.iter().flat_map(|word| [word.as_bytes(), b"\0"].concat()).collect();
+    let wanted: Vec<u8> = argv
+        .iter()
+        .flat_map(|word| [word.as_bytes(), b"\0"].concat())
+        .collect();
     let entries = std::fs::read_dir("/proc").expect("Linux");
     entries
         .flatten()
@@ -301,7 +349,10 @@ fn a_flood_of_output_passes_and_its_end_is_in_the_log() {
 agentguard turn --done";
     let sandbox = sandbox(script, "");
     let mut command = sandbox.command(&["run", "task.yaml"]);
-    let ran = command.stdout(Stdio::null()).status().expect("the binary starts");
+    let ran = command
+        .stdout(Stdio::null())
+        .status()
+        .expect("the binary starts");
     assert_eq!(ran.code(), Some(0));
     let log = sandbox.run(&["logs", "latest", "--lines", "1"]);
     assert_eq!(log.stdout, "the end\n");
@@ -309,10 +360,15 @@ agentguard turn --done";
 
 #[test]
 fn a_reader_that_goes_away_does_not_end_the_run() {
-    let sandbox = sandbox("for i in 1 2 3 4 5; do echo line $i; sleep 0.1; done; agentguard turn --done; touch finished", "");
+    let sandbox = sandbox(
+        "for i in 1 2 3 4 5; do echo line $i; sleep 0.1; done; agentguard turn --done; touch finished",
+        "",
+    );
     let binary = crate::support::BINARY;
     let mut shell = std::process::Command::new("sh");
-    shell.arg("-c").arg(format!("{binary} run task.yaml 2>&1 | head -n 1"));
+    shell
+        .arg("-c")
+        .arg(format!("{binary} run task.yaml 2>&1 | head -n 1"));
     let template = sandbox.command(&[]);
     shell.current_dir(sandbox.path()).env_clear();
     for (name, value) in template.get_envs() {
@@ -321,20 +377,43 @@ fn a_reader_that_goes_away_does_not_end_the_run() {
         }
     }
     finish(&mut shell);
-    wait_until(20, "the agent to finish", || sandbox.path().join("finished").exists());
-    wait_until(20, "the run to end", || sandbox.report()["status"] == "done");
+    wait_until(20, "the agent to finish", || {
+        sandbox.path().join("finished").exists()
+    });
+    wait_until(20, "the run to end", || {
+        sandbox.report()["status"] == "done"
+    });
 }
 
 #[test]
 fn json_events_are_one_object_a_line_with_the_report_last() {
-    let sandbox = sandbox("echo noise; agentguard turn --cost-usd 0.5; agentguard turn --done --result ok", "limits: {cost_usd: 2}");
+    let sandbox = sandbox(
+        "echo noise; agentguard turn --cost-usd 0.5; agentguard turn --done --result ok",
+        "limits: {cost_usd: 2}",
+    );
     let ran = sandbox.run(&["run", "--json", "task.yaml"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    let lines: Vec<serde_json::Value> =
-        ran.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let lines: Vec<serde_json::Value> = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
     assert!(lines.iter().all(|line| line["v"] == 1));
-    let kinds: Vec<_> = lines.iter().filter_map(|line| line["event"]["event"].as_str()).collect();
-    assert_eq!(kinds, ["attempt_started", "agent_spawned", "turn_reported", "turn_reported", "agent_exited", "swept"]);
+    let kinds: Vec<_> = lines
+        .iter()
+        .filter_map(|line| line["event"]["event"].as_str())
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "attempt_started",
+            "agent_spawned",
+            "turn_reported",
+            "turn_reported",
+            "agent_exited",
+            "swept"
+        ]
+    );
     let result = &lines.last().expect("lines")["result"];
     assert_eq!(result["status"], "done");
     assert_eq!(result["cost_usd"], "0.50");
@@ -346,16 +425,29 @@ fn a_ci_gets_its_summary_and_annotations() {
     let sandbox = sandbox("exit 5", "");
     let summary = sandbox.path().join("summary.md");
     let mut command = sandbox.command(&["run", "task.yaml"]);
-    command.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", &summary);
+    command
+        .env("GITHUB_ACTIONS", "true")
+        .env("GITHUB_STEP_SUMMARY", &summary);
     let ran = finish(&mut command);
-    assert!(ran.stderr.contains("::error title=agentguard::run r-"), "{ran:?}");
-    assert!(sandbox.read("summary.md").contains("| outcome | the agent failed"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("::error title=agentguard::run r-"),
+        "{ran:?}"
+    );
+    assert!(
+        sandbox
+            .read("summary.md")
+            .contains("| outcome | the agent failed"),
+        "{ran:?}"
+    );
 }
 
 #[test]
 fn stdio_is_the_same_protocol() {
     let sandbox = Sandbox::new();
-    sandbox.write("task.yaml", "agent: {command: [sh, loop.sh], protocol: stdio}\ninput: {prompt: hello}\n");
+    sandbox.write(
+        "task.yaml",
+        "agent: {command: [sh, loop.sh], protocol: stdio}\ninput: {prompt: hello}\n",
+    );
     sandbox.write("loop.sh", r#"
 echo '{"jsonrpc":"2.0","id":1,"method":"start"}'; read start
 echo 'not a frame'; read error
@@ -375,40 +467,71 @@ printf '%s\n%s\n%s\n%s\n' "$start" "$error" "$turn" "$done" > answers.txt
 
 #[test]
 fn twenty_runs_share_one_journal() {
-    let sandbox = sandbox("for i in 1 2 3; do agentguard tool add --arg n=$i >/dev/null || exit 1; agentguard turn || exit; done; agentguard turn --done", "tools:\n  add: {command: [sh, add.sh, '{n}'], effect: write, key: '{n}'}");
+    let sandbox = sandbox(
+        "for i in 1 2 3; do agentguard tool add --arg n=$i >/dev/null || exit 1; agentguard turn || exit; done; agentguard turn --done",
+        "tools:\n  add: {command: [sh, add.sh, '{n}'], effect: write, key: '{n}'}",
+    );
     sandbox.write("add.sh", "echo \"$AGENTGUARD_RUN_ID $1\" >> ledger.txt");
     let children: Vec<_> = (0..20)
         .map(|_| {
             let mut command = sandbox.command(&["run", "task.yaml"]);
-            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts")
+            command
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("the binary starts")
         })
         .collect();
     for child in children {
         let output = child.wait_with_output().expect("a child of ours");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     let ledger = sandbox.read("ledger.txt");
     let mut lines: Vec<&str> = ledger.lines().collect();
     lines.sort_unstable();
     lines.dedup();
-    assert_eq!((ledger.lines().count(), lines.len()), (60, 60), "each effect once");
+    assert_eq!(
+        (ledger.lines().count(), lines.len()),
+        (60, 60),
+        "each effect once"
+    );
 }
 
 #[test]
 fn a_journal_that_cannot_be_used_is_said_and_left_alone() {
     let sandbox = sandbox("agentguard turn --done", "");
     std::fs::create_dir_all(sandbox.state()).expect("a folder");
-    sandbox.write("state/journal.db", "this is not a database, it is somebody's diary");
+    sandbox.write(
+        "state/journal.db",
+        "this is not a database, it is somebody's diary",
+    );
     let ran = sandbox.run(&["run", "task.yaml"]);
     assert_eq!(ran.code, 70, "{ran:?}");
-    assert!(ran.stderr.contains("journal.db") && ran.stderr.contains("hint"), "{ran:?}");
-    assert!(sandbox.read("state/journal.db").contains("diary"), "it was not touched");
+    assert!(
+        ran.stderr.contains("journal.db") && ran.stderr.contains("hint"),
+        "{ran:?}"
+    );
+    assert!(
+        sandbox.read("state/journal.db").contains("diary"),
+        "it was not touched"
+    );
 }
 
 #[test]
 fn the_user_is_told_in_so_many_words() {
-    let sandbox = sandbox("agentguard turn --cost-usd 0.6; agentguard turn --cost-usd 0.6", "limits: {cost_usd: 1}");
-    let Ran { code, stdout, stderr } = sandbox.run(&["run", "task.yaml"]);
+    let sandbox = sandbox(
+        "agentguard turn --cost-usd 0.6; agentguard turn --cost-usd 0.6",
+        "limits: {cost_usd: 1}",
+    );
+    let Ran {
+        code,
+        stdout,
+        stderr,
+    } = sandbox.run(&["run", "task.yaml"]);
     assert_eq!((code, stdout.as_str()), (20, ""));
     assert_eq!(
         masked(&sandbox, &stderr),

@@ -105,6 +105,9 @@ fn has_error_envelope(result: &Value) -> bool {
 /// Returns whether a text that is no stored content begins as an error.
 #[rustfmt::skip]
 fn opens_with_error(call: &Call, text: &str) -> bool {
+    if !text.trim_start().starts_with(['e', 'E', '<', 'f', 'F', 'h', 'H', '"']) {
+        return false;
+    }
     let start: String = text
         .trim_start()
         .chars()

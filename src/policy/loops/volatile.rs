@@ -264,6 +264,9 @@ fn is_random_id(word: &str) -> bool {
 /// A path under a temporary folder with a part that looks made up.
 #[rustfmt::skip]
 fn is_temp_path(word: &str) -> bool {
+    if !word.contains(['/', '\\']) {
+        return false;
+    }
     let roots = [
         "/tmp/", "/var/folders/", "/private/tmp/", "/var/tmp/", "\\Temp\\", "/run/user/",
     ];

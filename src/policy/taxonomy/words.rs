@@ -196,7 +196,7 @@ const RAW_PHRASES: &[(Meaning, &str)] = &[
 const PHRASES: &[(Meaning, &str)] = &[
     // ---- a human has to act -----------------------------------------------------
     (Human, r"\b(needs?|requires?|required|awaiting|waiting (for|on)|pending|without|subject to|missing|lacks?|obtain|request(ed)?)\b[^.]{0,30}\b(manual |human |explicit |prior |admin(istrator)?('s)? |owner('s)? |manager('s)? |your |reviewer |security )*(approval|sign-?off|consent)\b"),
-    (Human, r"\bapproving reviews?\b|review (is )?required by|\b(must|needs? to|has to|should|to) be (manually |explicitly )?(approved|reviewed|confirmed|signed off|authori[sz]ed) by (an? |the |your )?\w+|approval (is )?(required|needed|pending|missing)|not (yet )?(been )?approved"),
+    (Human, r"\bapproving reviews?\b|review (is )?required by|\b(must|needs? to|has to|should|to) be (manually |explicitly )?(approved|reviewed|confirmed|signed off|authori[sz]ed) by (an? |the |your )?\w+|approval (is )?(required|needed|pending|missing)|\b(user|admin\w*|owner|manager|human|you|someone) (must|needs? to|has to|have to|should) (\w+ )?(approve|authori[sz]e|confirm|accept|consent)\b|not (yet )?(been )?approved"),
     (Human, r"\b(two|2|multi|second)[- ]?(factor|step)\b|\b(2fa|mfa|totp|otp)\b.{0,40}\b(required|code|token|must|need|missing|challenge|enroll|device|prompt)|one[- ]time (password|passcode|code)|verification code|security key|authenticator app|webauthn|yubikey"),
     (Human, r"\b(accept(ed|ing)?|agree(d|ing)?( to)?|acknowledge|sign)\b.{0,60}\b(terms|conditions|licen[sc]es?|agreements?|tos|policy|eula|conduct)\b|(terms|licen[sc]es?|agreements?|conditions|eula)\b.{0,60}\b(not (yet )?(been )?(accepted|agreed|signed)|must be (accepted|agreed|signed)|need(s)? to be (accepted|signed))"),
     (Human, r"\b(user|admin|administrator|customer|owner|resource owner) (has not |must |needs to |did not |should )?(granted? |give |provide )?consent(ed)?|consent (is )?(required|needed|missing)|grant (your|the) .{0,40}(token|app(lication)?) access"),
@@ -237,7 +237,7 @@ const PHRASES: &[(Meaning, &str)] = &[
     (Persistent, r"aucun espace (disponible|libre)|kein speicherplatz|no queda espacio|não há espaço|spazio esaurito|デバイスに空き領域がありません|设备上没有空间|磁盘(空间不足|已满)|не осталось свободного места|장치에 남은 공간|système de fichiers (accessible )?en lecture seule|dateisystem ist nur lesbar|sistema de (archivos|ficheros) (es |de )?(de )?s[oó]lo lectura|読み込み専用ファイルシステム|只读文件系统|файловая система доступна только для чтения"),
 
     // ---- wrong input, where it must stop a transient word -------------------------------
-    (Semantic, r"\b(invalid|illegal|unknown|unrecogni[sz]ed|unsupported|unexpected|missing|malformed|bad|undefined|required|wrong|no such|conflicting|duplicate)\b.{0,30}\b(options?|arguments?|parameters?|params?|values?|flags?|fields?|property|properties|settings?|switch|command|subcommand|syntax|tokens?|types?|columns?|attributes?|variables?|identifiers?|directive|keyword|symbol|format|configuration|config key|input|name|number|integer|entry|selector|expression|escape)\b"),
+    (Semantic, r"\b(invalid|illegal|unknown|unrecogni[sz]ed|unsupported|unexpected|missing|malformed|bad|undefined|required|wrong|no such|conflicting|duplicate)\b.{0,30}\b(options?|arguments?|parameters?|params?|values?|flags?|fields?|property|properties|settings?|switch|command|subcommand|syntax|types?|columns?|attributes?|variables?|identifiers?|directive|keyword|symbol|format|configuration|config key|input|name|number|integer|entry|selector|expression|escape)\b"),
     (Semantic, r"\bno such (file|table|column|directory|option|command|object|container|image|service|network|volume|user|branch|process|key|remote|element|function|method|module|package|resource|index|collection|database)|\b(file|command|module|package|key|pod|branch|path|directory|object|user|record|row|page|ticket|issue|element|symbol|function|image|container|repository|table|column|database|role|schema|relation|queue|topic|bucket|service|unit|endpoint|branch) .{0,60}(not found|does not exist|doesn't exist)|\bcannot find (module|package|symbol|name|the (file|path|module))|\bnot a git repository|did not match any|\bunknown (revision|column|table|database)|\bunable to locate (package|element)|file exists\b|is a directory\b|not a directory\b|directory not empty|\bcommand not found|already exists\b|\balready (taken|registered|in use|been taken|exist)"),
     (Semantic, r"\bsyntax ?error|\bparse ?error|unexpected (token|end of (input|json)|character|indent|eof while parsing)|\b(unique|foreign key|check|not[- ]null|primary key)\b.{0,20}\bconstraint|\bconstraint (failed|violation|violates)|violates .{0,40}constraint|duplicate (key|entry)|\bassert(ion)?(error)?\b.{0,20}(fail|:)|\bassertion\b|\bexpected\b.{0,80}\b(but|got|received|found|to (be|equal|have|contain|match)|actual)\b|\bmust be (a |an |one of|at least|at most|between|less|greater|positive|non|in |set|specified|provided|string|integer|unique)|\bshould be (a |an |one of|at least|between)|\bis not (a valid|valid|defined|callable|a function|iterable|a number|allowed here|one of)|\bcannot (parse|unmarshal|deserialize|convert|coerce|read propert|be (blank|null|empty|negative|parsed))|\bundefined (reference|variable|method|is not)|\bnull pointer|\btype ?error:|\bvalue ?error:|\bkey ?error:|list index out of range|division by zero|segmentation fault|stack overflow|panicked at|failed to (parse|compile|decode|deserialize|validate)|could not (parse|compile|decode)|\bvalidation (failed|errors?)|\bmerge conflict|^conflict \(|automatic merge failed|non-fast-forward|fetch first|\bstale (info|version)|has been modified|version (mismatch|conflict)|etag|failed to push some refs|tests? failed|failing tests?|^\s*\d+ failed(,| in |$)|build failed|compilation (error|failed|terminated)|strict mode violation|waiting for (locator|selector|element|getby)"),
     (Semantic, r"unsupported (protocol|scheme|url)|(protocol|scheme) .{0,30}not supported|too many redirects|exceeded \d+ redirects|redirect (loop|count exceeded)|maximum (number of )?redirects"),
@@ -264,7 +264,7 @@ const PHRASES: &[(Meaning, &str)] = &[
 /// system that gives them a meaning is named in the line.
 pub(super) fn codes_in(line: &str) -> Option<(codes::Reading, String)> {
     static TOKEN: LazyLock<Regex> = LazyLock::new(|| regex(r"[A-Za-z][A-Za-z0-9_]{2,79}"));
-    if let Some(found) = redis(line) {
+    if let Some(found) = redis(line).or_else(|| grpc_name(line)) {
         return Some(found);
     }
     let named = TOKEN.find_iter(line).take(200).filter_map(|token| {
@@ -289,6 +289,14 @@ fn redis(line: &str) -> Option<(codes::Reading, String)> {
         _ => codes::lookup(code),
     };
     reading.map(|reading| (reading, code.to_owned()))
+}
+
+/// gRPC clients print the status by its name: `code = Aborted desc = …`, `StatusCode.UNAVAILABLE`.
+fn grpc_name(line: &str) -> Option<(codes::Reading, String)> {
+    static NAMED: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"(?:\brpc error: code = |\bStatusCode\.)([A-Za-z_]{5,24})\b"));
+    let name = &NAMED.captures(line)?[1];
+    codes::lookup(name).map(|reading| (reading, name.to_owned()))
 }
 
 type Numbered = (&'static str, fn(i64) -> Option<codes::Reading>);
