@@ -321,12 +321,25 @@ mod tests {
     #[test]
     fn line_table() {
         #[rustfmt::skip]
-        let rows: [(&str, &[u8], &[(&str, Came)]); 5] = [
+        type Row<'a> = (&'a str, &'a [u8], &'a [(&'a str, Came)]);
+        let rows: [Row<'_>; 5] = [
             ("nothing", b"", &[]),
-            ("a last line without its end", b"a\nb", &[("a", Came::Line), ("b", Came::Line)]),
-            ("an empty line is a line", b"\nb\n", &[("", Came::Line), ("b", Came::Line)]),
+            (
+                "a last line without its end",
+                b"a\nb",
+                &[("a", Came::Line), ("b", Came::Line)],
+            ),
+            (
+                "an empty line is a line",
+                b"\nb\n",
+                &[("", Came::Line), ("b", Came::Line)],
+            ),
             ("a line at the bound", b"abcd\n", &[("abcd", Came::Line)]),
-            ("a line past the bound is dropped, the next one is not", b"abcdefghij\nb\n", &[("", Came::TooLong), ("b", Came::Line)]),
+            (
+                "a line past the bound is dropped, the next one is not",
+                b"abcdefghij\nb\n",
+                &[("", Came::TooLong), ("b", Came::Line)],
+            ),
         ];
         for (name, input, want) in rows {
             // A small buffer, so that lines come in pieces.

@@ -18,20 +18,37 @@ use crate::tools::Toolbox;
 /// Longest arguments that the journal keeps, in bytes of JSON.
 pub const ARGS_BYTES_MAX: usize = 256 * 1024;
 
+/// Where facts are looked for.
+pub struct Scene<'a> {
+    /// The journal.
+    pub store: &'a dyn Store,
+    /// The run.
+    pub run: &'a RunId,
+    /// Its task.
+    pub task: &'a Resolved,
+    /// Its tools.
+    pub toolbox: &'a Toolbox,
+    /// Where it stands.
+    pub state: &'a State,
+}
+
 /// Gathers what is known about a call of `name`.
 ///
 /// Errors: the store's.
 pub async fn gather(
-    store: &dyn Store,
-    run: &RunId,
-    task: &Resolved,
-    toolbox: &Toolbox,
-    state: &State,
+    scene: &Scene<'_>,
     at: UnixMs,
     request: RequestNo,
     name: &str,
     args: serde_json::Value,
 ) -> crate::store::Result<ToolCall> {
+    let Scene {
+        store,
+        run,
+        task,
+        toolbox,
+        state,
+    } = *scene;
     let mut asked = ToolCall {
         request,
         tool: name.to_owned(),

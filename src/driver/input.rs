@@ -123,7 +123,7 @@ fn matches(task: &Resolved) -> Result<Vec<PathBuf>, Error> {
         for path in paths {
             let path = path.map_err(|error| Error::Read {
                 path: error.path().to_owned(),
-                source: error.into_error(),
+                source: error.into(),
             })?;
             any = true;
             if path.is_file() {

@@ -597,6 +597,12 @@ impl<'a> Attempt<'a> {
     async fn asked(&mut self, incoming: Incoming) -> Result<(), Error> {
         self.timer.heard();
         let request = incoming.request.0;
+        let changes = !matches!(incoming.call, Call::Start(_) | Call::State(_));
+        if let Some(outcome) = self.session.state().outcome().filter(|_| changes) {
+            // Nothing is taken any more; there is nothing to write down.
+            let (reason, exit_code) = (outcome.describe(), outcome.exit_code());
+            return self.refuse(request, frame::Error::Stopping { reason, exit_code });
+        }
         let task = Arc::clone(&self.session.task);
         match incoming.call {
             Call::Start(start) => {
@@ -635,18 +641,14 @@ impl<'a> Attempt<'a> {
             Call::Tool(asked) => {
                 let now = self.session.clock.now();
                 let args = serde_json::Value::Object(asked.args);
-                let call = facts::gather(
-                    self.session.store.as_ref(),
-                    &self.session.run,
-                    &task,
-                    &self.ports.toolbox,
-                    self.session.state(),
-                    now,
-                    request,
-                    &asked.name,
-                    args,
-                )
-                .await?;
+                let scene = facts::Scene {
+                    store: self.session.store.as_ref(),
+                    run: &self.session.run,
+                    task: &task,
+                    toolbox: &self.ports.toolbox,
+                    state: self.session.state(),
+                };
+                let call = facts::gather(&scene, now, request, &asked.name, args).await?;
                 self.session.feed(Event::ToolCalled(call))
             }
             Call::Report(report) => {

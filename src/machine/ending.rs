@@ -11,6 +11,7 @@ use crate::clock::UnixMs;
 use crate::machine::advance::{run_note, unexpected};
 use crate::machine::event::Exit;
 use crate::machine::{Answer, Effect, Outcome, Phase, Policy, Risk, Stage, State};
+use crate::policy::loops::{ErrorKind, Level, Print, ToolTraits};
 
 /// Begins to end the attempt with `outcome`.
 ///
@@ -145,6 +146,7 @@ pub(super) fn swept(
         return unexpected(state, "swept");
     };
     let outcome = outcome.clone();
+    let outcome = deadly(state, outcome, policy);
     let freed = abandon(state, policy);
     // A run that is done but left a write in doubt is not done.
     let outcome = match (outcome, state.in_doubt.first_key_value()) {
@@ -165,6 +167,34 @@ pub(super) fn swept(
     effects.push(Effect::Note(note));
     effects.push(Effect::Finish { outcome });
     effects
+}
+
+/// A call that was in flight each time the process died is a loop of its own.
+fn deadly(state: &mut State, outcome: Outcome, policy: &Policy) -> Outcome {
+    let (Outcome::Crashed { .. }, Some(detector)) = (&outcome, &mut state.detector) else {
+        return outcome;
+    };
+    let unknown = ToolTraits::default();
+    for call in state.calls.values() {
+        let traits = policy
+            .tools
+            .get(&call.tool)
+            .map_or(&unknown, |tool| &tool.traits);
+        let nothing = serde_json::Value::Null;
+        let print = Print::of(
+            &call.tool,
+            &call.args,
+            &nothing,
+            false,
+            ErrorKind::None,
+            traits,
+        );
+        let finding = detector.died_in(&print);
+        if let Some(finding) = finding.filter(|finding| finding.level == Level::Stop) {
+            return Outcome::Loop { why: finding.why };
+        }
+    }
+    outcome
 }
 
 /// Gives up what a dead attempt had under way: its open reservations count as

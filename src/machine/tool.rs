@@ -461,18 +461,16 @@ fn give_answer(
             Effect::Free { call: id, key }
         });
     }
-    if happened && policy.risk(&call.tool) != Risk::Read {
-        if call.step == state.step {
-            state.done_in_step.push(DoneCall {
-                call: id,
-                tool: call.tool.clone(),
-                args: call.args.clone(),
-                identity: call.identity.clone(),
-                key: call.key.clone(),
-                content: content.clone(),
-                unclaimed: call.requests.is_empty(),
-            });
-        }
+    if happened && policy.risk(&call.tool) != Risk::Read && call.step == state.step {
+        state.done_in_step.push(DoneCall {
+            call: id,
+            tool: call.tool.clone(),
+            args: call.args.clone(),
+            identity: call.identity.clone(),
+            key: call.key.clone(),
+            content: content.clone(),
+            unclaimed: call.requests.is_empty(),
+        });
     }
     count(state, class, &call.tool, &content.text);
     let print = print.unwrap_or_else(|| {

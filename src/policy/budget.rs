@@ -333,8 +333,10 @@ mod tests {
             tool_calls: Some(1),
             ..Limits::default()
         };
-        let mut spend = Spend::default();
-        spend.steps = 1;
+        let mut spend = Spend {
+            steps: 1,
+            ..Spend::default()
+        };
         assert_eq!(
             spend.next_turn(&limits),
             None,

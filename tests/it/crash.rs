@@ -60,7 +60,7 @@ echo "$1 $2" >> ledger.txt
 echo "done $1 $2"
 "#;
 
-const PROBE: &str = r#"grep -q "^$1 $2\$" ledger.txt 2>/dev/null && echo "done $1 $2""#;
+const PROBE: &str = r#"[ -e ledger.txt ] && grep -q "^$1 $2\$" ledger.txt && echo "done $1 $2""#;
 
 const FLAKY: &str = r#"
 if mkdir "tried-$1" 2>/dev/null; then

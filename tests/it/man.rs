@@ -99,8 +99,8 @@ Usage: agentguard [OPTIONS] <COMMAND>
 Run:
   run          Start an agent and supervise it to its end
   resume       Go on with a run where it stopped
-  stop         Stop (being written)
-  settle       Settle (being written)
+  stop         Stop a run that is alive, with a last checkpoint
+  settle       Say whether a call that is in doubt happened
 
 Task files:
   init         Write a commented task file to begin with
@@ -108,11 +108,11 @@ Task files:
   schema       Print the JSON Schema of the task file
 
 Look:
-  runs         Runs (being written)
-  show         Show (being written)
-  why          Why (being written)
-  logs         Logs (being written)
-  breakers     Breakers (being written)
+  runs         List runs, the latest first
+  show         Show a run: what it is at, what it used, what happened
+  why          Say why: every decision with its rule and its evidence
+  logs         Print what the agent printed
+  breakers     List the circuit breakers that all runs share, or reset them
   classify     Say what a tool's result is, and by which rule
   loops        Say whether a past run went in circles, at which call, and why
 
@@ -123,8 +123,8 @@ Inside a run:
   state        Inside a run: ask where the run stands, as JSON
 
 Other:
-  rm           Rm (being written)
-  gc           Gc (being written)
+  rm           Remove runs: their events, conversations and files
+  gc           Remove old runs, and whatever nothing refers to any more
   completions  Print completions for a shell
   man          Print a man page, or write them all
 

@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("channel", &[]),
     ("drill", &["machine"]),
-    ("observe", &["machine", "policy"]),
+    ("observe", &["machine", "policy", "task"]),
     ("tools", &["machine", "policy", "process", "task"]),
     (
         "driver",

@@ -103,6 +103,7 @@ pub struct PointerMatch {
 
 /// Why a rule cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant names its fields")]
 pub enum Error {
     /// The rule would match every result.
     #[error("rule `{rule}` has no condition")]

@@ -119,6 +119,7 @@ fn tool_outcome(observation: &Observation, result: &Value) -> Outcome {
         json: json.or_else(|| text.is_empty().then(|| other_result(result)).flatten()),
         is_document,
         evidence: "a result without isError".to_owned(),
+        must_not_be_empty: produces(observation),
         text,
         ..Delivery::default()
     };
@@ -230,6 +231,27 @@ fn reads_document(observation: &Observation) -> bool {
                 | "comments"
         )
     }) && !writes(observation)
+}
+
+/// Whether the tool is there to make a text, so that nothing is no answer.
+fn produces(observation: &Observation) -> bool {
+    words_of(observation).iter().any(|word| {
+        matches!(
+            word.as_str(),
+            "transcribe"
+                | "summarise"
+                | "summarize"
+                | "translate"
+                | "generate"
+                | "describe"
+                | "explain"
+                | "analyse"
+                | "analyze"
+                | "extract"
+                | "ocr"
+                | "caption"
+        )
+    })
 }
 
 /// Whether the tool changes something: then its answer is its own, not a document's.

@@ -122,7 +122,7 @@ timeline
   +[SPAN]  attempt 1 starts
   +[SPAN]  the agent is process [PID]
   +[SPAN]  step 1: 2 messages, 15 tokens, 0.01 USD
-  +[SPAN]  call 1 ls {\"dir\":\".\"}, by the loop itself: success
+  +[SPAN]  call 1 ls {\"dir\":\".\"}, by the loop itself: success (exit 0)
   +[SPAN]  step 2: 1 message, 0 tokens, 0.02 USD, done
   +[SPAN]  the agent exited with code 0
   +[SPAN]  ended: done (unverified) (0 processes asked to end, 0 killed)

@@ -32,11 +32,11 @@ impl Tmpfs {
             Ok(output) if output.status.success() => Some(Self(scratch)),
             Ok(output) => {
                 let why = String::from_utf8_lossy(&output.stderr);
-                eprintln!("skipped: cannot mount a tmpfs: {}", why.trim());
+                println!("skipped: cannot mount a tmpfs: {}", why.trim());
                 None
             }
             Err(error) => {
-                eprintln!("skipped: cannot start mount: {error}");
+                println!("skipped: cannot start mount: {error}");
                 None
             }
         }

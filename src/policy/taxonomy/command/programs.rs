@@ -49,6 +49,12 @@ pub(super) fn reads(name: &str, arguments: &[String]) -> bool {
 }
 
 /// Whether a URL's path ends in a file name: fetching it reads a document.
+/// Endings of files that an API serves under its own path.
+const FILE_ENDINGS: &[&str] = &[
+    "txt", "log", "md", "csv", "xml", "html", "htm", "pdf", "json", "jsonl", "yaml", "yml", "py",
+    "js", "ts", "rs", "go", "java", "c", "h", "sh", "sql", "zip", "gz", "tar", "png", "jpg",
+];
+
 pub(in super::super) fn names_a_file(url: &str) -> bool {
     if url.starts_with("file://") {
         return true;
@@ -60,8 +66,11 @@ pub(in super::super) fn names_a_file(url: &str) -> bool {
     let Some((_, last)) = path.rsplit_once('/') else {
         return false;
     };
+    // `…/api/users.list` is the name of a method.
+    let is_method = path.contains("/api/") && !path.contains("/files/");
     last.rsplit_once('.').is_some_and(|(stem, extension)| {
         !stem.is_empty()
+            && (!is_method || FILE_ENDINGS.contains(&extension))
             && (1..=5).contains(&extension.len())
             && extension.chars().all(|c| c.is_ascii_alphanumeric())
             && extension.chars().any(|c| c.is_ascii_alphabetic())

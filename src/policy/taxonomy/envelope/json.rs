@@ -59,6 +59,11 @@ const COMPANIONS: &[&str] = &[
     "error_messages",
     "errmsg",
     "errcode",
+    "error_msg",
+    "errormsg",
+    "err_msg",
+    "err_code",
+    "base_resp",
     "reason",
     "retry_after",
     "retryafter",
@@ -311,10 +316,19 @@ fn has_error_status(fields: &Map<String, Value>) -> bool {
         .and_then(Value::as_str)
         .unwrap_or_default()
         .to_ascii_lowercase();
-    let is_worded = matches!(
+    let explains = ["error_message", "errormessage"].iter().any(|name| {
+        let text = field(fields, name).and_then(Value::as_str);
+        text.is_some_and(|text| !text.trim().is_empty())
+    });
+    let is_fine = matches!(
         status.as_str(),
-        "error" | "fail" | "failed" | "failure" | "err" | "ko"
+        "" | "ok" | "success" | "succeeded" | "done" | "zero_results"
     );
+    let is_worded = explains && !is_fine
+        || matches!(
+            status.as_str(),
+            "error" | "fail" | "failed" | "failure" | "err" | "ko"
+        );
     numeric && has_words
         || is_worded && (has_words || fields.len() == 1 || field(fields, "code").is_some())
 }
@@ -327,7 +341,16 @@ fn has_error_code(fields: &Map<String, Value>) -> bool {
     if fields.contains_key("__type") || text("errortype").is_some() && has_message {
         return true;
     }
-    if integer_of(field(fields, "errcode")).is_some_and(|code| code != 0) {
+    let own_code = ["errcode", "err_code", "errorcode", "error_code"];
+    if own_code
+        .iter()
+        .any(|name| integer_of(field(fields, name)).is_some_and(|code| code != 0))
+    {
+        return true;
+    }
+    // A status object of its own beside the answer, which then is empty.
+    let own_status = field(fields, "base_resp").and_then(|status| status.get("status_code"));
+    if integer_of(own_status).is_some_and(|code| code != 0) {
         return true;
     }
     if ["errorcode", "error_code"]
