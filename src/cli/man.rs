@@ -103,7 +103,7 @@ const ENVIRONMENT: [(&str, &str); 10] = [
         "Set for a guarded tool: the call it belongs to.",
     ),
     (
-        "AGENTGUARD_KEY",
+        "AGENTGUARD_IDEMPOTENCY_KEY",
         "Set for a guarded tool that has a key, and for its probe: the idempotency key.",
     ),
 ];

@@ -324,6 +324,18 @@ pub enum SettledBy {
     Human,
 }
 
+impl SettledBy {
+    /// Returns it in words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "the nature of the tool, which only reads",
+            Self::NativeKey => "carrying it out again under its own key",
+            Self::Probe => "the tool's probe",
+            Self::Human => "a human",
+        }
+    }
+}
+
 /// A limit in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

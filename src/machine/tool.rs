@@ -46,7 +46,10 @@ pub(super) fn called(
         }
         return vec![];
     }
-    if let Some(hit) = state.spend.next_tool_call(&state.limits) {
+    // What was done before is not done again, and not counted again.
+    let counts = asked.recorded.is_none();
+    let hit = state.spend.next_tool_call(&state.limits).filter(|_| counts);
+    if let Some(hit) = hit {
         let outcome = Outcome::Budget { hit: hit.clone() };
         let answer = Answer::Stopping {
             reason: outcome.describe(),
@@ -56,7 +59,7 @@ pub(super) fn called(
     }
     let id = state.next_call;
     state.next_call = id.next();
-    state.spend.tool_calls += 1;
+    state.spend.tool_calls += u64::from(counts);
     match immediate(state, &asked) {
         Some((class, content, note)) => {
             answered_at_once(state, at, id, &asked, class, content, note, policy)
@@ -559,7 +562,7 @@ pub(super) fn settled(
         call: id,
         tool: call.tool.clone(),
     };
-    note.evidence = format!("settled by {by:?}").to_lowercase();
+    note.evidence = format!("settled by {}", by.as_str());
     let effects = match settlement {
         Settlement::Happened { content } => {
             note.why = "it had happened; its result is recorded".into();

@@ -206,7 +206,8 @@ fn killed_at_random_moments_a_run_ends_as_if_nothing_had_happened() {
     while kills < wanted {
         let sandbox = sandbox();
         let mut args = vec!["run", "task.yaml"];
-        loop {
+        for turn in 0.. {
+            assert!(turn < 200, "seed {seed}: the run does not come to its end");
             let mut supervisor = sandbox
                 .command(&args)
                 .stdout(std::process::Stdio::null())

@@ -14,6 +14,7 @@ mod loops_properties;
 mod man;
 mod process;
 mod run;
+mod sdk;
 mod simulation;
 mod store;
 mod support;

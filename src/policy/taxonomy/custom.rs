@@ -84,7 +84,8 @@ pub enum StatusMatch {
     Family(String),
 }
 
-/// A JSON pointer into the result with one test.
+/// A JSON pointer with one test: into the result, else into its body or the
+/// JSON that a command printed.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PointerMatch {
@@ -285,9 +286,22 @@ impl Rule {
     }
 }
 
+/// Returns what the tool itself gave, as JSON: the body, or what a command
+/// printed.
+fn payload(result: &Value) -> Option<Value> {
+    let given = result.get("body").or_else(|| result.get("stdout"))?;
+    match given {
+        Value::String(text) => serde_json::from_str(&bounded(text)).ok(),
+        other => Some(other.clone()),
+    }
+}
+
 impl PointerTest {
     fn holds(&self, at: &str, result: &Value) -> Option<String> {
-        let value = result.pointer(at);
+        let inside = payload(result);
+        let value = result
+            .pointer(at)
+            .or_else(|| inside.as_ref().and_then(|inside| inside.pointer(at)));
         let fits = match self {
             Self::Exists(wanted) => value.is_some() == *wanted,
             Self::Equals(wanted) => value == Some(wanted),
@@ -388,6 +402,7 @@ mod tests {
             ("a family of statuses", json!({"status": "5xx"}), &http, true),
             ("a list of statuses", json!({"status": [429, "5xx"]}), &http, true),
             ("a pointer that equals", json!({"pointer": {"at": "/body/error/code", "equals": "E77"}}), &http, true),
+            ("a pointer into the body", json!({"pointer": {"at": "/error/code", "equals": "E77"}}), &http, true),
             ("a pointer that matches", json!({"pointer": {"at": "/body/error/code", "matches": "^E\\d+$"}}), &http, true),
             ("a pointer that must not exist", json!({"pointer": {"at": "/body/data", "exists": false}}), &http, true),
         ];

@@ -87,10 +87,42 @@ pub(super) fn writable(paths: &Paths, options: Options) -> Result<Connection> {
     // Two that make or migrate the same file at once would see it half done.
     let _alone = lock_opening(&paths.opening(), options.wait_ms)?;
     let path = paths.database();
-    check_header(&path)?;
-    // SQLite would make the file readable for all; -wal and -shm take its mode.
-    open_private(&path).map_err(|cause| io_error("open", &path, cause))?;
+    if check_header(&path)? == Header::None {
+        make(paths, &path, options)?;
+    }
     prepare(&path, options).map_err(|fault| fault.at(&path, options.wait_ms))
+}
+
+/// Makes the database beside its place and moves it there when it is whole: a
+/// kill in here leaves no half-made journal, only a file that is made again.
+fn make(paths: &Paths, path: &Path, options: Options) -> Result<()> {
+    let fresh = paths.state().join("journal.new");
+    let written = |doing, cause| io_error(doing, &fresh, cause);
+    for leftover in [fresh.clone(), paths.state().join("journal.new-journal")] {
+        match std::fs::remove_file(&leftover) {
+            Err(cause) if cause.kind() != ErrorKind::NotFound => {
+                return Err(io_error("remove", &leftover, cause));
+            }
+            _ => {}
+        }
+    }
+    // SQLite would make the file readable for all; -wal and -shm take its mode.
+    open_private(&fresh).map_err(|cause| written("open", cause))?;
+    let fill = || -> rusqlite::Result<()> {
+        let conn = connect(&fresh, options)?;
+        set(&conn, &FILE_PRAGMAS)?;
+        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+        conn.execute_batch("BEGIN IMMEDIATE")?;
+        migrate(&conn, 0)?;
+        conn.execute_batch("COMMIT")?;
+        conn.close().map_err(|(_, error)| error)
+    };
+    fill().map_err(|error| explain(error, &fresh, options.wait_ms))?;
+    std::fs::rename(&fresh, path).map_err(|cause| written("move", cause))?;
+    // The name is durable with its folder.
+    File::open(paths.state())
+        .and_then(|folder| folder.sync_all())
+        .map_err(|cause| io_error("sync", paths.state(), cause))
 }
 
 /// Opens a connection that only reads.
@@ -117,12 +149,6 @@ fn prepare(path: &Path, options: Options) -> std::result::Result<Connection, Fau
     let conn = connect(path, options)?;
     // The header did not tell what lies in the WAL.
     check_version(path, version(&conn)?)?;
-    if text_of(&conn, "application_id")? != APPLICATION_ID.to_string() {
-        set(&conn, &FILE_PRAGMAS)?;
-        // Before WAL, so that the header tells whose file it is from the first
-        // moment on.
-        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
-    }
     set(&conn, &PRAGMAS)?;
     if text_of(&conn, "journal_mode")? != "wal" {
         return Err(Fault::Refused(no_wal(path)));
@@ -160,20 +186,28 @@ fn no_wal(path: &Path) -> Error {
     }
 }
 
+/// What the first bytes of the file tell.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Header {
+    /// There is no file, or nothing in it.
+    None,
+    /// It is ours.
+    Ours,
+}
+
 /// Refuses, by the header, a file that is neither new nor ours.
-fn check_header(path: &Path) -> Result<()> {
+fn check_header(path: &Path) -> Result<Header> {
     let mut header = Vec::new();
     match File::open(path) {
         Ok(file) => file
             .take(HEADER_BYTES as u64)
             .read_to_end(&mut header)
             .map_err(|cause| io_error("read", path, cause))?,
-        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Header::None),
         Err(cause) => return Err(io_error("open", path, cause)),
     };
-    // Empty, or cut off by a power failure while it was made.
     if header.iter().all(|byte| *byte == 0) {
-        return Ok(());
+        return Ok(Header::None);
     }
     let not_ours = |found: &str| Error::NotAJournal {
         path: path.to_owned(),
@@ -187,7 +221,7 @@ fn check_header(path: &Path) -> Result<()> {
         u32::from_be_bytes(bytes)
     };
     match number(APPLICATION_ID_AT).cast_signed() {
-        APPLICATION_ID => check_version(path, number(USER_VERSION_AT)),
+        APPLICATION_ID => check_version(path, number(USER_VERSION_AT)).map(|()| Header::Ours),
         _ => Err(not_ours("it is the SQLite database of another program")),
     }
 }

@@ -206,7 +206,7 @@ pub struct NativeKey {
 #[serde(deny_unknown_fields)]
 pub struct Probe {
     /// The program and its arguments, with placeholders as in the tool's own
-    /// `command`. The key is in `AGENTGUARD_KEY`.
+    /// `command`. The key is in `AGENTGUARD_IDEMPOTENCY_KEY`.
     #[schemars(length(min = 1))]
     pub command: Vec<String>,
     /// How long it may take.
