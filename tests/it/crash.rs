@@ -173,7 +173,15 @@ fn killed_at_every_fault_point_a_run_ends_as_if_nothing_had_happened() {
                 let point = format!("{}:{pass}", Point(boundary, side));
                 let sandbox = sandbox();
                 let first = sandbox.run_with((VARIABLE, &point), &["run", "task.yaml"]);
-                assert_eq!(first.code, 128 + 9, "{point}: {first:?}");
+                if first.code != 128 + 9 {
+                    // What is fed and waited for releases nothing by itself.
+                    assert_eq!(
+                        (side, first.code),
+                        (Side::AfterRelease, 0),
+                        "{point}: {first:?}"
+                    );
+                    continue;
+                }
                 reached += 1;
                 if point == "created.before_save:1" {
                     // The run never was; nothing is left of it to resume.
@@ -186,7 +194,7 @@ fn killed_at_every_fault_point_a_run_ends_as_if_nothing_had_happened() {
         }
     }
     println!("killed at {reached} points");
-    assert!(reached >= 30, "only {reached} points were reached");
+    assert!(reached >= 34, "only {reached} points were reached");
 }
 
 #[test]
