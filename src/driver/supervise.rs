@@ -610,6 +610,7 @@ impl<'a> Attempt<'a> {
                 self.session.feed(Event::Greeted { request })
             }
             Call::State(asked) => {
+                self.catch_up().await?;
                 self.brief(request, asked.messages);
                 Ok(())
             }
@@ -620,6 +621,7 @@ impl<'a> Attempt<'a> {
                     .is_some_and(|step| step == state.step && step.0 > 0)
                 {
                     // Asked again because the answer was lost; nothing changes.
+                    self.catch_up().await?;
                     self.repeat_turn(request);
                     return Ok(());
                 }
@@ -707,6 +709,19 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
+    /// Waits until all that was fed is durable, and carries it out.
+    ///
+    /// An answer that has no event of its own would otherwise tell of turns that
+    /// a crash can still take back, and look for messages not stored yet.
+    async fn catch_up(&mut self) -> Result<(), Error> {
+        while self.session.is_settling() {
+            let released = self.session.durable().await?;
+            // Boxed, since releasing an earlier greeting comes back here.
+            Box::pin(self.release(released)).await?;
+        }
+        Ok(())
+    }
+
     fn brief(&mut self, request: RequestNo, window: Window) {
         let session = &*self.session;
         let briefing = translate::briefing(
@@ -756,6 +771,7 @@ impl<'a> Attempt<'a> {
                     answer: Answer::Standing,
                 } => {
                     let window = self.windows.remove(&request).unwrap_or_default();
+                    self.catch_up().await?;
                     self.brief(request, window);
                 }
                 Effect::Reply { request, answer } => self.reply(request, answer),

@@ -43,6 +43,7 @@ mod mcp;
 mod meaning;
 mod observation;
 mod outcome;
+mod phrases;
 pub mod rules;
 mod signals;
 mod text;

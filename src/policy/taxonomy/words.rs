@@ -11,24 +11,21 @@
 
 use std::sync::LazyLock;
 
-use regex::{Regex, RegexSet, RegexSetBuilder};
+use regex::Regex;
 
 use super::codes;
 use super::meaning::Meaning::{self, Cost, Human, Lock, Persistent, Rate, Semantic, Transient};
 use super::meaning::Weight;
+use super::phrases::Phrases;
 use super::text::{regex, without_names};
 
 /// Returns the gravest meaning of the phrases in one line, if there is any.
 pub(super) fn read(line: &str) -> Option<Meaning> {
-    if let Some(at) = RAW.matches(line).into_iter().next() {
+    if let Some(at) = RAW.find(line).next() {
         return Some(RAW_PHRASES[at].0);
     }
     let line = without_names(line);
-    let found = SET
-        .matches(&line)
-        .into_iter()
-        .map(|at| PHRASES[at].0)
-        .min()?;
+    let found = SET.find(&line).map(|at| PHRASES[at].0).min()?;
     // A parameter above what the model can write is a wrong parameter, not a spent allowance.
     if found == Cost && OUTPUT_PARAMETER.is_match(&line) {
         return Some(Semantic);
@@ -46,7 +43,7 @@ pub(super) fn read(line: &str) -> Option<Meaning> {
 
 /// Whether a phrase that needs the names in the line is in it; it outweighs the codes beside it.
 pub(super) fn is_told_by_names(line: &str) -> bool {
-    RAW.is_match(line)
+    RAW.find(line).next().is_some()
 }
 
 /// Whether the text names a window of a day or longer.
@@ -143,16 +140,12 @@ static MONEY: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-static RAW: LazyLock<RegexSet> = LazyLock::new(|| set(RAW_PHRASES));
-static SET: LazyLock<RegexSet> = LazyLock::new(|| set(PHRASES));
+static RAW: LazyLock<Phrases> = LazyLock::new(|| table(RAW_PHRASES));
+static SET: LazyLock<Phrases> = LazyLock::new(|| table(PHRASES));
 
-fn set(phrases: &[(Meaning, &str)]) -> RegexSet {
-    RegexSetBuilder::new(phrases.iter().map(|(_, phrase)| *phrase))
-        .case_insensitive(true)
-        .size_limit(64 << 20)
-        .dfa_size_limit(8 << 20)
-        .build()
-        .expect("the phrases of the taxonomy are tested")
+fn table(phrases: &[(Meaning, &'static str)]) -> Phrases {
+    let phrases: Vec<_> = phrases.iter().map(|(_, phrase)| *phrase).collect();
+    Phrases::new(&phrases)
 }
 
 /// Phrases that need the names in the line; looked at first, first match wins.
@@ -167,7 +160,7 @@ const RAW_PHRASES: &[(Meaning, &str)] = &[
     ),
     (
         Lock,
-        r"\.lock['’]?: file exists|\.lock\b.{0,40}(held|locked|in use|exists\b)|lock file .{0,60}(held|exists|in use)",
+        r"\.lock('|’)?: file exists|\.lock\b.{0,40}(held|locked|in use|exists\b)|lock file .{0,60}(held|exists|in use)",
     ),
     (
         Transient,
@@ -234,7 +227,7 @@ const PHRASES: &[(Meaning, &str)] = &[
     (Persistent, r"\bmodel\b.{0,80}\b(not found|does ?n.t exist|not exist|not available|is not supported|unavailable in|decommissioned|not a valid model|is unknown|isn't available|not deployed|no longer)|\b(no such|unknown|invalid|unsupported|nonexistent) model\b|\bdeployment\b.{0,40}\b(for this resource )?does not exist|not a valid model|invalid model (id|identifier|name)|model identifier is invalid|no endpoints found|try pulling it first|模型不存在|没有找到模型"),
     (Persistent, r"blocked by (policy|proxy|firewall|administrator|network|egress|waf|security)|denied by (policy|an? |admin|organization|egress|proxy|firewall|network|server policy|security)|(egress|outbound|network) (is |access )?(blocked|denied|disabled|not allowed|restricted)|not in (the )?(allow|white)-?list|not (enabled|activated|available) (for|in|on) (your|this|the) (account|organization|project|region|country|plan|workspace|tenant)|country, region, or territory not supported|not available in your (country|region)|has not been used in project|it is disabled\. enable|\bis not enabled for|not entitled|(no|without) (a |an )?(valid |active )?(licen[sc]e|entitlement|subscription) "),
     (Persistent, r"permission non accordée|keine berechtigung|zugriff verweigert|permiso denegado|acceso denegado|permissão negada|acesso negado|permesso negato|accesso negato|accès refusé|許可がありません|アクセス(が)?拒否|権限がありません|权限不够|权限不足|拒绝访问|没有权限|未授权|认证失败|отказано в доступе|доступ запрещ|authentification (échouée|requise|a échoué)|authentifizierung.{0,60}fehlgeschlagen|nicht autorisiert|non autorisé|no autorizado|não autorizado|非(法|授权)访问|令牌(已)?(过期|失效|无效)|认证(失败|错误)|密钥(无效|错误)|認証(に)?(失敗|エラー)|권한이 (없|거부)|인증(에)? (실패|오류)"),
-    (Persistent, r"aucun espace (disponible|libre)|kein speicherplatz|no queda espacio|não há espaço|spazio esaurito|デバイスに空き領域がありません|设备上没有空间|磁盘(空间不足|已满)|не осталось свободного места|장치에 남은 공간|système de fichiers (accessible )?en lecture seule|dateisystem ist nur lesbar|sistema de (archivos|ficheros) (es |de )?(de )?s[oó]lo lectura|読み込み専用ファイルシステム|只读文件系统|файловая система доступна только для чтения"),
+    (Persistent, r"aucun espace (disponible|libre)|kein speicherplatz|no queda espacio|não há espaço|spazio esaurito|デバイスに空き領域がありません|设备上没有空间|磁盘(空间不足|已满)|не осталось свободного места|장치에 남은 공간|système de fichiers (accessible )?en lecture seule|dateisystem ist nur lesbar|sistema de (archivos|ficheros) (es |de )?(de )?s(o|ó)lo lectura|読み込み専用ファイルシステム|只读文件系统|файловая система доступна только для чтения"),
 
     // ---- wrong input, where it must stop a transient word -------------------------------
     (Semantic, r"\b(invalid|illegal|unknown|unrecogni[sz]ed|unsupported|unexpected|missing|malformed|bad|undefined|required|wrong|no such|conflicting|duplicate)\b.{0,30}\b(options?|arguments?|parameters?|params?|values?|flags?|fields?|property|properties|settings?|switch|command|subcommand|syntax|types?|columns?|attributes?|variables?|identifiers?|directive|keyword|symbol|format|configuration|config key|input|name|number|integer|entry|selector|expression|escape)\b"),
@@ -254,7 +247,7 @@ const PHRASES: &[(Meaning, &str)] = &[
     (Transient, r"(could not|couldn.t|cannot|can't|unable to|failed to|failure|temporary failure) (in )?(resolv\w+ (the |proxy |remote )?(host\w*|address|domain|server|proxy|dns|url|[\w-]+\.[\w.-]+)|name resolution|(dns )?lookup|look up (host|address|[\w-]+\.[\w.-]+))|name resolution|name or service not known|\bno such host|getaddrinfo|nodename nor servname|host(name)? (could not be|not) (found|resolved)|unknown host|dns (lookup|error|failure|resolution|server|query|timeout)|servfail|unresolved host|no address associated|(host|network) is (unreachable|down)|no route to host|appears to be offline|no internet|daemon is not running|(host|network|destination) unreachable|network (error|is unreachable|failure|connectivity|problem|issue|connection|glitch|interrupt)"),
     (Transient, r"temporar(ily|y) (un)?(available|failure|error|failed|problem|outage|issue|overloaded|offline|down|unable|disabled|rejected|deferred|closed|not)|\bservice (is )?(temporarily |currently )?(unavailable|not available|busy|overloaded|down)|\bunavailable\b.{0,30}\b(try|later|moment|retry)|(try|retry|come back|attempt) (again )?(later|shortly|soon|in a (few|moment|while|minute|bit)|after some time|in \d)|please (re-?try|try again)|\boverload(ed)?\b|over(loaded)? capacity|at capacity|high (demand|load|traffic)|(server|system|backend) (is )?(too )?(busy|overloaded)|under (maintenance|heavy load)|bad gateway|gateway time-?out|internal server error|service unavailable|(is |still |currently )(loading|starting( up)?|warming up|initiali[sz]ing|booting|recovering)|starting up|not (yet )?ready\b|shutting down|being (restarted|rescheduled)|(leader|primary|master) (election|is not available|not available|changed|stepped down)|no (leader|primary|master|shard)\b|failover in progress"),
     (Transient, r"too many (connections|clients|open connections|sessions)|connection (pool|slots?)|pool (is )?(exhausted|timed|timeout|full)|remaining connection slots|max(imum)? number of (clients|connections)|resource temporarily unavailable|unexpected eof|early eof|eof (occurred|error)|premature(ly)? (close|end|eof|closed)|unexpected(ly)? (end of (stream|file on)|closed|disconnect)|incomplete (read|response|message|chunked)|transfer closed|empty reply|partial file|curl (5[256]|18|92|28|7|6)\b|rpc failed|ssl_error_syscall|tls handshake (timeout|eof)|handshake (timed|failed: eof|failure: eof)|interrupted system call|spot instance|preempted|evicted|worker (died|lost|was terminated)|request (was )?(aborted|cancell?ed by)|no capacity|insufficient capacity|canceling statement due|\]\s+killed$|^killed$"),
-    (Transient, r"connexion (refusée|ré-?initialisée|terminée|interrompue|perdue|fermée)|délai (d'attente )?(dépassé|expiré|écoulé)|délai d'attente|verbindungsaufbau abgelehnt|verbindung (wurde |vom )?.{0,30}(abgelehnt|verweigert|zurückgesetzt|unterbrochen|getrennt|abgebrochen)|wartezeit.{0,30}abgelaufen|zeitüberschreitung|conexión (rehusada|rechazada|reinicializada|restablecida|perdida|cerrada)|tiempo de (espera|conexión).{0,30}(agotado|superado|expir)|expiró el tiempo|conexão (recusada|fechada|perdida|redefinida)|tempo (limite|esgotado|de espera)|connessione (rifiutata|scaduta|interrotta|reimpostata)|tempo scaduto|接続(を|が|は).{0,12}(拒否|切断|リセット|タイムアウト)|タイムアウト|连接(被)?(拒绝|重置|超时|中断|失败|已断开)|拒绝连接|对方重置|超时|连接失败|соединение (разорвано|закрыто|сброшено|прервано)|в соединении отказано|(время|превышен[оа]?) .{0,20}(ожидания|истекло|таймаут)|연결(이)? (거부|재설정|시간|끊)|시간 ?초과"),
+    (Transient, r"connexion (refusée|ré-?initialisée|terminée|interrompue|perdue|fermée)|délai (d'attente )?(dépassé|expiré|écoulé)|délai d'attente|verbindungsaufbau abgelehnt|verbindung (wurde |vom )?.{0,30}(abgelehnt|verweigert|zurückgesetzt|unterbrochen|getrennt|abgebrochen)|wartezeit.{0,30}abgelaufen|zeitüberschreitung|conexión (rehusada|rechazada|reinicializada|restablecida|perdida|cerrada)|tiempo de (espera|conexión).{0,30}(agotado|superado|expir)|expiró el tiempo|conexão (recusada|fechada|perdida|redefinida)|tempo (limite|esgotado|de espera)|connessione (rifiutata|scaduta|interrotta|reimpostata)|tempo scaduto|接続(を|が|は).{0,12}(拒否|切断|リセット|タイムアウト)|タイムアウト|连接(被)?(拒绝|重置|超时|中断|失败|已断开)|拒绝连接|对方重置|超时|连接失败|соединение (разорвано|закрыто|сброшено|прервано)|в соединении отказано|(время|превышен(о|а)?) .{0,20}(ожидания|истекло|таймаут)|연결(이)? (거부|재설정|시간|끊)|시간 ?초과"),
     (Transient, r"nom ou service inconnu|name oder (der )?dienst ist nicht bekannt|nombre o servicio desconocido|nome ou serviço desconhecido|nome o servizio sconosciuto|名前またはサービスが不明|未知的名称或服务|无法解析|имя или служба не известны|temporairement (indisponible|injoignable)|vorübergehend nicht (verfügbar|erreichbar)|temporalmente no disponible|no disponible temporalmente|temporariamente indisponível|temporaneamente non disponibile|暂时不可用|服务不可用|服务器繁忙|系统繁忙|稍后(再|重)试|一時的に利用|しばらく.{0,10}(再|お待ち)|временно недоступ|일시적으로 사용할 수 없|red es inaccesible|réseau n'est pas accessible|das netzwerk ist nicht erreichbar|网络不可达"),
 ];
 
@@ -378,6 +371,14 @@ mod tests {
         for (name, line, want) in rows {
             assert_eq!(read(line), want, "row: {name}");
         }
+    }
+
+    #[test]
+    fn phrases_are_in_lower_case_where_only_lines_are_lowered() {
+        let is_upper = |letter: char| !letter.is_ascii() && letter.is_uppercase();
+        let upper = |(_, phrase): &&(Meaning, &str)| phrase.chars().any(is_upper);
+        let wrong: Vec<_> = PHRASES.iter().chain(RAW_PHRASES).filter(upper).collect();
+        assert!(wrong.is_empty(), "never found: {wrong:?}");
     }
 
     #[test]
