@@ -6,6 +6,7 @@ mod classify;
 mod cli_support;
 mod crash;
 mod deps;
+mod fuzz;
 mod init;
 mod look;
 mod loops;
