@@ -601,6 +601,7 @@ impl<'a> Attempt<'a> {
         if let Some(outcome) = self.session.state().outcome().filter(|_| changes) {
             // Nothing is taken any more; there is nothing to write down.
             let (reason, exit_code) = (outcome.describe(), outcome.exit_code());
+            self.catch_up().await?;
             return self.refuse(request, frame::Error::Stopping { reason, exit_code });
         }
         let task = Arc::clone(&self.session.task);

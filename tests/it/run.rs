@@ -466,6 +466,50 @@ printf '%s\n%s\n%s\n%s\n' "$start" "$error" "$turn" "$done" > answers.txt
 }
 
 #[test]
+fn no_answer_runs_ahead_of_the_disk() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "task.yaml",
+        "agent: {command: [sh, loop.sh], protocol: stdio}\n",
+    );
+    // All frames of a round are sent before the first answer is read.
+    sandbox.write("loop.sh", r#"
+for i in 1 2 3 4 5 6 7 8 9 10; do
+  turn='{"jsonrpc":"2.0","id":"turn","method":"turn","params":{"step":'$i',"messages":[{"role":"user","content":"'$i'"}]}}'
+  again='{"jsonrpc":"2.0","id":"again","method":"turn","params":{"step":'$i'}}'
+  state='{"jsonrpc":"2.0","id":"state","method":"state","params":{"messages":"all"}}'
+  start='{"jsonrpc":"2.0","id":"start","method":"start","params":{"messages":"all"}}'
+  printf '%s\n' "$turn" "$again" "$state" "$start"
+  for answer in 1 2 3 4; do IFS= read -r line; printf '%s\n' "$line" >> answers.txt; done
+done
+echo '{"jsonrpc":"2.0","id":3,"method":"turn","params":{"done":true}}'; read done
+"#);
+    let ran = sandbox.run(&["run", "task.yaml"]);
+    let answers = sandbox.read("answers.txt");
+    assert_eq!(ran.code, 0, "{ran:?} {answers}");
+    let answers: Vec<serde_json::Value> = answers
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a frame"))
+        .collect();
+    assert_eq!(answers.len(), 40);
+    for (round, four) in answers.chunks(4).enumerate() {
+        let ids: Vec<_> = four.iter().map(|answer| &answer["id"]).collect();
+        assert_eq!(ids, ["turn", "again", "state", "start"], "round {round}");
+        for answer in four {
+            assert!(answer["error"].is_null(), "round {round}: {answer}");
+        }
+        let step = serde_json::json!(round + 1);
+        assert_eq!(four[1]["result"]["step"], step, "{}", four[1]);
+        let state = &four[2]["result"];
+        assert_eq!(
+            (&state["step"], state["messages"].as_array().map(Vec::len)),
+            (&step, Some(round + 1)),
+            "{state}"
+        );
+    }
+}
+
+#[test]
 fn twenty_runs_share_one_journal() {
     let sandbox = sandbox(
         "for i in 1 2 3; do agentguard tool add --arg n=$i >/dev/null || exit 1; agentguard turn || exit; done; agentguard turn --done",

@@ -1,9 +1,11 @@
-//! Which of many phrases are in a line: one lazy automaton for a whole table.
+//! Which of many phrases are in a line: a few lazy automata for a whole table.
 //!
 //! A `RegexSet` of these tables takes 24 MB and, at its first use, a tenth of a
-//! second; a forward lazy DFA over bytes answers the same question in a quarter
-//! of both. The price: `\w`, `\b` and the like know ASCII letters only, and a
-//! character class cannot hold other ones (write `(о|а)` for `[оа]`).
+//! second. Forward lazy DFAs over bytes answer the same question for a small
+//! part of both; they are made of a few phrases each, since what is needed while
+//! one is made grows with all that is in it. The price: `\w`, `\b` and the like
+//! know ASCII letters only, and a character class cannot hold other ones (write
+//! `(о|а)` for `[оа]`).
 
 use std::sync::{Mutex, PoisonError};
 
@@ -12,11 +14,18 @@ use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::util::syntax;
 use regex_automata::{Input, MatchKind, PatternSet};
 
-/// Bytes of states that are kept; older ones are made again when they are needed.
-const CACHE_BYTES: usize = 1 << 20;
+/// Bytes of states that an automaton keeps; older ones are made again when they
+/// are needed.
+const CACHE_BYTES: usize = 256 << 10;
+/// Phrases of one automaton.
+const PHRASES_OF_ONE: usize = 6;
 
 /// A table of phrases, matched without case.
 pub(super) struct Phrases {
+    parts: Vec<Part>,
+}
+
+struct Part {
     automaton: DFA,
     cache: Mutex<Cache>,
 }
@@ -24,6 +33,23 @@ pub(super) struct Phrases {
 impl Phrases {
     /// Compiles the crate's own table. Letters beyond ASCII must be lower case.
     pub(super) fn new(phrases: &[&str]) -> Self {
+        Self {
+            parts: phrases.chunks(PHRASES_OF_ONE).map(Part::new).collect(),
+        }
+    }
+
+    /// Returns the places, in rising order, of the phrases that are in `line`.
+    pub(super) fn find(&self, line: &str) -> impl Iterator<Item = usize> {
+        let line = line.to_lowercase();
+        self.parts.iter().enumerate().flat_map(move |(nth, part)| {
+            let places = part.find(&line);
+            places.into_iter().map(move |at| nth * PHRASES_OF_ONE + at)
+        })
+    }
+}
+
+impl Part {
+    fn new(phrases: &[&str]) -> Self {
         let bytes = syntax::Config::new()
             .unicode(false)
             .utf8(false)
@@ -33,7 +59,8 @@ impl Phrases {
             .which_captures(WhichCaptures::None);
         let all = DFA::config()
             .match_kind(MatchKind::All)
-            .cache_capacity(CACHE_BYTES);
+            .cache_capacity(CACHE_BYTES)
+            .skip_cache_capacity_check(true);
         let automaton = DFA::builder()
             .configure(all)
             .syntax(bytes)
@@ -44,19 +71,13 @@ impl Phrases {
         Self { automaton, cache }
     }
 
-    /// Returns the places, in rising order, of the phrases that are in `line`.
-    pub(super) fn find(&self, line: &str) -> impl Iterator<Item = usize> {
+    fn find(&self, line: &str) -> Vec<usize> {
         let mut found = PatternSet::new(self.automaton.pattern_len());
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         self.automaton
-            .try_which_overlapping_matches(
-                &mut cache,
-                &Input::new(&line.to_lowercase()),
-                &mut found,
-            )
+            .try_which_overlapping_matches(&mut cache, &Input::new(line), &mut found)
             .expect("no byte makes it quit, and it may clear its cache as often as it must");
-        let places: Vec<usize> = found.iter().map(|place| place.as_usize()).collect();
-        places.into_iter()
+        found.iter().map(|place| place.as_usize()).collect()
     }
 }
 

@@ -18,8 +18,45 @@ const LINES_MAX: usize = 300;
 const LINE_BYTES_MAX: usize = 2_000;
 
 /// Compiles a pattern of this crate's own tables.
+///
+/// Its `\w`, `\d`, `\s` and `\b` mean ASCII: the tables of all the world's letters
+/// cost memory for each pattern, and no pattern asks for them.
 pub(super) fn regex(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("the patterns of the taxonomy are tested")
+    Regex::new(&ascii(pattern)).expect("the patterns of the taxonomy are tested")
+}
+
+/// Writes the Perl classes of a pattern out.
+fn ascii(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len() * 2);
+    let (mut letters, mut is_class) = (pattern.chars(), false);
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => match letters.next() {
+                Some(kind @ ('w' | 'd' | 's')) => {
+                    let members = match kind {
+                        'w' => "0-9A-Za-z_",
+                        'd' => "0-9",
+                        _ => r"\t\n\x0b\f\r ",
+                    };
+                    out.extend((!is_class).then_some('['));
+                    out.push_str(members);
+                    out.extend((!is_class).then_some(']'));
+                }
+                Some('b') => out.push_str(r"(?-u:\b)"),
+                Some(other) => out.extend(['\\', other]),
+                None => out.push('\\'),
+            },
+            _ => {
+                is_class = match letter {
+                    '[' => true,
+                    ']' => false,
+                    _ => is_class,
+                };
+                out.push(letter);
+            }
+        }
+    }
+    out
 }
 
 /// Returns `text` cut to about `max` bytes: its head, `…`, and its tail.
