@@ -130,6 +130,7 @@ pub enum Severity {
     /// Good to know.
     Info,
     /// Missing for production.
+    #[serde(rename = "warning")]
     Warn,
     /// Will not work as written.
     Error,

@@ -371,7 +371,7 @@ pub struct Loops {
     pub thresholds: Thresholds,
 }
 
-/// How many repeats are too many; each at least 2.
+/// How many repeats are too many; each at least 3, deaths at least 2.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(
     missing_docs,

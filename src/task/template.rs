@@ -214,6 +214,14 @@ impl Template {
         !matches!(self.parts.first(), None | Some(Part::Literal(_)))
     }
 
+    /// Returns the path of the argument that the text begins with.
+    pub fn first_argument(&self) -> Option<&[String]> {
+        match self.parts.first() {
+            Some(Part::Argument(steps)) => Some(steps),
+            _ => None,
+        }
+    }
+
     /// Fills in the placeholders for `place`.
     ///
     /// Texts are taken as they are, numbers and booleans as JSON writes them,

@@ -244,7 +244,7 @@ fn bad_files_table() {
         ("two rules with one id", "rules: [{id: a, when: {status: 4xx}, class: semantic}, {id: a, when: {status: 5xx}, class: transient}]\n", "2:61 rules[1].id is also the id of rules[0], expected an id of its own"),
         ("waits that shrink", "retry: {base: 1m, cap: 30s}\n", "2:15 retry.base makes `base` 1m and `cap` 30s, expected `cap` to be at least `base`; write `cap: 1m`"),
         ("a cool-down beyond its most", "breaker: {cool_down: 10m}\n", "2:22 breaker.cool_down makes `cool_down` 10m and `cool_down_max` 5m, expected `cool_down_max` to be at least `cool_down`; write `cool_down_max: 10m`"),
-        ("a loop of one call", "loops: {thresholds: {same_result: 1}}\n", "2:35 loops.thresholds.same_result is 1, expected a count of 2 or more; one call alone is no loop; `enabled: false` switches all of it off"),
+        ("a loop of two calls", "loops: {thresholds: {same_result: 2}}\n", "2:35 loops.thresholds.same_result is 2, expected a count of 3 or more; so few are no loop yet; `enabled: false` switches all of it off"),
         ("a window of one", "loops: {window: 1}\n", "2:17 loops.window is 1, expected a count from 8 to 1024"),
     ];
     assert_rows(&rows.map(|(name, text, want)| (name, format!("{ONE_AGENT}{text}"), want)));

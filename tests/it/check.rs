@@ -150,7 +150,7 @@ status 2
         str![[r#"
 status 0
 --- stdout
-{"v":1,"file":"task.yaml","ok":true,"errors":0,"warnings":1,"infos":0,"problems":[],"findings":[{"rule":"R301","severity":"warn","file":"task.yaml","line":1,"column":1,"key":"","message":"nobody is told when a run fails","fix":"add `notify:` with `- command: [./notify.sh]` or `- webhook: /"{env.SLACK_URL}/"`"}]}
+{"v":1,"file":"task.yaml","ok":true,"errors":0,"warnings":1,"infos":0,"problems":[],"findings":[{"rule":"R301","severity":"warning","file":"task.yaml","line":1,"column":1,"key":"","message":"nobody is told when a run fails","fix":"add `notify:` with `- command: [./notify.sh]` or `- webhook: /"{env.SLACK_URL}/"`"}]}
 --- stderr
 
 "#]]
@@ -258,7 +258,7 @@ R502  info     the agent sees every secret of the environment
     );
     let json = said(&here, &["check", "--rules", "--json"], "");
     assert!(
-        json.contains(r#"{"rule":"R201","severity":"warn","title":"the run has no deadline"}"#),
+        json.contains(r#"{"rule":"R201","severity":"warning","title":"the run has no deadline"}"#),
         "{json}"
     );
 }

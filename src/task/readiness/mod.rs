@@ -184,6 +184,17 @@ notify: [{command: [n]}]
             tool(&format!("{open}, timeout: 5s, command: [rm, --, \"f\"]")),
             ""
         );
+        for (schema, want) in [
+            ("{type: integer}", ""),
+            ("{pattern: '^[^-]'}", ""),
+            ("{pattern: 'x'}", "R108 tools.t.command[1]"),
+            ("{enum: [a, b]}", ""),
+            ("{enum: [a, -b]}", "R108 tools.t.command[1]"),
+        ] {
+            let head = "description: d, effect: read, timeout: 5s, command: [rm, \"{a}\"]";
+            let text = format!("{head}, input: {{properties: {{a: {schema}}}, required: [a]}}");
+            assert_eq!(tool(&text), want, "row: {schema}");
+        }
         assert_eq!(
             tool(&format!(
                 "{open}, timeout: 2h, http: {{url: \"http://example.com\"}}"

@@ -136,7 +136,7 @@ impl Look<'_> {
                     .position(|word| word.as_str() == "--")
                     .unwrap_or(argv.len());
                 for (index, word) in argv.iter().enumerate() {
-                    if index > 0 && index < ended && word.begins_with_value() {
+                    if index > 0 && index < ended && may_be_option(word, tool.input.as_ref()) {
                         let message = format!(
                             "a value of `{word}` that begins with `-` is an option to the program of `{name}`"
                         );
@@ -186,6 +186,33 @@ fn optional_argument(template: &Template, input: Option<&Value>) -> Option<Strin
         known && !required.is_some_and(|list| list.iter().any(|it| it == name.as_str()))
     })?;
     Some(name.clone())
+}
+
+/// Tells whether a word may become an option: it begins with a value, and the
+/// schema of the arguments does not keep a `-` from standing first.
+fn may_be_option(word: &Template, input: Option<&Value>) -> bool {
+    if !word.begins_with_value() {
+        return false;
+    }
+    let described = input
+        .and_then(|input| input.get("properties"))
+        .zip(word.first_argument());
+    let Some((properties, [name])) = described else {
+        return true;
+    };
+    let schema = &properties[name.as_str()];
+    let is_option = |text: &Value| text.as_str().is_some_and(|text| text.starts_with('-'));
+    if let Some(values) = schema["enum"].as_array() {
+        return values.iter().any(is_option);
+    }
+    if let Some(pattern) = schema["pattern"].as_str() {
+        return regex::Regex::new(pattern)
+            .is_ok_and(|pattern| ["-x", "--x", "--x=1"].iter().any(|it| pattern.is_match(it)));
+    }
+    !matches!(
+        schema["type"].as_str(),
+        Some("integer" | "number" | "boolean")
+    )
 }
 
 /// Tells whether a URL leaves the machine without TLS.

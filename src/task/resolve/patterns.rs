@@ -112,12 +112,12 @@ impl Checker<'_> {
         let limits = &loops.thresholds;
         let density = limits.density;
         let at = path.key("thresholds");
-        if density.0 == 0 {
+        if density.0 < 10 {
             self.refuse(
                 &at.key("density"),
                 Part::Value,
-                "is 0%",
-                Some("a percentage from `1%` to `100%`"),
+                &format!("is {density}"),
+                Some("a percentage from `10%` to `100%`"),
                 None,
             );
         }
@@ -137,14 +137,15 @@ impl Checker<'_> {
             ("deaths", limits.deaths),
         ];
         for (name, count) in counts {
-            if count.0 < 2 {
-                let fix =
-                    Some("one call alone is no loop; `enabled: false` switches all of it off");
+            // Before a loop is stopped it is warned of and steered against.
+            let least = if name == "deaths" { 2 } else { 3 };
+            if count.0 < least {
+                let fix = Some("so few are no loop yet; `enabled: false` switches all of it off");
                 self.refuse(
                     &at.key(name),
                     Part::Value,
                     &format!("is {count}"),
-                    Some("a count of 2 or more"),
+                    Some(&format!("a count of {least} or more")),
                     fix,
                 );
             }
