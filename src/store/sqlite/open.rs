@@ -37,7 +37,7 @@ pub const FILE_PRAGMAS: [Pragma; 2] = [
 ];
 
 /// How the writer's connection is set up, each time.
-pub const PRAGMAS: [Pragma; 7] = [
+pub const PRAGMAS: [Pragma; 8] = [
     (
         "journal_mode",
         "wal",
@@ -54,6 +54,11 @@ pub const PRAGMAS: [Pragma; 7] = [
         "on macOS fsync alone leaves the data in the drive; elsewhere without effect",
     ),
     ("foreign_keys", "on", "SQLite leaves them off unless told"),
+    (
+        "cache_size",
+        "-1024",
+        "KiB; what is read is read once, and a supervisor should be small",
+    ),
     (
         "temp_store",
         "memory",

@@ -4,7 +4,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use agentguard::clock::UnixMs;
 use agentguard::ids::CallId;
@@ -15,46 +14,14 @@ use agentguard::store::{
 };
 use rusqlite::Connection;
 
+use crate::support::tmpfs::Tmpfs;
+
 use super::support::{Scratch, bodies, event, expected, key_use, new_run, run_id};
 
-/// A small file system in memory, unmounted with the test.
-struct Tmpfs(Scratch);
-
-impl Tmpfs {
-    /// Mounts one; `None`, with the reason printed, where that is not allowed.
-    fn mount(options: &str) -> Option<Self> {
-        let scratch = Scratch::new();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "agentguard-test"])
-            .arg(scratch.path())
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self(scratch)),
-            Ok(output) => {
-                let why = String::from_utf8_lossy(&output.stderr);
-                println!("skipped: cannot mount a tmpfs: {}", why.trim());
-                None
-            }
-            Err(error) => {
-                println!("skipped: cannot start mount: {error}");
-                None
-            }
-        }
-    }
-
-    fn remount(&self, options: &str) {
-        let status = Command::new("mount")
-            .args(["-o", &format!("remount,{options}")])
-            .arg(self.0.path())
-            .status();
-        assert!(status.unwrap().success());
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
+/// A small disk with a journal's folder on it; `None` where none can be mounted.
+fn disk(options: &str) -> Option<(Scratch, Tmpfs)> {
+    let scratch = Scratch::new();
+    Tmpfs::mount(scratch.path(), options).map(|disk| (scratch, disk))
 }
 
 fn big_event(number: u64) -> Draft {
@@ -69,10 +36,10 @@ fn big_event(number: u64) -> Draft {
 
 #[test]
 fn a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_room() {
-    let Some(disk) = Tmpfs::mount("size=4m") else {
+    let Some((scratch, disk)) = disk("size=4m") else {
         return;
     };
-    let store = disk.0.open();
+    let store = scratch.open();
     let own = store.create(new_run(1), event(0)).unwrap();
     let mut stored = 1;
     let error = loop {
@@ -94,7 +61,7 @@ fn a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_room() {
     drop((own, store));
     // Opened again on the full disk, and then with room.
     disk.remount("size=16m");
-    let store = disk.0.open();
+    let store = scratch.open();
     assert_eq!(bodies(&store, &run_id(1)), expected(stored));
     let own = store.own(&run_id(1), UnixMs(5)).unwrap();
     store.append(&own, big_event(stored)).wait().unwrap();
@@ -103,10 +70,10 @@ fn a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_room() {
 
 #[test]
 fn a_full_disk_from_the_start_is_a_clear_error() {
-    let Some(disk) = Tmpfs::mount("size=64k") else {
+    let Some((scratch, _disk)) = disk("size=64k") else {
         return;
     };
-    match Sqlite::open(disk.0.paths(), Options::default()).err() {
+    match Sqlite::open(scratch.paths(), Options::default()).err() {
         Some(Error::Full { .. }) => {}
         other => panic!("{other:?}"),
     }
@@ -114,29 +81,29 @@ fn a_full_disk_from_the_start_is_a_clear_error() {
 
 #[test]
 fn a_read_only_folder_is_a_clear_error_and_keeps_what_is_there() {
-    let Some(disk) = Tmpfs::mount("size=8m") else {
+    let Some((scratch, disk)) = disk("size=8m") else {
         return;
     };
-    let store = disk.0.open();
+    let store = scratch.open();
     drop(store.create(new_run(1), event(0)).unwrap());
     drop(store);
     disk.remount("ro");
-    match Sqlite::open(disk.0.paths(), Options::default()).err() {
+    match Sqlite::open(scratch.paths(), Options::default()).err() {
         Some(error @ Error::ReadOnly { .. }) => {
             assert!(error.hint().unwrap().contains("AGENTGUARD_STATE"));
         }
         other => panic!("{other:?}"),
     }
     disk.remount("rw");
-    assert_eq!(bodies(&disk.0.open(), &run_id(1)), expected(1));
+    assert_eq!(bodies(&scratch.open(), &run_id(1)), expected(1));
 }
 
 #[test]
 fn a_disk_that_turns_read_only_fails_the_write_and_not_the_read() {
-    let Some(disk) = Tmpfs::mount("size=8m") else {
+    let Some((scratch, _disk)) = disk("size=8m") else {
         return;
     };
-    let store = disk.0.open();
+    let store = scratch.open();
     let own = store.create(new_run(1), event(0)).unwrap();
     // A disk with errors is remounted by the kernel like this; a file that is
     // open for writing forbids it, so the folder is what a new run meets.
