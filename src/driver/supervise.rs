@@ -441,7 +441,7 @@ impl<'a> Attempt<'a> {
         self.exited = true;
         // What it printed last is the reason of its failure.
         self.drain_output().await;
-        let tail = output::tail(&self.log);
+        let tail = self.ports.toolbox.hide(&output::tail(&self.log));
         self.session.feed(Event::AgentExited {
             exit: exit_event(exit),
             tail,
@@ -467,7 +467,7 @@ impl<'a> Attempt<'a> {
                 None => Exit::Lost,
             };
             self.drain_output().await;
-            let tail = output::tail(&self.log);
+            let tail = self.ports.toolbox.hide(&output::tail(&self.log));
             self.session.feed(Event::AgentExited {
                 exit: exit_event(exit),
                 tail,

@@ -147,6 +147,11 @@ impl Toolbox {
         })
     }
 
+    /// Returns a text with the values of secrets hidden.
+    pub fn hide(&self, text: &str) -> String {
+        self.home.secrets.hide(text).into_owned()
+    }
+
     /// Returns why a call cannot be made with these arguments, in words for a
     /// model; `None` when it can.
     ///

@@ -466,6 +466,18 @@ printf '%s\n%s\n%s\n%s\n' "$start" "$error" "$turn" "$done" > answers.txt
 }
 
 #[test]
+fn reasons_hide_the_values_of_secrets() {
+    let sandbox = sandbox("echo \"refused: $SERVICE_TOKEN\" >&2; exit 3", "");
+    let ran = sandbox.run_with(("SERVICE_TOKEN", "hunter2-hunter2"), &["run", "task.yaml"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let why = sandbox.run(&["why", "latest"]).stdout + &sandbox.run(&["show", "latest"]).stdout;
+    assert!(
+        why.contains("refused: ***") && !why.contains("hunter2"),
+        "{why}"
+    );
+}
+
+#[test]
 fn no_answer_runs_ahead_of_the_disk() {
     let sandbox = Sandbox::new();
     sandbox.write(
