@@ -146,7 +146,7 @@ pub struct StateArgs {
     /// How much of the conversation: `all`, `none`, or how many of the last messages
     #[arg(long, value_name = "WHICH", default_value = "all")]
     messages: String,
-    /// Print one value only, by its key or JSON pointer (`step`, `/limits/cost_usd/left`)
+    /// Print one value only, by its path (`step`, `limits.cost_usd.left`); nothing when it is absent
     #[arg(long, value_name = "KEY")]
     get: Option<String>,
 }
@@ -257,12 +257,11 @@ pub fn state(_: &Global, args: StateArgs) -> Result {
     };
     let value: serde_json::Value = serde_json::from_str(answer.get())
         .map_err(|error| Failure::from_error(Kind::Environment, &error))?;
-    let found = if key.starts_with('/') {
-        value.pointer(&key)
-    } else {
-        value.get(&key)
+    let pointer = match key.starts_with('/') {
+        true => key,
+        false => format!("/{}", key.replace('.', "/")),
     };
-    match found {
+    match value.pointer(&pointer) {
         Some(serde_json::Value::String(text)) => say(text)?,
         Some(value) => say(&value.to_string())?,
         // Absent: a note that was not given, a limit that is not set.

@@ -81,7 +81,7 @@ fn judge(state: &State, exit: Exit, tail: &str, speaks: bool) -> (Outcome, &'sta
     let failed = |why: String| Outcome::Failed { why };
     match exit {
         // Its last word was durable; only its way out was cut.
-        Exit::Signal(_) | Exit::Lost if state.done.is_some() => {
+        Exit::Signal(_) | Exit::Lost if state.done.is_some() && state.done_at == state.step => {
             (Outcome::Done { verified: false }, "exit.done")
         }
         Exit::Signal(_) | Exit::Lost => (Outcome::Crashed { exit }, "exit.killed"),

@@ -72,8 +72,10 @@ pub struct State {
     pub warned: BTreeSet<Resource>,
     /// Whether the loop has spoken in this attempt.
     pub spoke: bool,
-    /// What the loop said last about being done.
+    /// The result of the loop's word, in this attempt, that it is done.
     pub done: Option<Value>,
+    /// The step of that word.
+    pub done_at: StepNo,
     /// Why the last model call failed, if it did.
     pub model_error: Option<String>,
     /// The last tool that was concluded, if it is down.
@@ -223,6 +225,7 @@ impl State {
             warned: BTreeSet::new(),
             spoke: false,
             done: None,
+            done_at: StepNo::default(),
             model_error: None,
             down: None,
             last_error: None,

@@ -27,8 +27,9 @@ pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn) -> Vec<Effect>
     state.done_in_step.clear();
     state.step_keys = Default::default();
     state.checkpoint_at = Some(at);
-    state.done = turn.done.then(|| turn.result.unwrap_or_default());
-    if state.done.is_some() {
+    if turn.done {
+        state.done = Some(turn.result.unwrap_or_default());
+        state.done_at = state.step;
         let (step, request) = (state.step, turn.request);
         let answer = Answer::Turn {
             step,

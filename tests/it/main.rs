@@ -9,6 +9,7 @@ mod deps;
 mod fuzz;
 mod hostile;
 mod init;
+mod inside;
 mod look;
 mod loops;
 mod loops_cli;

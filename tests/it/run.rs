@@ -31,6 +31,8 @@ fn runs_end_with_the_code_of_their_outcome() {
     let rows = [
         ("done", "agentguard turn --done", "", 0, "done (unverified)"),
         ("done over its limit is still done", "agentguard turn --cost-usd 9 --done", "limits: {cost_usd: 1}", 0, "done"),
+        ("done, and a last word after it", "agentguard turn --done; agentguard turn --role user --content bye", "", 0, "done"),
+        ("killed at work that goes on after done", "agentguard turn --done; agentguard turn; kill -9 $$", "", 1, "was killed by signal 9"),
         ("the agent's own failure", "agentguard turn; echo went wrong >&2; exit 3", "", 1, "exited with code 3: went wrong"),
         ("exit 0 without a word", "true", "", 1, "without a word"),
         ("exit 0 without saying done", "agentguard turn", "", 1, "without saying that it was done"),
