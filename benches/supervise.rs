@@ -131,7 +131,7 @@ fn late_turns(late: &mut Link, table: &mut Table) {
         early.turn();
         bare.turn();
     }
-    let mut links = [late, &mut early, &mut bare];
+    let links = [late, &mut early, &mut bare];
     let mut times: [Vec<Duration>; 3] = Default::default();
     for round in 0..PAIRS {
         for turn in 0..3 {

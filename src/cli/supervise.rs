@@ -12,6 +12,7 @@ use crate::driver::host::{self, Ending, Finished, Host};
 use crate::driver::launch::Environment;
 use crate::driver::output::{Sink, Stream};
 use crate::driver::recover::Ready;
+use crate::driver::supervise::Outside;
 use crate::exit_code;
 use crate::machine::Outcome;
 use crate::machine::event::StoppedBy;
@@ -56,11 +57,13 @@ where
         let host = Host {
             store,
             clock: clock.clone(),
-            launcher,
-            environment: Environment::read(),
             observers,
-            sink: sender,
-            stops: stops(),
+            outside: Outside {
+                launcher,
+                environment: Environment::read(),
+                sink: sender,
+                stops: stops(),
+            },
         };
         work(host).await
     });

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
 
 use crate::channel::method::Input;
 use crate::clock::Clock;
@@ -17,19 +16,16 @@ use crate::drill::{Boundary, Side, fault};
 use crate::driver::input::{self, Snapshot};
 use crate::driver::launch::Environment;
 use crate::driver::notify::{self, Notifier, OnTheirWay};
-use crate::driver::output::Sink;
 use crate::driver::policy::{own_rules, policy};
 use crate::driver::recover::{self, Ready};
 use crate::driver::session::{self, Session};
-use crate::driver::supervise::{Ports, attempt};
+use crate::driver::supervise::{Outside, Ports, attempt};
 use crate::driver::translate::Standing;
 use crate::ids::{RunId, StepNo};
-use crate::machine::event::StoppedBy;
 use crate::machine::{Cause, Entry, Event, Outcome, advance, checkpoints};
 use crate::observe::Observer;
 use crate::policy::budget::Resource;
 use crate::policy::taxonomy::custom;
-use crate::process::Launcher;
 use crate::store::{self, Draft, NewRun, Ownership, Store};
 use crate::task::resolved::{InheritEnv, Resolved};
 use crate::tools::{ToolHome, Toolbox};
@@ -40,16 +36,10 @@ pub struct Host {
     pub store: Arc<dyn Store>,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
-    /// Starts processes.
-    pub launcher: Launcher,
-    /// The supervisor's environment.
-    pub environment: Environment,
     /// Those who look on.
     pub observers: Vec<Box<dyn Observer>>,
-    /// Where the agent's output goes besides the log.
-    pub sink: Option<Sink>,
-    /// Ctrl-C and the like.
-    pub stops: mpsc::Receiver<StoppedBy>,
+    /// What the process lends to an attempt.
+    pub outside: Outside,
 }
 
 /// What stays true for the whole run, as stored with it.
@@ -202,24 +192,18 @@ pub async fn begin(
     let Host {
         store,
         clock,
-        launcher,
-        environment,
         observers,
-        sink,
-        stops,
+        outside,
     } = host;
-    let (observers, told) = with_notifier(observers, &task, &environment);
+    let (observers, told) = with_notifier(observers, &task, &outside.environment);
     let mut session = Session::new(own, task, policy, state, store, clock, observers);
     let standing = standing(&setup, &folder, Cause::Fresh, None);
     let ports = Ports {
-        launcher,
+        outside,
         toolbox,
         rules,
-        environment,
         folder,
         standing,
-        sink,
-        stops,
     };
     let next = session.state().attempt.next();
     let outcome = attempt(&mut session, ports, next).await?;
@@ -245,14 +229,11 @@ pub async fn go_on(host: Host, asked: &str, how: &GoOn) -> Result<Finished, Erro
     let Host {
         store,
         clock,
-        launcher,
-        environment,
         observers,
-        sink,
-        stops,
+        outside,
     } = host;
     let task = Arc::new(setup.task.clone());
-    let (observers, told) = with_notifier(observers, &task, &environment);
+    let (observers, told) = with_notifier(observers, &task, &outside.environment);
     let mut session = recover::take_up(own, task, store, clock, observers)?;
     recover::clear(&mut session).await?;
     for (resource, raise) in &how.raise {
@@ -275,14 +256,11 @@ pub async fn go_on(host: Host, asked: &str, how: &GoOn) -> Result<Finished, Erro
         Ready::Start { cause, note } => {
             let standing = standing(&setup, &folder, cause, note);
             let ports = Ports {
-                launcher,
+                outside,
                 toolbox,
                 rules,
-                environment,
                 folder,
                 standing,
-                sink,
-                stops,
             };
             let next = session.state().attempt.next();
             Ending::Ran(attempt(&mut session, ports, next).await?)
@@ -358,15 +336,19 @@ fn rules(task: &Resolved) -> Result<Vec<custom::Rule>, Error> {
 }
 
 fn toolbox(host: &Host, run: &RunId, task: &Resolved) -> Result<Arc<Toolbox>, Error> {
-    let environment = host.environment.clone();
+    let environment = host.outside.environment.clone();
     let home = ToolHome {
         run: run.clone(),
         cwd: task.agent.cwd.clone(),
         output_dir: host.store.paths().run(run).join("calls"),
-        env: host.environment.inherited(&InheritEnv::All),
+        env: host.outside.environment.inherited(&InheritEnv::All),
         variables: Box::new(move |name| environment.variable(name)),
     };
-    Ok(Arc::new(Toolbox::new(task, home, host.launcher.clone())?))
+    Ok(Arc::new(Toolbox::new(
+        task,
+        home,
+        host.outside.launcher.clone(),
+    )?))
 }
 
 fn standing(setup: &Setup, folder: &Path, cause: Cause, note: Option<String>) -> Standing {

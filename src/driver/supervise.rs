@@ -49,24 +49,30 @@ const RETRY_SLOTS: u32 = 4;
 /// How often a retry that waits for its turn asks again, in milliseconds.
 const TURN_ASK_MS: u64 = 50;
 
-/// What an attempt needs besides the run itself.
-pub struct Ports {
+/// What the process that supervises lends to an attempt.
+pub struct Outside {
     /// Starts processes.
     pub launcher: Launcher,
-    /// Runs guarded tools.
-    pub toolbox: Arc<Toolbox>,
-    /// The user's own classification rules.
-    pub rules: Vec<custom::Rule>,
     /// The supervisor's environment.
     pub environment: Environment,
-    /// The folder of the run.
-    pub folder: PathBuf,
-    /// What stays the same within the attempt.
-    pub standing: Standing,
     /// Where the agent's output goes besides the log.
     pub sink: Option<Sink>,
     /// Ctrl-C and the like.
     pub stops: mpsc::Receiver<StoppedBy>,
+}
+
+/// What an attempt needs besides the run itself.
+pub struct Ports {
+    /// From the process around it.
+    pub outside: Outside,
+    /// Runs guarded tools.
+    pub toolbox: Arc<Toolbox>,
+    /// The user's own classification rules.
+    pub rules: Vec<custom::Rule>,
+    /// The folder of the run.
+    pub folder: PathBuf,
+    /// What stays the same within the attempt.
+    pub standing: Standing,
 }
 
 /// What comes back from work that was started.
@@ -119,17 +125,18 @@ pub async fn attempt(
     let log = match Log::open(&ports.folder.join("agent.log"), output::LOG_BYTES_MAX) {
         Ok(log) => Arc::new(Mutex::new(log)),
         Err(error) => {
-            return broke(
-                session,
-                format!("the agent's log cannot be opened: {error}"),
-            )
-            .await;
+            let error = format!("the agent's log cannot be opened: {error}");
+            return never_ran(session, Event::Broke { error }).await;
         }
     };
     let started = start(session, &mut ports, attempt, &log).await;
     let (agent, channel) = match started {
         Ok(started) => started,
-        Err(why) => return not_started(session, why).await,
+        Err(tail) => {
+            // As a shell reports a program that cannot be started.
+            let exit = event::Exit::Code(127);
+            return never_ran(session, Event::AgentExited { exit, tail }).await;
+        }
     };
     let mark = Mark::run(session.run.clone());
     let ended = Attempt::new(session, ports, agent, channel, log)
@@ -187,20 +194,20 @@ async fn start(
         input: &ports.folder.join("input"),
         folder: &ports.folder,
     };
-    let spec =
-        launch::spec(&task, &about, &ports.environment).map_err(|error| error.to_string())?;
+    let spec = launch::spec(&task, &about, &ports.outside.environment)
+        .map_err(|error| error.to_string())?;
     let stdio = Stdio {
         stdout: Output::Piped,
         stderr: Output::Piped,
     };
     let mark = Mark::run(session.run.clone());
-    let mut agent = Agent::start(&ports.launcher, &spec, &mark, stdio)
+    let mut agent = Agent::start(&ports.outside.launcher, &spec, &mark, stdio)
         .await
         .map_err(|error| error.to_string())?;
     let end = match (socket, agent.take_stdin()) {
         (Some(socket), _) => Some(End::Socket(socket)),
         (None, Some(stdin)) => agent.take_stdout().map(|stdout| {
-            let (log, sink) = (Arc::clone(log), ports.sink.clone());
+            let (log, sink) = (Arc::clone(log), ports.outside.sink.clone());
             let stray = move |line: &[u8]| output::stray(&log, sink.as_ref(), line);
             End::Stdio(channel::stdio::Stdio::attach(
                 &hub,
@@ -220,30 +227,14 @@ async fn start(
     Ok((agent, channel))
 }
 
-/// An agent that could not be started has failed.
-async fn not_started(session: &mut Session, why: String) -> Result<Outcome, Error> {
-    let exit = event::Exit::Code(127);
-    session
-        .feed_and_wait(Event::AgentExited { exit, tail: why })
-        .await?;
-    let effects = session
-        .feed_and_wait(Event::Swept {
-            asked: 0,
-            killed: 0,
-        })
-        .await?;
-    Ok(outcome_of(session, &effects))
-}
-
-/// Ends an attempt that cannot go on, before its agent was started.
-async fn broke(session: &mut Session, error: String) -> Result<Outcome, Error> {
-    session.feed_and_wait(Event::Broke { error }).await?;
-    let effects = session
-        .feed_and_wait(Event::Swept {
-            asked: 0,
-            killed: 0,
-        })
-        .await?;
+/// Ends an attempt whose agent does not run.
+async fn never_ran(session: &mut Session, event: Event) -> Result<Outcome, Error> {
+    session.feed_and_wait(event).await?;
+    let swept = Event::Swept {
+        asked: 0,
+        killed: 0,
+    };
+    let effects = session.feed_and_wait(swept).await?;
     Ok(outcome_of(session, &effects))
 }
 
@@ -296,7 +287,7 @@ impl<'a> Attempt<'a> {
                 out,
                 Stream::Out,
                 log.clone(),
-                ports.sink.clone(),
+                ports.outside.sink.clone(),
                 told.clone(),
             );
             pumps.spawn(pump);
@@ -306,7 +297,7 @@ impl<'a> Attempt<'a> {
                 err,
                 Stream::Err,
                 log.clone(),
-                ports.sink.clone(),
+                ports.outside.sink.clone(),
                 told,
             ));
         }
@@ -356,7 +347,7 @@ impl<'a> Attempt<'a> {
         tokio::select! {
             biased;
             released = self.session.durable() => self.release(released?).await,
-            Some(by) = self.ports.stops.recv() => self.stop(by).await,
+            Some(by) = self.ports.outside.stops.recv() => self.stop(by).await,
             (agent, swept) = ending(&mut self.stage) => {
                 self.agent = Some(agent);
                 self.swept = swept;

@@ -106,7 +106,7 @@ fn an_agent_that_speaks_badly() {
     bad.send(br#"{"jsonrpc":"2.0","id":1,"method":"turn","params":{"mess"#);
     drop(bad);
     // A flood whose answers nobody reads.
-    let mut flood = Line::open().expect("within a run");
+    let flood = Line::open().expect("within a run");
     let state = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"state\"}\n".repeat(2000);
     let told = flood.0.get_ref().try_clone().expect("a second handle");
     let sender = std::thread::spawn(move || (&told).write_all(&state));

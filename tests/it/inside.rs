@@ -48,7 +48,9 @@ say turn --done --result fine
     let ran = sandbox.run(&["run", "task.yaml"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     let said = masked(&sandbox, &sandbox.read("said.txt"));
-    snapbox::assert_data_eq!(said, snapbox::str![[r#"
+    snapbox::assert_data_eq!(
+        said,
+        snapbox::str![[r#"
 $ state --messages none
 status 0
   {"protocol":1,"run_id":"[RUN]","attempt":1,"step":0,"cause":"fresh","messages":[],"input":{"params":{}},"tools":[{"name":"look","description":"","input_schema":{"properties":{"what":{"type":"string"}},"required":["what"],"type":"object"},"effect":"read","available":true}],"limits":{"cost_usd":{"limit":1,"used":0,"left":1},"steps":{"limit":10,"used":0,"left":10}},"unfinished":[]}
@@ -87,7 +89,8 @@ status 0
 $ turn --done --result fine
 status 0
 
-"#]]);
+"#]]
+    );
 }
 
 #[test]
