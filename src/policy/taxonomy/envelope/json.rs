@@ -166,7 +166,7 @@ fn is_error_object(fields: &Map<String, Value>) -> bool {
     if is_record(fields) {
         return false;
     }
-    if is_failed_exchange(fields) || is_bare_message(fields) {
+    if is_failed_exchange(fields) || is_bare_message(fields) || is_marked(fields) {
         return true;
     }
     if fields.len() == 1
@@ -227,6 +227,15 @@ fn is_failed_exchange(fields: &Map<String, Value>) -> bool {
             STATUS.contains(&key.as_str()) || OTHERS.contains(&key.as_str())
         });
     is_exchange && status.is_some_and(|status| (400..600).contains(&status))
+}
+
+/// Marks of two services: Lambda's `FunctionError`, GitHub's message with a link to its manual.
+fn is_marked(fields: &Map<String, Value>) -> bool {
+    let is_github = ["message", "documentation_url"]
+        .iter()
+        .all(|name| fields.get(*name).is_some_and(Value::is_string))
+        && fields.len() <= 4;
+    is_github || fields.get("FunctionError").is_some_and(Value::is_string)
 }
 
 /// Whether nothing but a message is there, and it is one that gateways and frameworks answer with.
@@ -482,5 +491,8 @@ fn mutation_failed(answer: &Value) -> bool {
     let names_user_errors = fields.iter().any(|(name, value)| {
         name.ends_with("serErrors") && value.as_array().is_some_and(|list| !list.is_empty())
     });
-    names_user_errors || fields.len() > 1 && has_entries(&"errors") && is_otherwise_empty
+    let says_no = fields.get("success") == Some(&Value::Bool(false));
+    names_user_errors
+        || says_no && is_otherwise_empty
+        || fields.len() > 1 && has_entries(&"errors") && is_otherwise_empty
 }
