@@ -119,6 +119,11 @@ fn ended_well(observation: &Observation, process: &Process) -> Outcome {
 fn hidden_fault(process: &Process) -> Option<Fault> {
     let mut fault = Fault::new(Kind::Exec, "exit 0, but the whole output is an error");
     let stdout = process.stdout.trim();
+    if process.command.runs("psql") && statement_failed(&process.stderr) {
+        fault.fallback = "exit 0, but a statement failed".to_owned();
+        fault.add_text(&process.stderr, "stderr");
+        return Some(fault);
+    }
     if stdout.is_empty() {
         let is_error = is_tool_error(process.stderr.trim());
         fault.add_text(&process.stderr, "stderr");
@@ -160,6 +165,13 @@ fn hidden_fault(process: &Process) -> Option<Fault> {
     let is_error = stdout.lines().count() <= 3 && envelope::is_error_text(stdout);
     fault.add_text(stdout, "stdout");
     is_error.then_some(fault)
+}
+
+/// Whether a statement of a script failed: psql goes on, and exits 0 without `ON_ERROR_STOP`.
+fn statement_failed(stderr: &str) -> bool {
+    static FAILED: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"(?m)^(?:psql:[^:\s]+:\d+: )?(?:ERROR|FATAL):  "));
+    FAILED.is_match(head(stderr, 64 * 1024))
 }
 
 /// Whether a silent stdout beside this stderr is a failure whose code a pipe or a script swallowed.

@@ -118,6 +118,15 @@ impl Fault {
         ]
         .iter()
         .any(|name| hint::header(headers, name).is_some_and(|left| left == "0"));
+        let limit = ["x-ratelimit-limit", "x-rate-limit-limit", "ratelimit-limit"]
+            .iter()
+            .find_map(|name| hint::header(headers, name));
+        if self.status == Some(429) && limit.is_some_and(|limit| limit == "0") {
+            self.add_reading(
+                Some((Meaning::Cost, Weight::Exact)),
+                "the header of the limit says 0",
+            );
+        }
         if has_none_left && matches!(self.status, Some(403 | 503)) {
             self.add_reading(
                 Some((Meaning::Rate, Weight::Exact)),
@@ -221,6 +230,7 @@ const CODE_FIELDS: &[&str] = &[
     "errorid",
     "cls",
     ".tag",
+    "issue",
 ];
 /// Fields that hold a message.
 const TEXT_FIELDS: &[&str] = &[
@@ -271,6 +281,8 @@ const TEXT_FIELDS: &[&str] = &[
     "diagnostics",
     "desc",
     "errorsummary",
+    "errormsg",
+    "statusmsg",
 ];
 /// Fields that hold an HTTP status.
 const STATUS_FIELDS: &[&str] = &[

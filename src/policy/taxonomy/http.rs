@@ -259,9 +259,9 @@ fn narrowed(json: &Value) -> &Value {
     let of_choice = choice
         .and_then(|choice| choice.get("error"))
         .filter(|error| !is_blank(error));
-    let is_reply = json.get("choices").is_some()
-        || json.get("output").is_some()
-        || json.get("content").is_some_and(Value::is_array);
+    let has = |name: &str| json.get(name).is_some_and(|value| !is_blank(value));
+    let is_reply =
+        has("choices") || has("output") || json.get("content").is_some_and(Value::is_array);
     match of_choice.or_else(|| {
         json.get("error")
             .filter(|error| is_reply && !is_blank(error))

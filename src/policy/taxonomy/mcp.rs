@@ -1,9 +1,13 @@
 //! JSON-RPC responses of MCP servers.
 //!
 //! A failure is a JSON-RPC `error`, a result with `isError`, or a result whose whole
-//! text is an error, unless the tool reads documents. Source: Model Context
-//! Protocol, "Tools: error handling"; JSON-RPC 2.0 §5.1.
+//! text is an error, unless the tool reads documents. A failed process inside the result is
+//! read as a process; a short answer of a tool that changes something may say in words
+//! that it failed. Source: Model Context Protocol, "Tools: error handling"; JSON-RPC 2.0 §5.1.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::batch;
@@ -13,6 +17,7 @@ use super::http::{add_markup, parsed, tool_words};
 use super::meaning::{Meaning, Weight};
 use super::observation::{Kind, Observation, integer_of, is_blank};
 use super::outcome::{Delivery, Outcome};
+use super::text::regex;
 
 /// Finds out what an MCP response amounts to.
 pub(super) fn outcome(observation: &Observation) -> Outcome {
@@ -33,6 +38,44 @@ pub(super) fn outcome(observation: &Observation) -> Outcome {
         return Outcome::Delivered(Box::new(delivery));
     };
     tool_outcome(observation, result)
+}
+
+/// Returns the process a tool that runs commands reports about, if it failed.
+///
+/// `{"exitCode": 1, "stdout": …, "stderr": …}` is told by its fields, under any tool name.
+pub(super) fn failed_process(observation: &Observation) -> Option<Observation> {
+    let result = observation.result.get("result")?;
+    let json = result
+        .get("structuredContent")
+        .filter(|content| content.is_object())
+        .cloned()
+        .or_else(|| parsed(&content_text(result)))?;
+    let of = |names: &[&str]| names.iter().find_map(|name| json.get(*name)).cloned();
+    let stdout = of(&["stdout", "output"]);
+    let stderr = of(&["stderr"]);
+    stdout.as_ref().or(stderr.as_ref())?;
+    let exit_code = of(&[
+        "exitCode",
+        "exit_code",
+        "exitcode",
+        "returncode",
+        "return_code",
+        "exitStatus",
+        "exit_status",
+    ]);
+    let timed_out = of(&["timedOut", "timed_out", "timeout"]) == Some(Value::Bool(true));
+    let is_failed = integer_of(exit_code.as_ref()).is_some_and(|code| code != 0) || timed_out;
+    is_failed.then(|| Observation {
+        kind: Kind::Exec,
+        result: serde_json::json!({
+            "exit_code": exit_code,
+            "signal": of(&["signal"]),
+            "stdout": stdout,
+            "stderr": stderr,
+            "timed_out": timed_out,
+        }),
+        ..observation.clone()
+    })
 }
 
 /// A response that came as text: plain JSON, or the last event of a stream.
@@ -101,8 +144,20 @@ fn tool_outcome(observation: &Observation, result: &Value) -> Outcome {
         return Outcome::Items(items);
     }
     let is_document = reads_document(observation);
+    if !is_document
+        && json.is_none()
+        && batch::acts(observation)
+        && let Some(items) = batch::counted(&text)
+    {
+        return Outcome::Items(items);
+    }
     let says_error = result.get("isError").and_then(Value::as_bool) == Some(true);
-    if says_error || !is_document && is_error_answer(observation, &text, json.as_ref()) {
+    let is_error = if is_document {
+        fetches(observation) && is_own_error(&text, json.as_ref())
+    } else {
+        is_error_answer(observation, &text, json.as_ref())
+    };
+    if says_error || is_error {
         return Outcome::Failed(Box::new(tool_fault(says_error, &text, json.as_ref())));
     }
     let waits = result
@@ -184,7 +239,42 @@ fn is_error_answer(observation: &Observation, text: &str, json: Option<&Value>) 
     }
     envelope::xml_error(text).is_some()
         || envelope::error_page(text).is_some()
-        || !searches(observation) && envelope::is_error_text(text)
+        || !searches(observation)
+            && (envelope::is_error_text(text) || is_failure_notice(observation, text))
+}
+
+/// Whether the short answer of a tool that changes something says that it did not.
+///
+/// Its first words decide, before any colon: behind it stand names, such as a title.
+fn is_failure_notice(observation: &Observation, text: &str) -> bool {
+    static FAILS: LazyLock<Regex> = LazyLock::new(|| {
+        regex(concat!(
+            r"(?i)^\W*(?:sorry,? )?(?:[\w'.-]+ ){0,4}?(?:failed|error|exception|could not|couldn't|cannot|can't|unable to|not (?:found|authori[sz]ed|allowed|permitted)|denied|forbidden|went wrong|(?:limit|quota) (?:exceeded|reached)|timed out|unavailable)\b",
+            r"|^\W*http [45]\d\d\s*(?:[:(-]|$)",
+        ))
+    });
+    static DENIES: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"(?i)\b(no|0|zero|without|fixed|resolved|last|any|if|when)\b"));
+    let text = text.trim();
+    let first = text.split(": ").next().unwrap_or_default();
+    text.len() <= 300
+        && text.lines().count() <= 3
+        && batch::acts(observation)
+        && !batch::reports(first)
+        && FAILS
+            .find(first)
+            .is_some_and(|found| !DENIES.is_match(found.as_str()))
+}
+
+/// Whether a tool that hands out documents speaks for itself: a flag that says no, or one line.
+fn is_own_error(text: &str, json: Option<&Value>) -> bool {
+    if let Some(json) = json {
+        let says_no = ["ok", "success"]
+            .iter()
+            .any(|name| json.get(*name) == Some(&Value::Bool(false)));
+        return says_no && envelope::is_error(json);
+    }
+    text.len() <= 300 && text.trim().lines().count() == 1 && envelope::is_error_text(text)
 }
 
 fn words_of(observation: &Observation) -> Vec<String> {
@@ -233,6 +323,16 @@ fn reads_document(observation: &Observation) -> bool {
     }) && !writes(observation)
 }
 
+/// Whether the documents come from elsewhere, so that getting them is a task of its own.
+fn fetches(observation: &Observation) -> bool {
+    words_of(observation).iter().any(|word| {
+        matches!(
+            word.as_str(),
+            "fetch" | "download" | "scrape" | "crawl" | "page" | "open"
+        )
+    })
+}
+
 /// Whether the tool is there to make a text, so that nothing is no answer.
 fn produces(observation: &Observation) -> bool {
     words_of(observation).iter().any(|word| {
@@ -276,6 +376,14 @@ fn writes(observation: &Observation) -> bool {
                 | "merge"
                 | "assign"
                 | "reply"
+                | "sync"
+                | "copy"
+                | "rename"
+                | "import"
+                | "publish"
+                | "archive"
+                | "mark"
+                | "forward"
         )
     })
 }
@@ -288,7 +396,6 @@ fn searches(observation: &Observation) -> bool {
             "search"
                 | "find"
                 | "list"
-                | "query"
                 | "lookup"
                 | "issue"
                 | "issues"

@@ -86,7 +86,10 @@ fn outcome_of(observation: &Observation) -> (Outcome, Vec<Mark>) {
     match observation.kind {
         Kind::Http | Kind::Llm => (http::outcome(observation), Vec::new()),
         Kind::Exec => exec::outcome(observation),
-        Kind::Mcp => (mcp::outcome(observation), Vec::new()),
+        Kind::Mcp => match mcp::failed_process(observation) {
+            Some(process) => exec::outcome(&process),
+            None => (mcp::outcome(observation), Vec::new()),
+        },
         Kind::Batch => (Outcome::Items(batch::own(&observation.result)), Vec::new()),
     }
 }

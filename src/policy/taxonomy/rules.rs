@@ -157,7 +157,7 @@ fn plain(class: Class, evidence: impl Into<String>) -> Finding {
 }
 
 #[rustfmt::skip]
-static TABLE: [Rule; 46] = [
+static TABLE: [Rule; 47] = [
     // 1. several items
     Rule { id: "items.all_ok", sentence: "every item of the batch went well", find: all_ok },
     Rule { id: "items.mixed", sentence: "some items went well and some did not: only the retryable ones may be repeated", find: mixed },
@@ -168,6 +168,7 @@ static TABLE: [Rule; 46] = [
     Rule { id: "delivered.asks_human", sentence: "the answer waits for an approval or for facts only a human has", find: |case| gate(case, Class::Unrecoverable, gates::asks_human) },
     Rule { id: "delivered.unknown_tool", sentence: "the model called a tool that was not offered", find: |case| gate(case, Class::Quality, gates::unknown_tool) },
     Rule { id: "delivered.truncated", sentence: "the answer was cut off", find: |case| gate(case, Class::Quality, gates::truncated) },
+    Rule { id: "delivered.call_as_text", sentence: "the model wrote a tool call into its text instead of making it", find: |case| gate(case, Class::Quality, gates::call_as_text) },
     Rule { id: "delivered.bad_arguments", sentence: "the model's tool call has arguments that are not JSON or break the tool's schema", find: |case| gate(case, Class::Quality, gates::bad_arguments) },
     Rule { id: "delivered.refused", sentence: "the model refused, or its answer was filtered", find: |case| gate(case, Class::Quality, gates::refused) },
     Rule { id: "delivered.empty", sentence: "an answer was due and nothing came", find: |case| gate(case, Class::Quality, gates::empty) },

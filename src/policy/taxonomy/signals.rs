@@ -163,6 +163,9 @@ impl Signals {
 
 /// Returns what one line says by its codes, words and statuses.
 fn read_line(line: &str) -> Option<(Meaning, Weight)> {
+    // `psql:load.sql:4: ERROR:` is no compiler's diagnostic: what follows is the server's own.
+    static PSQL_PLACE: LazyLock<Regex> = LazyLock::new(|| regex(r"^psql:[^:\s]+:\d+: "));
+    let line = &line[PSQL_PLACE.find(line).map_or(0, |place| place.end())..];
     let code = words::codes_in(line).map(|(reading, _)| reading);
     let phrase = words::smtp(line).or_else(|| words::read(line));
     let status = words::status_in(line)

@@ -26,8 +26,8 @@ pub(super) fn read(line: &str) -> Option<Meaning> {
     }
     let line = without_names(line);
     let found = SET.find(&line).map(|at| PHRASES[at].0).min()?;
-    // A parameter above what the model can write is a wrong parameter, not a spent allowance.
-    if found == Cost && OUTPUT_PARAMETER.is_match(&line) {
+    // A parameter above what the model can write, or a chain of redirects, is no spent allowance.
+    if found == Cost && PARAMETER.is_match(&line) {
         return Some(Semantic);
     }
     // A quota per minute is a rate: it refills while one waits.
@@ -117,9 +117,9 @@ pub(super) fn smtp(line: &str) -> Option<Meaning> {
     })
 }
 
-static OUTPUT_PARAMETER: LazyLock<Regex> = LazyLock::new(|| {
+static PARAMETER: LazyLock<Regex> = LazyLock::new(|| {
     regex(
-        r"(?i)maximum (allowed )?number of (output|completion) tokens|at most \d+ (output|completion) tokens|max_(output_|completion_|new_)?tokens (is too large|must be)",
+        r"(?i)number of redirects|maximum (allowed )?number of (output|completion) tokens|at most \d+ (output|completion) tokens|max_(output_|completion_|new_)?tokens (is too large|must be)",
     )
 });
 static PER_MINUTE: LazyLock<Regex> = LazyLock::new(|| {
@@ -130,7 +130,7 @@ static PER_MINUTE: LazyLock<Regex> = LazyLock::new(|| {
 static LONG_WINDOW: LazyLock<Regex> = LazyLock::new(|| {
     regex(concat!(
         r"(?i)per[ _-]?(day|week|month|year)|\b(daily|weekly|monthly|yearly|annual)\b|/\s?(day|week|month|d)\b|\b(RPD|TPD)\b",
-        r"|\b(this|current|each|next) (day|week|month|billing)|\b(24|48) ?-?h(ours?|r)?\b|\bfor (today|the day|the month)|\b(today|tomorrow|until midnight)\b",
+        r"|\b(this|current|each|next) (day|week|month|billing)|\b(24|48) ?-?h(ours?|r)?\b|\bfor (today|the day|the month)|\b(tomorrow|until midnight)\b|\b(exceeded|reached|used|limits?|quotas?|no more)\b[^.]{0,40}\btoday\b",
         r"|per(day|month)",
     ))
 });
@@ -200,6 +200,10 @@ const PHRASES: &[(Meaning, &str)] = &[
     (Human, r"\bhuman (intervention|review|input|confirmation|operator|action|in the loop|verification|decision)\b.{0,40}|manual (intervention|review|approval|verification|confirmation|step|action) (is |was )?(required|needed|necessary)|(requires?|needs?|awaiting) (manual|human|physical)\b|ask (your|an?|the) (admin|administrator|owner|manager)\b.{0,60}(to (approve|grant|accept|allow|authori[sz]e|enable))|press the (physical )?button|insert (the )?(disk|tape|media|smart ?card|token)"),
     (Human, r"saml (enforcement|sso)|(authori[sz]e|enable) .{0,30}(saml|sso)|use case details have not been submitted|access to (this |the )?(model|repo|dataset|gated).{0,80}(restricted|gated|awaiting|review)|gated (repo|model)"),
     (Human, r"(interactive|user) (login|authentication|sign-?in|interaction|confirmation) (is )?required|must (complete|finish|pass) .{0,40}(challenge|verification|mfa|consent)|(requires?|needs?|awaiting) (user |explicit |your )?confirmation"),
+    (Human, r"\bapprove (it|the (request|sign-?in|login|notification|prompt))\b|(must|needs? to|has to|have to) contact\b|suspicious activity|asking for approval|no pinentry|inappropriate ioctl for device|\b(must|needs? to|has to|have to) (\w+ )?sign\b|needs? (your|the user's|a human) (decision|signature)"),
+    (Human, r"(starke kundenauthentifizierung|zwei-?faktor|(freigabe|genehmigung|zustimmung|unterschrift) (durch|von|des|der|nötig|notwendig|fehlt|ausstehend)|\bmuss\b.{0,60}\b(genehmigt|freigegeben|unterschrieben)\b|(bestätigungs|sicherheits|einmal)-?(code|passwort)|(die|eine|ihre|per|push-?)\s?tan\b|authentification (forte|à deux facteurs)|double authentification|(approbation|autorisation|validation|accord|signature) (du|de la|d'une?|de votre|requise?|nécessaire)|doit être (approuvée?|validée?|autorisée?|signée?)|code (à usage unique|de vérification|de sécurité|de confirmation))"),
+    (Human, r"(requiere|necesita|falta|pendiente de) (la |una |su )?(aprobación|autorización|firma|confirmación)|(aprobación|autorización) (de|del) |debe ser (aprobad(o|a)|autorizad(o|a)|firmad(o|a))|código de (verificación|un solo uso|confirmación)|autenticación de dos factores|(richiede|necessari(a|o)|serve|manca) .{0,16}(approvazione|autorizzazione|firma|conferma)|(approvazione|autorizzazione) (del|della|di un) |deve essere (approvat|autorizzat|firmat)|codice (di verifica|monouso|di conferma|otp)|(requer|precisa d(a|e)|exige|falta) (a |uma )?(aprovação|autorização|assinatura)|(aprovação|autorização) (do|da|de um) |ser (aprovad|autorizad)(o|a) por|código de verificação"),
+    (Human, r"(требуе(т|тся)|нужн(о|а)|необходим(о|а)?) .{0,60}(подтвержден|одобрен|согласован|утвержден|подпис)|код (подтверждения|из смс)|(потребує|потрібн(о|а|е)) .{0,60}(підтвердження|схвалення)|需要.{0,40}(审批|批准|签字|人工确认)|等待.{0,20}(审批|批准)|验证码|(承認|同意|署名)(が|を)(必要|要し|待|得)|(ワンタイム|認証|確認)コード|二段階認証|(승인|동의|서명)(이|가)? ?(필요|대기|요청)|인증 ?(번호|코드)|wymaga .{0,40}(zatwierdzenia|zgody|autoryzacji|podpisu)|kod (weryfikacyjny|jednorazowy)|(goedkeuring|toestemming|handtekening) (van|nodig|vereist)|verificatiecode|kräver .{0,40}godkännande|(onay|onayı|imza) (gerek|bekl)|doğrulama kodu"),
     (Human, r"二要素認証|双重认证|双因素|两步验证|需要审批|等待审批|需要人工|承認が必要|承認待ち|freigabe erforderlich|genehmigung erforderlich|zustimmung erforderlich|approbation requise|validation manuelle|aprobación (requerida|pendiente)|requiere aprobación|se requiere (la )?aprobación|двухфакторн|требуется (подтверждение|одобрение)"),
 
     // ---- quota, credit, budget, context --------------------------------------------
@@ -227,6 +231,7 @@ const PHRASES: &[(Meaning, &str)] = &[
     (Persistent, r"\bmodel\b.{0,80}\b(not found|does ?n.t exist|not exist|not available|is not supported|unavailable in|decommissioned|not a valid model|is unknown|isn't available|not deployed|no longer)|\b(no such|unknown|invalid|unsupported|nonexistent) model\b|\bdeployment\b.{0,40}\b(for this resource )?does not exist|not a valid model|invalid model (id|identifier|name)|model identifier is invalid|no endpoints found|try pulling it first|模型不存在|没有找到模型"),
     (Persistent, r"blocked by (policy|proxy|firewall|administrator|network|egress|waf|security)|denied by (policy|an? |admin|organization|egress|proxy|firewall|network|server policy|security)|(egress|outbound|network) (is |access )?(blocked|denied|disabled|not allowed|restricted)|not in (the )?(allow|white)-?list|not (enabled|activated|available) (for|in|on) (your|this|the) (account|organization|project|region|country|plan|workspace|tenant)|country, region, or territory not supported|not available in your (country|region)|has not been used in project|it is disabled\. enable|\bis not enabled for|not entitled|(no|without) (a |an )?(valid |active )?(licen[sc]e|entitlement|subscription) "),
     (Persistent, r"permission non accordée|keine berechtigung|zugriff verweigert|permiso denegado|acceso denegado|permissão negada|acesso negado|permesso negato|accesso negato|accès refusé|許可がありません|アクセス(が)?拒否|権限がありません|权限不够|权限不足|拒绝访问|没有权限|未授权|认证失败|отказано в доступе|доступ запрещ|authentification (échouée|requise|a échoué)|authentifizierung.{0,60}fehlgeschlagen|nicht autorisiert|non autorisé|no autorizado|não autorizado|非(法|授权)访问|令牌(已)?(过期|失效|无效)|认证(失败|错误)|密钥(无效|错误)|認証(に)?(失敗|エラー)|권한이 (없|거부)|인증(에)? (실패|오류)"),
+    (Persistent, r"credenciales (inválidas|incorrectas|no válidas|caducadas)|sesión (caducada|expirada)|contraseña (incorrecta|inválida)|aut(enticación|entificación) .{0,24}falló|identifiants? (invalides?|incorrects?|erronés?)|session expirée|mot de passe (incorrect|invalide|erroné)|(anmelde|zugangs)daten .{0,24}(falsch|ungültig|abgelaufen)|(sitzung|token|schlüssel) .{0,20}(abgelaufen|ungültig)|(jeton|token) .{0,12}(expiré|invalide|caducado|inválido|scaduto|non valido|expirado)|credenciais inválidas|sessão expirada|senha incorreta|credenziali (non valide|errate|scadute)|sessione scaduta|неверн(ый|ые|ая) (пароль|логин|уч(е|ё)тные|имя)|(сессия|токен|срок действия) .{0,30}(истек|недействит)|(登录|会话|凭证|密码)(已)?(过期|失效|错误)|(セッション|トークン|パスワード).{0,12}(期限切れ|無効|違い)|location is not supported|not supported in (your|this) (country|region|location)|requires more (system |gpu |available )?memory .{0,40}available"),
     (Persistent, r"aucun espace (disponible|libre)|kein speicherplatz|no queda espacio|não há espaço|spazio esaurito|デバイスに空き領域がありません|设备上没有空间|磁盘(空间不足|已满)|не осталось свободного места|장치에 남은 공간|système de fichiers (accessible )?en lecture seule|dateisystem ist nur lesbar|sistema de (archivos|ficheros) (es |de )?(de )?s(o|ó)lo lectura|読み込み専用ファイルシステム|只读文件系统|файловая система доступна только для чтения"),
 
     // ---- wrong input, where it must stop a transient word -------------------------------
@@ -316,7 +321,7 @@ fn numbers_in(line: &str) -> Vec<(codes::Reading, String)> {
         LazyLock::new(|| NUMBERED.iter().map(|(pattern, _)| regex(pattern)).collect());
     static STATE: LazyLock<Regex> = LazyLock::new(|| {
         regex(
-            r"\bSQLSTATE[\s:=(\[]{0,3}([0-9A-Z]{5})\b|\bERROR:?\s+([0-9A-Z]{5})(?::| \()|\bERROR \d{4} \(([0-9A-Z]{5})\)",
+            r"\bSQLSTATE[\s:=(\[]{0,3}([0-9A-Z]{5})\b|:  ([0-9A-Z]{5}): |\bERROR:?\s+([0-9A-Z]{5})(?::| \()|\bERROR \d{4} \(([0-9A-Z]{5})\)",
         )
     });
     let mut found = Vec::new();

@@ -1,4 +1,5 @@
-//! Batch answers that come as text: WebDAV multi-status, S3 deletions, result files of model providers.
+//! Batch answers that come as text: WebDAV multi-status, S3 deletions, result files of model providers,
+//! summaries in words.
 
 use std::sync::LazyLock;
 
@@ -20,6 +21,44 @@ pub(in super::super) fn foreign_text(text: &str, status: u16) -> Option<Items> {
         return dav(text);
     }
     batch_lines(text)
+}
+
+/// Longest text that is a summary of what was done.
+const SUMMARY_BYTES_MAX: usize = 2_000;
+
+/// Reads a summary in words: `Synced 8 of 10 files. Failed: …`, `3 created, 2 failed`.
+pub(in super::super) fn counted(text: &str) -> Option<Items> {
+    static OF: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(\d{1,6}) (?:out )?of (\d{1,6})\b"));
+    static FAILS: LazyLock<Regex> = LazyLock::new(|| {
+        regex(r"(?i)\bfailed\b|\b(errors?|failures?|rejected)\s*:|\bcould(n't| not) be\b")
+    });
+    static BESIDE: LazyLock<Regex> = LazyLock::new(|| {
+        regex(
+            r"(?i)\b(\d{1,6}) (?:\w+ ){0,2}(?:succeeded|successful(?:ly)?|ok|created|updated|imported|sent|synced|deleted|uploaded|processed|inserted|copied)\b[^\n]{0,40}?\b([1-9]\d{0,5}) (?:\w+ )?(?:failed|errors?|rejected)\b",
+        )
+    });
+    static ENTRY: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"(?m)^\s*(?:[-*]|\d+[.)])\s+([^\s:]{1,120}): +(\S.*)$"));
+    if text.len() > SUMMARY_BYTES_MAX {
+        return None;
+    }
+    let number = |text: &str| text.parse::<u32>().unwrap_or_default();
+    let of = OF.captures(text).filter(|_| FAILS.is_match(text));
+    let of = of.filter(|found| number(&found[1]) < number(&found[2]));
+    let done = of.or_else(|| BESIDE.captures(text))?;
+    let list: Vec<Item> = ENTRY
+        .captures_iter(text)
+        .take(ITEMS_MAX)
+        .map(|entry| bad(json!(&entry[1]), &json!(&entry[2])))
+        .collect();
+    Some(Items {
+        list: if list.is_empty() {
+            vec![bad(Value::Null, &json!(text))]
+        } else {
+            list
+        },
+        others_succeeded: number(&done[1]) > 0,
+    })
 }
 
 fn s3_xml(text: &str) -> Items {

@@ -4,7 +4,8 @@
 //! `status` column is no batch. Services that list failures only imply that the rest
 //! went well; [`Items::others_succeeded`] says so.
 //!
-//! - `item` one item; `shapes` the known JSON shapes; `lines` those that come as text.
+//! - `item` one item; `shapes` the known JSON shapes; `split` what was done beside what failed;
+//!   `lines` those that come as text.
 //!
 //! Not here: what follows from the items (`rules`).
 
@@ -15,8 +16,10 @@ mod google;
 mod item;
 mod lines;
 mod shapes;
+mod split;
 mod stores;
 
+pub(super) use generic::{acts, reports};
 pub(super) use item::own;
-pub(super) use lines::foreign_text;
+pub(super) use lines::{counted, foreign_text};
 pub(super) use shapes::foreign;

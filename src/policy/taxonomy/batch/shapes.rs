@@ -8,6 +8,7 @@ use super::aws::{
 };
 use super::generic::generic;
 use super::google::{fcm, firestore, inserts};
+use super::split::split;
 use super::stores::{elastic, kafka, mongo};
 use crate::policy::taxonomy::observation::Observation;
 use crate::policy::taxonomy::outcome::Items;
@@ -44,7 +45,7 @@ pub(in super::super) fn foreign(
     if let Some(items) = known.iter().find_map(|read| read(body)) {
         return Some(items);
     }
-    generic(body, status, observation)
+    generic(body, status, observation).or_else(|| split(body, observation))
 }
 
 #[cfg(test)]

@@ -102,6 +102,7 @@ const NAMES: &[(Meaning, Weight, &str)] = &[
         exemption_required InvalidMultiFactorAuthentication MFARequired MultiFactorAuthRequired CondaToSNonInteractiveError \
         admin_consent_required AADSTS50076 AADSTS50079 AADSTS50072 AADSTS65001 AADSTS50158 AADSTS90094 AADSTS50074 AADSTS90095 \
         AADSTS53003 sealed vault_sealed user_action_required manual_approval_required gated_repo GatedRepoError \
+        SOFTWARE_TOKEN_MFA SMS_MFA EMAIL_OTP SMS_OTP MFA_SETUP SELECT_MFA_TYPE NEW_PASSWORD_REQUIRED ORDER_NOT_APPROVED INSTRUMENT_DECLINED \
         customer_action_required issuer_contact_required call_issuer PAYER_ACTION_REQUIRED authorization_pending ITEM_LOGIN_REQUIRED"),
 
     // ---- quota, credit, budget, context -------------------------------------
@@ -119,7 +120,7 @@ const NAMES: &[(Meaning, Weight, &str)] = &[
         max_tokens_exceeded exceeded_max_tokens token_quota_exceeded \
         Arrearage AccountOverdue AccountOverdueError AccountArrears InsufficientFunds insufficient_funds \
         AllocationQuota.FreeTierOnly FreeTierOnly FreeAllocatedQuotaExceeded CommodityNotPurchased PrepaidBillOverdue PostpaidBillOverdue \
-        API_LIMIT_EXCEEDED TotalRequests_Limit_Exceeded STORAGE_LIMIT_EXCEEDED \
+        bytesBilledLimitExceeded insufficient_space API_LIMIT_EXCEEDED TotalRequests_Limit_Exceeded STORAGE_LIMIT_EXCEEDED \
         storageQuotaExceeded teamDriveFileLimitExceeded MonthlyQuotaExceeded daily_limit_exceeded monthly_limit_exceeded \
         monthly_quota_exceeded daily_quota_exceeded free_tier_limit_exceeded trial_expired trial_limit_exceeded \
         QUOTA_EXCEEDED INSUFFICIENT_QUOTA SubscriptionQuotaExceeded \
@@ -140,7 +141,7 @@ const NAMES: &[(Meaning, Weight, &str)] = &[
         rate_limit_hit RATE_LIMITS too_many_write_operations api_rate_limit request_rate_too_large toomanyrequests"),
 
     // ---- wrong until somebody changes something -----------------------------
-    (Persistent, Exact, "invalid_api_key incorrect_api_key API_KEY_INVALID API_KEY_EXPIRED API_KEY_SERVICE_BLOCKED API_KEY_HTTP_REFERRER_BLOCKED \
+    (Persistent, Exact, "FailedAuthentication InvalidSecurityToken InvalidSecurity FailedCheck invalid_api_key incorrect_api_key API_KEY_INVALID API_KEY_EXPIRED API_KEY_SERVICE_BLOCKED API_KEY_HTTP_REFERRER_BLOCKED \
         api_key_expired api_key_revoked InvalidApiKey invalid_key missing_api_key no_api_key keyInvalid keyExpired \
         authentication_error AuthenticationError AuthenticationFailed authentication_failed AuthFailure auth_error authError InvalidAuthenticationToken \
         invalid_auth not_authed account_inactive token_revoked token_expired invalid_token InvalidToken ExpiredToken ExpiredTokenException \
@@ -198,7 +199,7 @@ const NAMES: &[(Meaning, Weight, &str)] = &[
         DependencyViolation InvalidPermission.Duplicate DuplicateKey DuplicateKeyException duplicate_key duplicate_entry already_exists_error email_already_exists name_taken name_already_exists \
         mapper_parsing_exception MapperParsingException strict_dynamic_mapping_exception document_parsing_exception illegal_argument_exception parsing_exception index_not_found_exception IndexNotFoundException document_missing_exception resource_already_exists_exception query_shard_exception x_content_parse_exception search_phase_parse number_format_exception \
         channel_not_found user_not_found users_not_found message_not_found file_not_found name_too_long no_text msg_too_long invalid_blocks invalid_arguments invalid_form_data invalid_post_type not_in_channel thread_not_found cant_update_message already_in_channel is_archived invalid_name invalid_cursor \
-        resource_missing idempotency_error idempotency_key_reused invalid_number incorrect_number invalid_expiry_month invalid_expiry_year invalid_cvc incorrect_cvc expired_card email_invalid amount_too_small amount_too_large charge_already_refunded charge_already_captured coupon_expired customer_max_payment_methods \
+        resource_missing idempotency_key_reused invalid_number incorrect_number invalid_expiry_month invalid_expiry_year invalid_cvc incorrect_cvc expired_card email_invalid amount_too_small amount_too_large charge_already_refunded charge_already_captured coupon_expired customer_max_payment_methods \
         object_not_found invalid_json invalid_request_url \
         EINVAL ENOENT EEXIST EISDIR ENOTDIR ENOTEMPTY ENAMETOOLONG EBADF E404 ETARGET ERESOLVE EJSONPARSE ELIFECYCLE EBADENGINE EBADPLATFORM EUSAGE EUNSUPPORTEDPROTOCOL EINVALIDTAGNAME EINVALIDPACKAGENAME EPUBLISHCONFLICT E422 E400 E409 E405 ENOVERSIONS ENOWORKSPACES EDUPLICATEWORKSPACE ENOLOCK EADDRINUSE EADDRNOTAVAIL E2BIG EFBIG ENOTSUP EOPNOTSUPP EXDEV ELOOP EMLINK EDOM ERANGE ENOTSOCK EAFNOSUPPORT  EMESSAGE ENOEXEC ESRCH ECHILD EUNKNOWNCONFIG EMISSINGARG \
         ERR_MODULE_NOT_FOUND MODULE_NOT_FOUND ERR_INVALID_ARG_TYPE ERR_INVALID_ARG_VALUE ERR_INVALID_URL ERR_UNSUPPORTED_DIR_IMPORT ERR_REQUIRE_ESM ERR_PNPM_OUTDATED_LOCKFILE ERR_PNPM_NO_MATCHING_VERSION ERR_PNPM_FETCH_404 ERR_PNPM_NO_SCRIPT ERR_PNPM_PEER_DEP_ISSUES  ERR_INVALID_PROTOCOL ERR_ASSERTION ERR_UNKNOWN_FILE_EXTENSION \
@@ -212,6 +213,7 @@ const NAMES: &[(Meaning, Weight, &str)] = &[
         INVALID_REGISTRATION InvalidRegistration NotRegistered UNREGISTERED MismatchSenderId MissingRegistration invalid-registration-token registration-token-not-registered InvalidPackageName MessageTooBig \
         MessageRejected MailFromDomainNotVerifiedException MESSAGE_REJECTED MAIL_FROM_DOMAIN_NOT_VERIFIED CONFIGURATION_SET_DOES_NOT_EXIST TEMPLATE_DOES_NOT_EXIST INVALID_PARAMETER_VALUE InvalidMessageContents BatchEntryIdsNotDistinct EmptyBatchRequest InvalidBatchEntryId TooManyEntriesInBatchRequest BatchRequestTooLong \
         InvalidTemplateDeployment InvalidTemplate LinkedInvalidPropertyId PropertyChangeNotAllowed StorageAccountAlreadyTaken InvalidResourceName InvalidResourceReference BlobNotFound ContainerNotFound BlobAlreadyExists ContainerAlreadyExists InvalidQueryParameterValue OutOfRangeInput TargetConditionNotMet UpdateConditionNotSatisfied EntityNotFound InvalidUri \
+        InvalidSchema MissingSchema InvalidURL LocationParseError UnsupportedProtocol extra_forbidden \
         duplicate invalidQuery required invalidParameter fieldNotWritable \
         invalid_image_url invalid_tool_call tool_use_failed json_validate_failed unsupported_country_code invalid_encoded_content InvalidEndpoint \
         strict_mode_violation ElementNotFound NoSuchElementException NoSuchElementError StaleElementReferenceException InvalidSelectorException ElementNotInteractableException ElementClickInterceptedException no_such_element \
@@ -243,13 +245,13 @@ const NAMES: &[(Meaning, Weight, &str)] = &[
         PROTOCOL_CONNECTION_LOST ER_CON_COUNT_ERROR SequelizeConnectionRefusedError SequelizeConnectionError CannotGetJdbcConnectionException CommunicationsException JDBCConnectionException AdminShutdown CannotConnectNow TooManyConnections too_many_connections QueryCanceled \
         EsRejectedExecutionException es_rejected_execution_exception circuit_breaking_exception process_cluster_event_timeout_exception no_shard_available_action_exception unavailable_shards_exception master_not_discovered_exception receive_timeout_transport_exception node_not_connected_exception connect_transport_exception timeout_exception search_context_timeout \
         CLUSTERDOWN MASTERDOWN TRYAGAIN NOREPLICAS LEADER_NOT_AVAILABLE NOT_LEADER_FOR_PARTITION NotLeaderForPartition BrokerNotAvailable COORDINATOR_NOT_AVAILABLE COORDINATOR_LOAD_IN_PROGRESS REQUEST_TIMED_OUT NETWORK_EXCEPTION NotEnoughReplicas KafkaTimeoutError NoBrokersAvailable KafkaConnectionError \
-        ClusterUnavailable ServerNotReady ApiServerNotReady DependencyTimeout SubscriptionTimeout TransientServerError retryable_error SERVER_IS_BUSY try_again_later retry_later insufficient_system_resource InsufficientInstanceCapacity InsufficientHostCapacity InsufficientCapacity ZONE_RESOURCE_POOL_EXHAUSTED ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS AllocationFailed SpotInterruption EC2SpotInterruption \
+        INSTITUTION_NOT_RESPONDING INSTITUTION_DOWN INSTITUTION_NOT_AVAILABLE ClusterUnavailable ServerNotReady ApiServerNotReady DependencyTimeout SubscriptionTimeout TransientServerError retryable_error SERVER_IS_BUSY try_again_later retry_later insufficient_system_resource InsufficientInstanceCapacity InsufficientHostCapacity InsufficientCapacity ZONE_RESOURCE_POOL_EXHAUSTED ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS AllocationFailed SpotInterruption EC2SpotInterruption \
         batch_expired server_shutting_down SQLITE_INTERRUPT ImagePullTimeout NetworkNotReady NodeNotReady WorkerLostError P1001 P1002 P1008 P1017 P2024 StreamClosedError ClientDisconnectedError WebSocketConnectionClosedException websocket_closed stream_interrupted stream_error upstream_stream_error internal_stream_error IncompleteReadError PrematureCloseError StreamResetError \
         ServerUnavailable server_unavailable ServiceNotReady ProviderTimeout provider_unavailable provider_overloaded NoHealthyUpstream no_healthy_upstream"),
 
     // ---- as broad as a status ---------------------------------------------------
     (Persistent, Broad, "PERMISSION_DENIED UNAUTHENTICATED unauthorized Forbidden FORBIDDEN forbidden_error permission_denied AuthenticationRequired unauthenticated NotLoggedIn restricted denied Gone ResourceExpired Unauthorized ProxyAuthenticationRequired"),
-    (Semantic, Broad, "EENVELOPE INVALID_ARGUMENT invalid_request_error invalid_request InvalidRequest InvalidRequestException bad_request BadRequest BadRequestError BAD_REQUEST NOT_FOUND NotFound not_found_error NotFoundError NotFoundException ALREADY_EXISTS AlreadyExists AlreadyExistsException FAILED_PRECONDITION OUT_OF_RANGE UNIMPLEMENTED Invalid notImplemented \
+    (Semantic, Broad, "EENVELOPE idempotency_error INVALID_ARGUMENT invalid_request_error invalid_request InvalidRequest InvalidRequestException bad_request BadRequest BadRequestError BAD_REQUEST NOT_FOUND NotFound not_found_error NotFoundError NotFoundException ALREADY_EXISTS AlreadyExists AlreadyExistsException FAILED_PRECONDITION OUT_OF_RANGE UNIMPLEMENTED Invalid notImplemented \
         ValidationException invalid_argument InvalidOperation Conflict conflict_error ConflictException ResourceConflictException CONFLICT unsupported NotSupported ParseError parse_error SyntaxErrorOrAccessRuleViolation card_error invalid TransactionCanceledException BulkWriteError WriteErrors no_such_resource UserError user_error client_error ClientRequestException Expired"),
     (Transient, Broad, "UNAVAILABLE INTERNAL internal_error internal_server_error InternalServerError InternalServerErrorException InternalFailure InternalError INTERNAL_ERROR INTERNAL_SERVER_ERROR server_error ServerError ServerException ServerFault api_error APIError DEADLINE_EXCEEDED DeadlineExceeded ABORTED CANCELLED timeout Timeout TIMEOUT Unavailable UnexpectedServerError fatal_error internalServiceException unknown_server_error provider_error ProviderError InternalServiceError InternalServiceException"),
     (Rate, Broad, "RESOURCE_EXHAUSTED ResourceExhausted"),

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use crate::policy::taxonomy::meaning::Meaning;
 use crate::policy::taxonomy::observation::{integer_of, is_blank};
+use crate::policy::taxonomy::words;
 
 /// Fields that may stand beside an error without making the answer a payload.
 const COMPANIONS: &[&str] = &[
@@ -126,6 +128,11 @@ const COMPANIONS: &[&str] = &[
     "is_error",
     "tool",
     "exit_code",
+    "object",
+    "issuccess",
+    "is_success",
+    "haserror",
+    "has_error",
 ];
 
 /// Whether a JSON answer is an error envelope as a whole.
@@ -159,6 +166,14 @@ fn is_error_object(fields: &Map<String, Value>) -> bool {
     if is_record(fields) {
         return false;
     }
+    if is_failed_exchange(fields) || is_bare_message(fields) || is_marked(fields) {
+        return true;
+    }
+    if fields.len() == 1
+        && let Some(Value::Object(inner)) = fields.get("response")
+    {
+        return is_error_object(inner);
+    }
     if !is_only_about_error(fields) {
         return false;
     }
@@ -166,7 +181,7 @@ fn is_error_object(fields: &Map<String, Value>) -> bool {
     if get(&["error", "fault", "exception"]).is_some_and(names_an_error) {
         return true;
     }
-    let says_no = ["ok", "success", "succeeded"]
+    let says_no = ["ok", "success", "succeeded", "issuccess", "is_success"]
         .iter()
         .any(|name| field(fields, name) == Some(&Value::Bool(false)));
     let is_flagged = says_no || field(fields, "is_error") == Some(&Value::Bool(true));
@@ -185,6 +200,64 @@ fn is_error_object(fields: &Map<String, Value>) -> bool {
         return true;
     }
     has_error_status(fields) || has_error_code(fields)
+}
+
+/// Whether the object is an HTTP answer of status 400 or above, as a tool that makes requests hands it on.
+fn is_failed_exchange(fields: &Map<String, Value>) -> bool {
+    const STATUS: [&str; 3] = ["statuscode", "status_code", "status"];
+    const OTHERS: [&str; 9] = [
+        "headers",
+        "body",
+        "data",
+        "statustext",
+        "status_text",
+        "url",
+        "method",
+        "ok",
+        "error",
+    ];
+    let status = STATUS
+        .iter()
+        .find_map(|name| integer_of(field(fields, name)));
+    let is_exchange = ["headers", "body"]
+        .iter()
+        .any(|name| field(fields, name).is_some())
+        && fields.keys().all(|key| {
+            let key = key.to_ascii_lowercase();
+            STATUS.contains(&key.as_str()) || OTHERS.contains(&key.as_str())
+        });
+    is_exchange && status.is_some_and(|status| (400..600).contains(&status))
+}
+
+/// Marks of two services: Lambda's `FunctionError`, GitHub's message with a link to its manual.
+fn is_marked(fields: &Map<String, Value>) -> bool {
+    let is_github = ["message", "documentation_url"]
+        .iter()
+        .all(|name| fields.get(*name).is_some_and(Value::is_string))
+        && fields.len() <= 4;
+    is_github || fields.get("FunctionError").is_some_and(Value::is_string)
+}
+
+/// Whether nothing but a message is there, and it is one that gateways and frameworks answer with.
+fn is_bare_message(fields: &Map<String, Value>) -> bool {
+    const WORDS_MAX: usize = 5;
+    let mut message = None;
+    for (key, value) in fields.iter().take(10).filter(|(_, value)| !is_blank(value)) {
+        match (key.to_ascii_lowercase().as_str(), value) {
+            ("message" | "msg" | "detail", Value::String(text)) => message = Some(text),
+            ("status" | "code", Value::Number(_)) => {}
+            _ => return false,
+        }
+    }
+    let text = message.map_or("", |text| text.trim());
+    let is_known = text.trim_end_matches('.').eq_ignore_ascii_case("not found")
+        || words::read(text).is_some_and(|meaning| {
+            matches!(
+                meaning,
+                Meaning::Persistent | Meaning::Transient | Meaning::Rate | Meaning::Cost
+            )
+        });
+    text.split_whitespace().count() <= WORDS_MAX && is_known
 }
 
 /// Fields a record has and an error has not.
@@ -231,7 +304,8 @@ fn is_companion(key: &str, value: &Value) -> bool {
     let key = key.to_ascii_lowercase();
     let is_data = matches!(key.as_str(), "data" | "result" | "body" | "payload");
     is_blank(value)
-        || COMPANIONS.contains(&key.as_str()) && (key != "result" || is_empty_data(value))
+        || COMPANIONS.contains(&key.as_str())
+            && (key != "result" || is_empty_data(value) || value.is_string())
         || key.starts_with('_')
         || key.starts_with("x-")
         || is_data && (is_empty_data(value) || value.is_string() && key == "body")
@@ -306,6 +380,8 @@ fn has_error_status(fields: &Map<String, Value>) -> bool {
         "detail",
         "error",
         "errormessage",
+        "error_message",
+        "error_description",
         "body",
         "reason",
         "description",
@@ -313,6 +389,7 @@ fn has_error_status(fields: &Map<String, Value>) -> bool {
     .iter()
     .any(|name| field(fields, name).is_some());
     let status = field(fields, "status")
+        .or_else(|| field(fields, "result"))
         .and_then(Value::as_str)
         .unwrap_or_default()
         .to_ascii_lowercase();
@@ -396,12 +473,6 @@ fn has_user_errors(fields: &Map<String, Value>) -> bool {
 }
 
 fn mutation_failed(answer: &Value) -> bool {
-    const NAMES: [&str; 4] = [
-        "userErrors",
-        "customerUserErrors",
-        "mediaUserErrors",
-        "errors",
-    ];
     let Some(fields) = answer.as_object() else {
         return false;
     };
@@ -412,8 +483,16 @@ fn mutation_failed(answer: &Value) -> bool {
             .is_some_and(|entries| !entries.is_empty())
     };
     let is_otherwise_empty = fields.iter().all(|(name, value)| {
-        NAMES.contains(&name.as_str()) || is_blank(value) || value == &Value::Bool(false)
+        name == "errors"
+            || name.ends_with("serErrors")
+            || is_blank(value)
+            || value == &Value::Bool(false)
     });
-    NAMES[..3].iter().any(has_entries)
+    let names_user_errors = fields.iter().any(|(name, value)| {
+        name.ends_with("serErrors") && value.as_array().is_some_and(|list| !list.is_empty())
+    });
+    let says_no = fields.get("success") == Some(&Value::Bool(false));
+    names_user_errors
+        || says_no && is_otherwise_empty
         || fields.len() > 1 && has_entries(&"errors") && is_otherwise_empty
 }

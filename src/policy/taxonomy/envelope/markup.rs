@@ -46,7 +46,9 @@ pub(in super::super) fn xml_error(text: &str) -> Option<TextError> {
     ) && (root != "Response"
         || start.contains("<Errors>")
         || start.contains("<RestException>"));
-    (is_fault || is_root_error).then(|| xml_parts(start))
+    let says_no = root == "response"
+        && (start.contains("<success>false</success>") || start.contains("<status>error</status>"));
+    (is_fault || is_root_error || says_no).then(|| xml_parts(start))
 }
 
 /// Takes codes and messages out of XML.
@@ -61,7 +63,7 @@ pub(in super::super) fn xml_parts(text: &str) -> TextError {
         .captures_iter(text)
         .take(10)
         .filter_map(|found| found.get(1).or_else(|| found.get(2)))
-        .map(|found| found.as_str().to_owned())
+        .map(|found| unqualified(found.as_str()).to_owned())
         .collect();
     let status = codes.iter().find_map(|code| {
         code.parse()
@@ -72,6 +74,19 @@ pub(in super::super) fn xml_parts(text: &str) -> TextError {
         codes,
         text: visible_text(text),
         status,
+    }
+}
+
+/// Returns a code without its XML namespace; SOAP calls the caller's mistake `Client` or `Sender`.
+fn unqualified(code: &str) -> &str {
+    let name = match code.split_once(':') {
+        Some((prefix, name)) if prefix.chars().all(char::is_alphanumeric) => name.trim(),
+        _ => code,
+    };
+    match name {
+        "Client" | "Sender" => "client_error",
+        "" => code,
+        _ => name,
     }
 }
 
@@ -103,7 +118,13 @@ pub(in super::super) fn error_page(text: &str) -> Option<TextError> {
     }
     let found = TITLE.captures(head(text, 8 * 1024))?;
     let shown = visible_text(text);
-    let is_short = shown.len() <= 1_500;
+    // Under another title, or one that goes on with the name of a site, it may be an article.
+    let says_only_this = found[0].to_ascii_lowercase().starts_with("<title")
+        && ![" - ", " | ", " – "].iter().any(|mark| {
+            let number = found[0].find(&found[1]).unwrap_or_default();
+            found[0][number..].contains(mark)
+        });
+    let is_short = shown.len() <= if says_only_this { 1_500 } else { 300 };
     is_short.then(|| TextError {
         codes: Vec::new(),
         status: found[1].parse().ok(),

@@ -7,7 +7,8 @@
 //!
 //! Shapes known: an `error` object or text, `ok`/`success` false, GraphQL `errors`
 //! without data, problem+json, `statusCode` of 400 and above, AWS `__type`, Lambda
-//! `errorMessage`, `errcode`, Shopify `userErrors`, XML `<Error>` and SOAP faults, server
+//! `errorMessage`, `errcode`, Shopify `userErrors`, a bare message that gateways answer with, an
+//! HTTP exchange of status 400 and above, XML `<Error>` and SOAP faults, server
 //! error pages in HTML, SSE error events.
 
 mod json;

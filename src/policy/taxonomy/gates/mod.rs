@@ -2,7 +2,8 @@
 //!
 //! Each gate answers with evidence when the delivery fails it. Gates look at
 //! structure first (stop reasons, tool names, schemas) and at words only for
-//! refusals and requests for approval in a model's own reply, where no provider marks them.
+//! refusals and requests for approval in a model's own reply, where no provider marks them,
+//! and for a human step in the short answer of a tool that changes something.
 
 mod human;
 mod reply;
@@ -12,7 +13,7 @@ mod tools;
 pub(super) use human::asks_human;
 pub(super) use reply::{degenerate, empty, refused, truncated};
 pub(super) use shape::{breaks_schema, not_json};
-pub(super) use tools::{bad_arguments, unknown_tool};
+pub(super) use tools::{bad_arguments, call_as_text, unknown_tool};
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::human::task_is_about;
 use crate::policy::taxonomy::observation::{Kind, Observation, is_blank};
 use crate::policy::taxonomy::outcome::{Delivery, is_blank_text};
+use crate::policy::taxonomy::phrases::Phrases;
 use crate::policy::taxonomy::text::{clip, head, regex};
 
 /// Longest text in which a refusal is looked for; a longer one has something to say.
@@ -89,17 +90,35 @@ pub(in super::super) fn refused(observation: &Observation, delivery: &Delivery) 
     {
         return None;
     }
-    REFUSES
-        .find(text)
-        .map(|found| format!("text: \"{}\"", clip(found.as_str(), 120)))
+    if let Some(found) = REFUSES.find(text) {
+        return Some(format!("text: \"{}\"", clip(found.as_str(), 120)));
+    }
+    let start = head(text, 240);
+    let refuses = REFUSES_ABROAD.find(start).next().is_some();
+    refuses.then(|| format!("text: \"{}\"", clip(start, 120)))
 }
+
+/// Refusals in other languages: an apology, and "I cannot" in the first person.
+static REFUSES_ABROAD: LazyLock<Phrases> = LazyLock::new(|| {
+    Phrases::new(&[
+        r"^(lo lamento|lo siento|perdona|disculpa)[^\n]{0,40}no (puedo|podré) |^(não|nao) posso (ajudar|fornecer|responder|atender|cumprir|fazer isso)|^non posso (aiutar|fornire|rispondere|soddisfare)|^no puedo (ayudar|proporcionar|cumplir|responder|generar)|^[^\n.]{0,40}je ne (suis pas (en mesure (de|d')|autorisée?)|peux pas (vous |t')?(aider|répondre|fournir))|^[^\n.]{0,40}kann ich[^\n.]{0,30} nicht (helfen|behilflich|weiterhelfen|nachkommen)|^ich (darf|kann|werde) [^.\n]{0,60} nicht (erstellen|schreiben|verfassen|beantworten|ausgeben|bereitstellen|liefern|helfen)|^[^\n]{0,90}(처리|제공|도와|응답|답변|지원)[^\n]{0,20}(할 수 없|드릴 수 없)|(お応え|対応|お手伝い|お答え)(は)?(でき(ません|かねます)|いたしかねます)",
+        r"^(przykro mi|niestety|przepraszam|bardzo mi przykro)[^\n]{0,60}(nie mogę|nie jestem w stanie)|^(bohužel|omlouvám se|je mi líto)[^\n]{0,60}(nemohu|nemůžu)|^(sajnálom|sajnos)[^\n]{0,60}(nem tudok|nem segíthetek)|^(îmi pare rău|din păcate)[^\n]{0,60}nu (te |vă )?pot",
+        r"^(het spijt me|helaas|sorry)[^\n]{0,40}kan ik[^\n]{0,40} niet |^(tyvärr|jag är ledsen|förlåt|beklager|desværre|dessverre|undskyld)[^\n]{0,50}((kan|får) (jag|jeg) (inte|ikke)|(jag|jeg) (kan|får) (inte|ikke))|^(valitettavasti|pahoittelen|olen pahoillani)[^\n]{0,50}en voi",
+        r"^(üzgünüm|maalesef|özür dilerim)[^\n]{0,100}(olamam|olamıyorum|yapamam|edemem|veremem|getiremem)|^(на жаль|вибачте|перепрошую)[^\n]{0,80}не можу|^(λυπάμαι|συγγνώμη)[^\n]{0,80}δεν μπορώ",
+        r"^(عذر|آسف|أعتذر|نأسف)[^\n]{0,100}(لا أستطيع|لا يمكنني|لا أقدر)|^(מצטער|סליחה|אני מצטער)[^\n]{0,100}(לא יכול|איני יכול)|^(क्षमा|माफ)[^\n]{0,240}(नहीं कर सकत|सकता|सकती)|^(xin lỗi|rất tiếc)[^\n]{0,60}(tôi )?không thể|^(maaf|mohon maaf)[^\n]{0,60}(tidak (dapat|bisa)|tak (dapat|bisa))|^ขออภัย[^\n]{0,160}ไม่สามารถ",
+    ])
+});
 
 static REFUSES: LazyLock<Regex> = LazyLock::new(|| {
     regex(concat!(
         r"(?i)^\W*((i('m| am) (very |so |really )?sorry|my apologies|i apologi[sz]e|unfortunately|sorry|as an ai( language model| assistant| model)?|thanks?[^.]{0,40}|i understand[^.]{0,80})[\s,.;:—-]+(but )?)?(i('m| am) )?",
         r"(i )?((can't|cannot|can not|won't|will not|am (not able|unable) to|'m (not able|unable) to|not able to|unable to|must decline( to)?|have to decline( to)?|decline to|am not (going|comfortable|permitted|allowed) (to|with)|don't feel comfortable|not comfortable)",
-        r"( (to|with|in))?\s+(help|assist|comply|fulfil|fulfill|provid|do (that|this)|creat|generat|writ|continu|answer|discuss|process this|complete (this|that|your)|support|engag|shar|offer|produc|participat|respond to|giv|carry out|perform (this|that)|talk about|recommend|advise|execute this|accommodate)",
+        r"( (to|with|in))?\s+(help|assist|comply|fulfil|fulfill|provid|do (that|this)|creat|generat|writ|continu|answer|discuss|process this|complete (this|that|your)|support|engag|shar|offer|produc|participat|respond to|giv|carry out|perform (this|that)|talk about|(recommend|advise) (you|that|any|this|on)\b|execute this|accommodate)",
         r"|must decline|(have|need) to decline|decline (this|your|that))",
+        r"|^\W*I\b[^.\n]{0,80}\b(violates?|against) my ([\w-]+ ){0,2}(guidelines|polic(y|ies)|principles)\b",
+        r"|^[^.\n]{0,80}\b(violates?|against) (my|our) ([\w-]+ ){0,2}(guidelines|polic(y|ies)|principles)\b[^.\n]{0,40}(decline|can't|cannot|unable|not able|won't|$)",
+        r"|^[^.\n]{0,80}\bso I (can't|cannot|won't|am unable to|must decline) ?(help|assist|writ|creat|provid|do (that|this)|produc|generat|comply|answer)?",
+        r"|^\W*(that's|that is|this is) (not something|something) I (can('t|not)?|am (not )?able)\b|^\W*I (must|have to|will|need to) (\w+ )?decline\b|^as an ai[^.\n]{0,40}\bI (don't|do not|can't|cannot|won't)\b|^\W*let's (talk about|discuss|move on to) (something else|another (topic|subject)|a different)",
         r"|^\W*(i('m| am) sorry|sorry),? (but )?(i )?(can't|cannot) (do|help|assist)",
         r"|^\W*((je suis )?désolée?|lo siento|es tut mir leid|tut mir leid|desculpe|sinto muito|mi dispiace|к сожалению|извините|простите|申し訳(ありません|ございません)|すみません|抱歉|对不起|很抱歉|죄송)[^\n]{0,60}(ne (peux|puis)|no puedo|kann (ich|nicht)|kann dabei|não posso|non posso|не могу|できません|できかねます|无法|不能|할 수 없|드릴 수 없|없습니다|dabei nicht helfen)",
         r"|^\W*(je ne (peux|puis) pas (vous |t')?(aider|faire|fournir|répondre)|no puedo (ayudar|proporcionar|cumplir)|ich kann (dabei|ihnen|dir|diese)[^.\n]{0,30} nicht (helfen|unterstützen|bereitstellen|erfüllen)|我(无法|不能)(协助|帮助|提供|满足)|お手伝いできません)",

@@ -28,6 +28,35 @@ pub(in super::super) fn unknown_tool(
     ))
 }
 
+/// Returns the tool call a reply holds as text, where nobody will carry it out.
+pub(in super::super) fn call_as_text(
+    observation: &Observation,
+    delivery: &Delivery,
+) -> Option<String> {
+    const MARKS: [&str; 6] = [
+        "<tool_call>",
+        "<function=",
+        "<function_call",
+        "<|tool_call",
+        "<|python_tag|>",
+        "[TOOL_CALLS]",
+    ];
+    let reply = delivery.reply.as_ref()?;
+    let offered = offered_tools(observation)?;
+    let text = reply.text.trim();
+    if !reply.calls.is_empty() || text.is_empty() {
+        return None;
+    }
+    let is_marked = MARKS.iter().any(|mark| text.starts_with(mark));
+    let is_bare = || {
+        let call: Value = serde_json::from_str(text).ok()?;
+        call.get("arguments").or_else(|| call.get("parameters"))?;
+        offered.get(call.get("name")?.as_str()?).map(|_| ())
+    };
+    (is_marked || text.starts_with('{') && is_bare().is_some())
+        .then(|| format!("text: \"{}\"", clip(text, 120)))
+}
+
 /// Returns what is wrong with the arguments of a tool call, if anything.
 pub(in super::super) fn bad_arguments(
     observation: &Observation,

@@ -1,0 +1,103 @@
+//! Answers that split their items in two: what was done, and what failed.
+
+use serde_json::{Value, json};
+
+use super::generic::acts;
+use super::item::{ITEMS_MAX, bad, id_of};
+use crate::policy::taxonomy::observation::{Observation, integer_of};
+use crate::policy::taxonomy::outcome::{Item, Items};
+
+/// Names of what was done: a list, or a count.
+const DONE: &[&str] = &[
+    "created",
+    "imported",
+    "updated",
+    "deleted",
+    "removed",
+    "inserted",
+    "added",
+    "succeeded",
+    "successful",
+    "success",
+    "successes",
+    "sent",
+    "uploaded",
+    "processed",
+    "synced",
+    "completed",
+    "saved",
+    "published",
+    "moved",
+    "copied",
+    "accepted",
+    "applied",
+    "migrated",
+    "delivered",
+    "ok",
+];
+/// Names of what failed: a list, or a count.
+const FAILED: &[&str] = &[
+    "failed",
+    "failures",
+    "failed_items",
+    "failedItems",
+    "errors",
+    "rejected",
+    "unprocessed",
+];
+
+/// Reads `{"created": […], "failed": […]}`, with lists or counts; `None` where nothing failed.
+///
+/// Only of calls that change something: a report about somebody else's work has the same shape.
+pub(super) fn split(body: &Value, observation: &Observation) -> Option<Items> {
+    let says_partial = ["status", "result", "state"].iter().any(|name| {
+        let text = body.get(*name).and_then(Value::as_str).unwrap_or_default();
+        text.to_ascii_lowercase().starts_with("partial")
+    });
+    let done = DONE.iter().find_map(|name| size(body.get(*name)?));
+    let done = done.or(says_partial.then_some(1))?;
+    let lists = FAILED.iter().filter_map(|name| body.get(*name)?.as_array());
+    let list: Vec<Item> = lists
+        .flatten()
+        .take(ITEMS_MAX)
+        .enumerate()
+        .map(|(at, entry)| failed_item(at, entry))
+        .collect();
+    let has_count = FAILED
+        .iter()
+        .any(|name| integer_of(body.get(*name)).is_some_and(|count| count > 0));
+    if !acts(observation) || list.is_empty() && !has_count && !says_partial {
+        return None;
+    }
+    Some(Items {
+        list: if list.is_empty() {
+            vec![bad(Value::Null, body)]
+        } else {
+            list
+        },
+        others_succeeded: done > 0,
+    })
+}
+
+fn failed_item(at: usize, entry: &Value) -> Item {
+    if let Value::String(name) = entry {
+        return bad(json!(name), entry);
+    }
+    let id = id_of(
+        entry,
+        &[
+            "id", "key", "index", "email", "name", "path", "file", "row", "sku",
+        ],
+    );
+    let inner = entry.get("error").filter(|error| error.is_object());
+    bad(id.unwrap_or_else(|| json!(at)), inner.unwrap_or(entry))
+}
+
+/// How many a list or a count stands for; a flag stands for none.
+fn size(value: &Value) -> Option<usize> {
+    match value {
+        Value::Array(items) => Some(items.len()),
+        Value::Number(_) => usize::try_from(integer_of(Some(value))?).ok(),
+        _ => None,
+    }
+}
