@@ -36,6 +36,10 @@ const CHECKPOINT_COMMITS_MAX: u32 = 512;
 /// up to 100 ms, which a supervisor's turn would feel.
 const BETWEEN_TRIES: Duration = Duration::from_micros(500);
 
+/// How many times longer than at first a process waits that has written before:
+/// it has a run under way, which a slow disk under twenty others must not end.
+const LATER_WAIT_TIMES: u64 = 6;
+
 /// The queue to the thread. Dropping it waits until the queue is empty.
 pub(super) struct Writer {
     jobs: Option<Sender<Box<dyn Job>>>,
@@ -53,6 +57,7 @@ impl Writer {
             conn,
             path: path.clone(),
             wait_ms,
+            has_written: false,
             jobs,
             commits: 0,
         };
@@ -137,6 +142,7 @@ struct Serving {
     conn: Connection,
     path: PathBuf,
     wait_ms: u64,
+    has_written: bool,
     jobs: Receiver<Box<dyn Job>>,
     /// Commits since the last checkpoint.
     commits: u32,
@@ -186,6 +192,10 @@ impl Serving {
         match self.conn.execute_batch("COMMIT") {
             Ok(()) => {
                 self.commits += 1;
+                if !self.has_written {
+                    self.has_written = true;
+                    self.wait_ms *= LATER_WAIT_TIMES;
+                }
                 batch
             }
             Err(error) => {
