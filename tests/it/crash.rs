@@ -246,8 +246,10 @@ fn killed_at_random_moments_a_run_ends_as_if_nothing_had_happened() {
                 .stderr(std::process::Stdio::null())
                 .spawn()
                 .expect("the binary starts");
-            // A moment that is a matter of chance, not a wait for anything.
-            let moment = std::time::Duration::from_millis(random.random_range(5..500));
+            // A moment that is a matter of chance, not a wait for anything; later
+            // ones come later, so that a slow machine gets on too.
+            let latest = 500 + 25 * turn;
+            let moment = std::time::Duration::from_millis(random.random_range(5..latest));
             std::thread::park_timeout(moment);
             let what = random.random_range(0..3);
             if supervisor.try_wait().expect("a child of ours").is_none() {
