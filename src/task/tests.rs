@@ -83,6 +83,14 @@ fn relative_paths_are_joined_to_the_folder_of_the_file() {
 }
 
 #[test]
+fn a_section_that_is_missing_means_what_an_empty_one_means() {
+    let limits = |text: &str| load(text, "task.yaml").unwrap().limits;
+    let missing = limits("agent: {command: [a]}\n");
+    assert_eq!(missing, limits("agent: {command: [a]}\nlimits: {}\n"));
+    assert!(missing.model_call_timeout_ms > 0 && missing.soft_percent > 0);
+}
+
+#[test]
 fn the_name_comes_from_the_file() {
     for (file, want) in [
         ("a/b.yaml", "b"),

@@ -164,7 +164,7 @@ pub struct Input {
 
 /// How much the run may use. A limit that is not written does not exist.
 /// Spend, counters and the deadline go on over crashes and resumes.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// The most the run may cost, in USD.
@@ -202,6 +202,22 @@ pub struct Limits {
     #[serde(default = "defaults::model_call_timeout")]
     #[schemars(extend("x-positive" = "duration"))]
     pub model_call_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            cost_usd: None,
+            tokens: None,
+            steps: None,
+            tool_calls: None,
+            deadline: None,
+            deadline_counts: DeadlineCounts::default(),
+            idle: None,
+            soft: defaults::soft(),
+            model_call_timeout: defaults::model_call_timeout(),
+        }
+    }
 }
 
 /// Which time the deadline counts.
