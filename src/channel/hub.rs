@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::{self, UnboundedSender};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
 use super::Limits;
@@ -193,9 +193,18 @@ struct Inner {
     gate: Mutex<Gate>,
 }
 
+/// Where an answer goes.
+#[derive(Debug)]
+enum Open {
+    /// Out, on a connection.
+    Line(OpenLine),
+    /// To a part of the channel itself, such as the gateway.
+    Within(oneshot::Sender<Result<Answer, Error>>),
+}
+
 /// A request on its way through the driver.
 #[derive(Debug)]
-struct Open {
+struct OpenLine {
     connection: ConnectionNo,
     /// Absent in a notification.
     id: Option<Id>,
@@ -246,20 +255,43 @@ impl Hub {
             room,
         } = place;
         let notification = id.is_none();
-        let open = Open {
+        let open = Open::Line(OpenLine {
             connection,
             id,
             outbox,
             in_flight,
             _room: room,
-        };
+        });
         self.open().insert(request, open);
-        let incoming = Incoming {
+        self.submit(Incoming {
             request,
             connection,
             notification,
             call,
+        })
+        .await;
+    }
+
+    /// Asks the driver from within the channel, and waits for its answer.
+    pub(super) async fn ask(&self, call: Call) -> Result<Answer, Error> {
+        let request = RequestNo(self.0.requests.fetch_add(1, Ordering::Relaxed) + 1);
+        let (sender, answer) = oneshot::channel();
+        self.open().insert(request, Open::Within(sender));
+        self.submit(Incoming {
+            request,
+            connection: ConnectionNo(0),
+            notification: false,
+            call,
+        })
+        .await;
+        let gone = |_| Error::Internal {
+            what: "the run has ended".to_owned(),
         };
+        answer.await.map_err(gone)?
+    }
+
+    async fn submit(&self, incoming: Incoming) {
+        let request = incoming.request;
         if self.0.requests_in.send(incoming).await.is_err() {
             let what = "the run takes no requests any more".to_owned();
             self.answers().send(request, Err(Error::Internal { what }));
@@ -290,7 +322,9 @@ impl Hub {
     pub(super) fn forget(&self, connection: ConnectionNo) -> usize {
         let mut open = self.open();
         let before = open.len();
-        open.retain(|_, request| request.connection != connection);
+        open.retain(
+            |_, request| !matches!(request, Open::Line(line) if line.connection == connection),
+        );
         before - open.len()
     }
 
@@ -316,9 +350,15 @@ impl Answers {
         let Some(open) = self.0.open().remove(&request) else {
             return;
         };
-        if open.id.is_none() {
-            return;
-        }
+        let open = match open {
+            Open::Line(open) if open.id.is_none() => return,
+            Open::Line(open) => open,
+            Open::Within(sender) => {
+                // Whoever asked may have been given up on.
+                let _ = sender.send(answer);
+                return;
+            }
+        };
         let bytes_max = self.0.limits().unread_bytes_max;
         let mut text = frame::render_answer(open.id.as_ref(), &answer);
         let unread_bytes = open.outbox.bytes();

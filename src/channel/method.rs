@@ -105,6 +105,15 @@ pub struct Turn {
     pub done: bool,
     /// What the loop gives as its result; any JSON, not null.
     pub result: Option<Verbatim>,
+    /// Set where the gateway saw the turn; not part of the protocol.
+    pub wire: Option<Wire>,
+}
+
+/// What the gateway knows of a turn besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wire {
+    /// What the call used is not known for certain: its reservation is spent.
+    pub is_in_doubt: bool,
 }
 
 /// The messages of a turn, each a JSON object.

@@ -20,12 +20,16 @@
 //! [`hub`] (the seam to the driver). [`client`] is the other side, used by
 //! `agentguard turn` and its siblings; [`flags`] makes their parameters.
 //!
-//! Not here: the gateway for unmodified agents and the MCP proxy.
+//! [`gateway`] is for agents that know nothing of us: it reads their model calls
+//! and asks the driver in their place.
+//!
+//! Not here: the MCP proxy.
 
 pub mod client;
 mod connection;
 pub mod flags;
 pub mod frame;
+pub mod gateway;
 pub mod hub;
 pub mod lines;
 pub mod method;

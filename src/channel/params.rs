@@ -139,6 +139,7 @@ fn turn(object: &Object<'_>) -> Result<Turn, Box<Param>> {
         error: object.text("error")?,
         done: object.flag("done")?.unwrap_or(false),
         result: object.raw("result").map(Verbatim::from),
+        wire: None,
     })
 }
 

@@ -17,6 +17,25 @@ pub const SOCKET_VARIABLE: &str = "AGENTGUARD_SOCKET";
 /// Variables of ours that never pass from one run into another.
 const OWN_PREFIX: &str = "AGENTGUARD_";
 
+/// Where the providers' clients look for keys and addresses.
+const PROVIDER_VARIABLES: &[&str] = &[
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_BASE_URL",
+    "CLAUDE_CODE_OAUTH_TOKEN",
+    "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_VERTEX",
+    "GEMINI_API_KEY",
+    "GOOGLE_API_KEY",
+    "GOOGLE_GEMINI_BASE_URL",
+    "GOOGLE_VERTEX_BASE_URL",
+    "NO_PROXY",
+    "OPENAI_API_BASE",
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "no_proxy",
+];
+
 /// Why the agent's surroundings could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -48,6 +67,8 @@ pub struct About<'a> {
     pub attempt: AttemptNo,
     /// The socket, where the protocol uses one.
     pub socket: Option<&'a Path>,
+    /// Where the agent finds its model, where that is us.
+    pub gateway: Vec<(&'static str, String)>,
     /// The folder of the input snapshot.
     pub input: &'a Path,
     /// The folder of the run.
@@ -79,6 +100,18 @@ pub fn spec(task: &Resolved, about: &About<'_>, own: &Environment) -> Result<Spe
     if let Some(socket) = about.socket {
         spec.env.push((SOCKET_VARIABLE.into(), socket.into()));
     }
+    if !about.gateway.is_empty() {
+        // Keys and addresses that would lead past the gateway.
+        let is_key = |name: &OsString| PROVIDER_VARIABLES.iter().any(|known| name == known);
+        spec.env.retain(|(name, _)| !is_key(name));
+        let ours = about.gateway.iter();
+        spec.env
+            .extend(ours.map(|(name, value)| ((*name).into(), value.into())));
+        spec.env
+            .push(("NO_PROXY".into(), "127.0.0.1,localhost".into()));
+        spec.env
+            .push(("no_proxy".into(), "127.0.0.1,localhost".into()));
+    }
     spec.env.push((
         "AGENTGUARD_ATTEMPT".into(),
         about.attempt.to_string().into(),
@@ -87,7 +120,7 @@ pub fn spec(task: &Resolved, about: &About<'_>, own: &Environment) -> Result<Spe
         .push(("AGENTGUARD_INPUT".into(), about.input.into()));
     spec.stdin = match task.agent.protocol {
         Protocol::Stdio => Stdin::Piped,
-        Protocol::Socket | Protocol::None => Stdin::Null,
+        Protocol::Socket | Protocol::Gateway | Protocol::None => Stdin::Null,
     };
     Ok(spec)
 }

@@ -11,7 +11,7 @@
 //! - [`session`]: one owned run; the only way by which anything happens to it;
 //! - [`supervise`]: one attempt, from the start of the agent to its last process;
 //! - [`recover`]: what comes before another attempt;
-//! - [`facts`], [`translate`], [`policy`]: what the machine needs, in its words;
+//! - [`facts`], [`translate`], [`policy`], [`prices`]: what the machine needs, in its words;
 //! - [`launch`], [`input`], [`output`]: the agent's surroundings;
 //! - [`notify`]: tells people.
 //!
@@ -24,6 +24,7 @@ pub mod launch;
 pub mod notify;
 pub mod output;
 pub mod policy;
+pub mod prices;
 pub mod recover;
 pub mod session;
 pub mod supervise;

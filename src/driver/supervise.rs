@@ -9,7 +9,7 @@
 //! - *Draining*: tool executions that still run get the grace period to finish,
 //!   so that what they did is recorded and not in doubt.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -20,6 +20,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::channel::gateway::upstream::Upstreams;
+use crate::channel::gateway::{self, Gateway};
 use crate::channel::method::{Call, Window};
 use crate::channel::socket::Socket;
 use crate::channel::{self, Answers, Arrival, Incoming, Notice, frame, method};
@@ -40,8 +42,8 @@ use crate::policy::loops::{ErrorKind, Print, ToolTraits};
 use crate::policy::taxonomy::{Class, Layer, Observation, classify, custom};
 use crate::process::{Agent, Exit, Launcher, Mark, Output, Stdio, Swept, sweep_marked};
 use crate::store::{RetryAsk, Turn};
-use crate::task::resolved::Protocol;
-use crate::tools::{Job, Toolbox, Tried};
+use crate::task::resolved::{Protocol, Resolved};
+use crate::tools::{Job, Toolbox, Tried, client_builder};
 
 /// Retries of one tool that may be out at once, over all runs.
 const RETRY_SLOTS: u32 = 4;
@@ -153,6 +155,8 @@ struct Channel {
     arrivals: channel::Inbox,
     answers: Answers,
     end: End,
+    /// Kept for its drop, which ends it.
+    _gateway: Option<Gateway>,
 }
 
 /// Where the frames come from; closed when the attempt is over.
@@ -181,16 +185,21 @@ async fn start(
     let task = Arc::clone(&session.task);
     let (hub, arrivals) = channel::open(channel::Limits::default());
     let socket = match task.agent.protocol {
-        Protocol::Socket => Some(
+        Protocol::Socket | Protocol::Gateway => Some(
             Socket::bind(&hub, session.store.paths().state())
                 .map_err(|error| format!("the agent's socket cannot be opened: {error}"))?,
         ),
         Protocol::Stdio | Protocol::None => None,
     };
+    let gateway = match task.agent.protocol {
+        Protocol::Gateway => Some(open_gateway(&hub, &task, &ports.outside.environment).await?),
+        Protocol::Socket | Protocol::Stdio | Protocol::None => None,
+    };
     let about = launch::About {
         run: &session.run,
         attempt,
         socket: socket.as_ref().map(Socket::path),
+        gateway: gateway.as_ref().map(Gateway::variables).unwrap_or_default(),
         input: &ports.folder.join("input"),
         folder: &ports.folder,
     };
@@ -223,8 +232,29 @@ async fn start(
         arrivals,
         answers: hub.answers(),
         end,
+        _gateway: gateway,
     });
     Ok((agent, channel))
+}
+
+async fn open_gateway(
+    hub: &channel::Hub,
+    task: &Resolved,
+    environment: &Environment,
+) -> Result<Gateway, String> {
+    let client = client_builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .map_err(|error| format!("the gateway's client cannot be made: {error}"))?;
+    let settings = gateway::Settings {
+        upstreams: Upstreams::from_variables(|name| environment.variable(name)),
+        client,
+        is_capped: task.limits.cost_nanousd.is_some() || task.limits.tokens.is_some(),
+    };
+    Gateway::open(hub, settings)
+        .await
+        .map_err(|error| format!("the gateway cannot be opened: {error}"))
 }
 
 /// Ends an attempt whose agent does not run.
@@ -267,6 +297,8 @@ struct Attempt<'a> {
     work: JoinSet<Came>,
     /// How much of the conversation each briefing asked for.
     windows: HashMap<RequestNo, Window>,
+    /// Model calls that wait until others have shown what they cost.
+    parked: VecDeque<(RequestNo, method::Reserve)>,
     /// Places in the shared retry queue.
     tickets: HashMap<CallId, crate::store::Ticket>,
     outcome: Option<Outcome>,
@@ -317,6 +349,7 @@ impl<'a> Attempt<'a> {
             pumps,
             work: JoinSet::new(),
             windows: HashMap::new(),
+            parked: VecDeque::new(),
             tickets: HashMap::new(),
             outcome: None,
         }
@@ -622,16 +655,7 @@ impl<'a> Attempt<'a> {
                     Err(error) => self.refuse(request, error),
                 }
             }
-            Call::Reserve(asked) => {
-                match translate::worst_case(&asked, &task, self.session.state()) {
-                    Ok((worst, max_tokens)) => self.session.feed(Event::Reserved {
-                        request,
-                        worst,
-                        max_tokens,
-                    }),
-                    Err(error) => self.refuse(request, error),
-                }
-            }
+            Call::Reserve(asked) => self.reserve(request, asked),
             Call::Tool(asked) => {
                 let now = self.session.clock.now();
                 let args = serde_json::Value::Object(asked.args);
@@ -650,6 +674,38 @@ impl<'a> Attempt<'a> {
                 self.session.feed(Event::ToolReported(report))
             }
         }
+    }
+
+    /// Holds the worst case of a model call back. One that does not fit only
+    /// because others are under way waits until they have shown what they cost.
+    fn reserve(&mut self, request: RequestNo, asked: method::Reserve) -> Result<(), Error> {
+        let state = self.session.state();
+        match translate::worst_case(&asked, &self.session.task, state) {
+            Ok((worst, max_tokens)) => {
+                let (spend, limits) = (&state.spend, &state.limits);
+                let waits = !spend.reserved.is_empty()
+                    && spend.next_call(limits, &worst).is_some()
+                    && spend.fits_alone(limits, &worst);
+                if waits {
+                    self.parked.push_back((request, asked));
+                    return Ok(());
+                }
+                self.session.feed(Event::Reserved {
+                    request,
+                    worst,
+                    max_tokens,
+                })
+            }
+            Err(error) => self.refuse(request, error),
+        }
+    }
+
+    /// Asks again for the calls that wait.
+    fn unpark(&mut self) -> Result<(), Error> {
+        for (request, asked) in std::mem::take(&mut self.parked) {
+            self.reserve(request, asked)?;
+        }
+        Ok(())
     }
 
     fn report(&self, request: RequestNo, report: method::Report) -> event::Report {
@@ -754,8 +810,9 @@ impl<'a> Attempt<'a> {
             boundary,
             effects,
             committed,
-            ..
+            event,
         } = released;
+        let is_settled = matches!(event, Event::TurnReported(_));
         for effect in effects {
             match effect {
                 Effect::Reply {
@@ -801,6 +858,9 @@ impl<'a> Attempt<'a> {
             }
         }
         fault(boundary, Side::AfterRelease);
+        if is_settled {
+            self.unpark()?;
+        }
         self.maybe_over().await
     }
 

@@ -10,6 +10,7 @@ use crate::channel::method::{
 };
 use crate::clock::UnixMs;
 use crate::driver::facts::read_breaker;
+use crate::driver::prices::{Rate, Tokens};
 use crate::driver::session::Beside;
 use crate::ids::RunId;
 use crate::machine::event::{RequestNo, Turn};
@@ -19,7 +20,7 @@ use crate::policy::breaker;
 use crate::policy::budget::{Resource, Usage};
 use crate::store::conversation::{self, Head};
 use crate::store::{self, Store};
-use crate::task::resolved::{Effect, Price, Resolved};
+use crate::task::resolved::{Effect, Resolved};
 
 /// Smallest share of the asked output tokens that a call is shrunk to, in
 /// percent; below that it is refused.
@@ -40,14 +41,23 @@ pub fn turn(
         return Err(frame::Error::WrongStep { expected, found });
     }
     let usage = said.usage.unwrap_or_default();
-    let cost = cost_of(&usage, task, state)?;
+    let mut cost = cost_of(&usage, task, state)?;
     let tokens = [
         usage.input_tokens,
         usage.output_tokens,
         usage.cached_input_tokens,
         usage.cache_write_tokens,
     ];
-    let tokens = tokens.into_iter().flatten().fold(0, u64::saturating_add);
+    let mut tokens = tokens.into_iter().flatten().fold(0, u64::saturating_add);
+    // Never less than it may have been.
+    if said.wire.is_some_and(|wire| wire.is_in_doubt)
+        && let Some(held) = said
+            .reservation
+            .and_then(|reservation| state.spend.reserved.get(&reservation.0))
+    {
+        cost = cost.max(held.cost);
+        tokens = tokens.max(held.tokens);
+    }
     let head = head_of(state);
     let (tip, messages, rewritten) = match &said.said {
         Said::Nothing => (head, vec![], false),
@@ -73,6 +83,7 @@ pub fn turn(
         result: said
             .result
             .and_then(|result| serde_json::from_str(result.get()).ok()),
+        from_wire: said.wire.is_some(),
     };
     Ok((
         turn,
@@ -104,17 +115,14 @@ pub fn worst_case(
         ));
     }
     let price = match &asked.model {
-        Some(model) => price_of(model, task, state, "reserve", "model")?,
+        Some(model) => rate_of(model, task, state, "reserve", "model")?,
         None if state.limits.cost.is_some() => return Err(no_model("reserve", "model")),
         None => None,
     };
     let worst = |max_tokens: u64| Usage {
         tokens: asked.input_tokens.saturating_add(max_tokens),
-        cost: price.map_or(NanoUsd(0), |price| {
-            let input = NanoUsd(price.input_nanousd.max(price.cache_write_nanousd));
-            input
-                .per_million(asked.input_tokens)
-                .plus(NanoUsd(price.output_nanousd).per_million(max_tokens))
+        cost: price.as_ref().map_or(NanoUsd(0), |price| {
+            price.worst(asked.input_tokens, max_tokens)
         }),
     };
     let fits = |max_tokens| {
@@ -162,7 +170,7 @@ fn cost_of(usage: &method::Usage, task: &Resolved, state: &State) -> Result<Nano
         return Ok(NanoUsd(0));
     }
     let price = match &usage.model {
-        Some(model) => price_of(model, task, state, "turn", "usage.model")?,
+        Some(model) => rate_of(model, task, state, "turn", "usage.model")?,
         None if state.limits.cost.is_some() => return Err(no_model("turn", "usage.model")),
         None => None,
     };
@@ -170,23 +178,24 @@ fn cost_of(usage: &method::Usage, task: &Resolved, state: &State) -> Result<Nano
         return Ok(NanoUsd(0));
     };
     let [input, output, cached, cache_write] = counts.map(|count| count.unwrap_or(0));
-    Ok(NanoUsd(price.input_nanousd)
-        .per_million(input)
-        .plus(NanoUsd(price.output_nanousd).per_million(output))
-        .plus(NanoUsd(price.cached_input_nanousd).per_million(cached))
-        .plus(NanoUsd(price.cache_write_nanousd).per_million(cache_write)))
+    Ok(price.cost(&Tokens {
+        input,
+        output,
+        cached,
+        cache_write,
+    }))
 }
 
-/// Returns the price of `model`; `None` where none is known and none is needed.
-fn price_of<'a>(
-    model: &str,
+/// Returns the rate of `model`; `None` where none is known and none is needed.
+fn rate_of<'a>(
+    model: &'a str,
     task: &'a Resolved,
     state: &State,
     method: &'static str,
     field: &str,
-) -> Result<Option<&'a Price>, frame::Error> {
-    let price = task.prices.get(model).or_else(|| task.prices.get("*"));
-    if price.is_none() && state.limits.cost.is_some() {
+) -> Result<Option<Rate<'a>>, frame::Error> {
+    let rate = Rate::of(model, task);
+    if rate.is_none() && state.limits.cost.is_some() {
         let model: String = model.chars().take(80).collect();
         return Err(Box::new(Param {
             method,
@@ -201,7 +210,7 @@ fn price_of<'a>(
         })
         .into());
     }
-    Ok(price)
+    Ok(rate)
 }
 
 fn no_model(method: &'static str, field: &str) -> frame::Error {

@@ -99,6 +99,8 @@ fn judge(state: &State, exit: Exit, tail: &str, speaks: bool) -> (Outcome, &'sta
             )
         }
         Exit::Code(0) if state.done.is_some() => (Outcome::Done { verified: false }, "exit.done"),
+        // It cannot say so; its last model call ended well, and so did it.
+        Exit::Code(0) if state.on_wire => (Outcome::Done { verified: false }, "exit.zero"),
         Exit::Code(0) if !speaks => (Outcome::Done { verified: false }, "exit.zero"),
         Exit::Code(0) if !state.spoke => (
             failed(

@@ -185,6 +185,9 @@ pub struct Turn {
     /// What the loop gives as its result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
+    /// Whether it was read from the agent's model calls, not told by the agent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_wire: bool,
 }
 
 /// A request for a guarded tool, with what is known about it.

@@ -72,6 +72,8 @@ pub struct State {
     pub warned: BTreeSet<Resource>,
     /// Whether the loop has spoken in this attempt.
     pub spoke: bool,
+    /// Whether a turn of this attempt was read from the agent's model calls.
+    pub on_wire: bool,
     /// The result of the loop's word, in this attempt, that it is done.
     pub done: Option<Value>,
     /// The step of that word.
@@ -224,6 +226,7 @@ impl State {
             steer: None,
             warned: BTreeSet::new(),
             spoke: false,
+            on_wire: false,
             done: None,
             done_at: StepNo::default(),
             model_error: None,

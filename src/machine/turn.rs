@@ -13,6 +13,7 @@ pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn) -> Vec<Effect>
     if let Some(stopping) = stopping(state, turn.request) {
         return stopping;
     }
+    state.on_wire |= turn.from_wire;
     state.head = turn.head;
     settle(state, &turn.usage, turn.reservation);
     if let Some(error) = turn.error {
@@ -117,7 +118,13 @@ fn settle(state: &mut State, usage: &Usage, reservation: Option<u64>) {
 /// Answers a turn: stop, steer, or go on.
 fn answer(state: &mut State, request: RequestNo) -> Vec<Effect> {
     let step = state.step;
-    if let Some(hit) = state.spend.next_turn(&state.limits) {
+    // A call through the gateway is reserved before it goes out: no need to guess.
+    let hit = if state.on_wire {
+        state.spend.next_reserved_turn(&state.limits)
+    } else {
+        state.spend.next_turn(&state.limits)
+    };
+    if let Some(hit) = hit {
         let outcome = Outcome::Budget { hit: hit.clone() };
         let answer = Answer::Turn {
             step,

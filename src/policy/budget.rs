@@ -180,6 +180,22 @@ impl Spend {
         }
     }
 
+    /// Returns the first limit that is reached, for turns whose cost is reserved
+    /// before they are made.
+    pub fn next_reserved_turn(&self, limits: &Limits) -> Option<Hit> {
+        self.first_hit(limits, |resource| u64::from(resource == Resource::Steps))
+    }
+
+    /// Returns whether a call that does not fit would fit if those under way had
+    /// cost nothing.
+    pub fn fits_alone(&self, limits: &Limits, worst: &Usage) -> bool {
+        let alone = Self {
+            reserved: BTreeMap::new(),
+            ..self.clone()
+        };
+        alone.next_call(limits, worst).is_none()
+    }
+
     /// Returns the first limit that another turn would pass.
     pub fn next_turn(&self, limits: &Limits) -> Option<Hit> {
         let expected = |part: fn(&Usage) -> u64| {

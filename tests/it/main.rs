@@ -7,6 +7,7 @@ mod cli_support;
 mod crash;
 mod deps;
 mod fuzz;
+mod gateway;
 mod hostile;
 mod init;
 mod inside;

@@ -138,6 +138,9 @@ pub enum Protocol {
     Socket,
     /// The same lines over the agent's stdin and stdout.
     Stdio,
+    /// Not at all, but its model calls go through the gateway: any agent that
+    /// takes its provider's address from the environment.
+    Gateway,
     /// Not at all: any program. Only what can be seen from outside is limited.
     None,
 }

@@ -1,0 +1,123 @@
+//! The gateway: a loopback HTTP server that an agent takes for its model's API.
+//!
+//! ```text
+//!  agent ──► server ──► call ──► upstream
+//!                        │ reserve, report, turn
+//!                        ▼
+//!                       hub ──► driver
+//! ```
+//!
+//! An agent that knows nothing of us is started with our address and a token of
+//! this run in the place of its provider's address and key. Each model call is
+//! held back as money before it goes out (`reserve`), and is a turn when it has
+//! come back (`turn`): the end of the answer leaves only after that turn is
+//! durable. Tool results found in a request are told of (`report`), so that
+//! loops are seen; a steer is added behind the last message of the next request.
+//! Bytes pass unchanged otherwise.
+//!
+//! To read: [`server`] (who may ask), [`call`] (one model call), [`upstream`]
+//! (where it goes), [`memory`] (what earlier calls tell about the next), and
+//! [`wire`] (the formats, pure).
+//!
+//! Not here yet: retries, the chain of models, replay after a crash.
+
+mod body;
+mod call;
+mod memory;
+mod server;
+pub mod upstream;
+pub mod wire;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rand::Rng as _;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::hub::Hub;
+use memory::Memory;
+use upstream::Upstreams;
+
+/// What the gateway of a run needs.
+pub struct Settings {
+    /// Where calls go.
+    pub upstreams: Upstreams,
+    /// The client they go out by.
+    pub client: reqwest::Client,
+    /// Whether money is limited: then a call without a limit of its output gets
+    /// one.
+    pub is_capped: bool,
+}
+
+/// The gateway of one attempt. Dropping it ends it, and every call under way.
+pub struct Gateway {
+    address: SocketAddr,
+    token: String,
+    server: JoinHandle<()>,
+}
+
+/// What all calls of a run share.
+struct Shared {
+    hub: Hub,
+    settings: Settings,
+    token: String,
+    /// The names under which we may be asked, against rebinding.
+    hosts: [String; 2],
+    memory: Mutex<Memory>,
+}
+
+impl Shared {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gateway {
+    /// Listens on a free port of the loopback.
+    ///
+    /// Errors: the system's.
+    pub async fn open(hub: &Hub, settings: Settings) -> std::io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let bits: [u64; 2] = [rand::rng().next_u64(), rand::rng().next_u64()];
+        let token = format!("agentguard-{:016x}{:016x}", bits[0], bits[1]);
+        let port = address.port();
+        let shared = Arc::new(Shared {
+            hub: hub.clone(),
+            settings,
+            token: token.clone(),
+            hosts: [format!("127.0.0.1:{port}"), format!("localhost:{port}")],
+            memory: Mutex::default(),
+        });
+        Ok(Self {
+            address,
+            token,
+            server: tokio::spawn(server::serve(listener, shared)),
+        })
+    }
+
+    /// Returns the variables by which programs find the gateway; they replace
+    /// the real keys.
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        let base = format!("http://{}", self.address);
+        let versioned = format!("{base}/v1");
+        let token = || self.token.clone();
+        vec![
+            ("ANTHROPIC_BASE_URL", base.clone()),
+            ("ANTHROPIC_API_KEY", token()),
+            ("OPENAI_BASE_URL", versioned.clone()),
+            ("OPENAI_API_BASE", versioned),
+            ("OPENAI_API_KEY", token()),
+            ("GOOGLE_GEMINI_BASE_URL", base),
+            ("GEMINI_API_KEY", token()),
+            ("GOOGLE_API_KEY", token()),
+        ]
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
