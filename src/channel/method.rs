@@ -404,6 +404,9 @@ pub enum ReserveAnswer {
         reservation: ReservationNo,
         /// Most output tokens to ask for; may be fewer than asked.
         max_tokens: u64,
+        /// For the model; to the gateway only.
+        #[serde(skip)]
+        steer: Option<String>,
     },
     /// The call does not fit; end the loop.
     Stop {

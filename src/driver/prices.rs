@@ -86,7 +86,8 @@ fn catalogue(model: &str, tokens: &Tokens) -> Option<NanoUsd> {
         (UsageKey::OUTPUT_TOKENS, output as f64),
     ]);
     let price = genai_prices::calculate(&PriceRequest::new(model, &usage)).ok()?;
-    let nano = (price.total_price * 1e9).ceil();
+    // A hair less, so that the noise of the last digit is not rounded up.
+    let nano = (price.total_price * 1e9 - 1e-3).ceil();
     (nano >= 0.0).then_some(NanoUsd(nano as u64))
 }
 

@@ -244,7 +244,6 @@ async fn open_gateway(
 ) -> Result<Gateway, String> {
     let client = client_builder()
         .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
         .build()
         .map_err(|error| format!("the gateway's client cannot be made: {error}"))?;
     let settings = gateway::Settings {

@@ -398,11 +398,13 @@ pub fn answer(
         machine::Answer::Reserved {
             reservation,
             max_tokens,
+            steer,
         } => {
             let reservation = ReservationNo(reservation);
             method::Answer::Reserve(ReserveAnswer::Go {
                 reservation,
                 max_tokens,
+                steer,
             })
         }
         machine::Answer::Tool {

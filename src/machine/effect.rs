@@ -123,6 +123,8 @@ pub enum Answer {
         reservation: u64,
         /// Output tokens to ask the model for at most.
         max_tokens: u64,
+        /// For the model, where the call is one of the gateway's.
+        steer: Option<String>,
     },
     /// A tool call ended.
     Tool {

@@ -66,11 +66,15 @@ pub(super) fn reserved(
     state.next_reservation += 1;
     state.spend.reserved.insert(reservation, worst);
     state.reserved_at.get_or_insert(at);
+    // An agent behind the gateway hears nothing else before its model does.
+    let steer = state.steer.take_if(|_| state.on_wire);
+    state.counters.steers += u64::from(steer.is_some());
     vec![Effect::Reply {
         request,
         answer: Answer::Reserved {
             reservation,
             max_tokens,
+            steer,
         },
     }]
 }

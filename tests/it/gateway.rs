@@ -318,7 +318,8 @@ fn a_loop_is_seen_and_steered_against_and_stopped() {
     let steered = received
         .iter()
         .filter(|it| it.body.contains("agentguard") || it.body.contains("in a row"));
-    assert!(steered.count() >= 1, "the model was told");
+    let last = received.last().map(|it| it.body.as_str());
+    assert!(steered.count() >= 1, "the model was told: {last:?}");
 }
 
 #[test]

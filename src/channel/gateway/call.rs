@@ -40,6 +40,9 @@ const SILENCE: Duration = Duration::from_secs(300);
 /// How long a call goes on after its client hung up, to learn what it used.
 const DRAIN: Duration = Duration::from_secs(60);
 
+/// How long the last words before a break have to get out.
+const FLUSH: Duration = Duration::from_millis(50);
+
 /// Longest text of a foreign error that goes into the journal, in characters.
 const ERROR_CHARS_MAX: usize = 500;
 
@@ -118,14 +121,13 @@ async fn ask_model(
     let known = shared.memory().known(&history, bytes);
     for report in reports(&history, known.messages) {
         match shared.hub.ask(Call::Report(report)).await {
-            Ok(method::Answer::Report(told)) => {
-                if let Verdict::Stop {
+            Ok(method::Answer::Report(told)) => match told.verdict {
+                Verdict::Stop {
                     reason, exit_code, ..
-                } = told.verdict
-                {
-                    return refused(why_stopped(exit_code), &reason);
-                }
-            }
+                } => return refused(why_stopped(exit_code), &reason),
+                // A steer comes with the reservation.
+                Verdict::Go | Verdict::Steer { .. } => {}
+            },
             Ok(_) => {}
             Err(error) => return told_off(api, &error),
         }
@@ -141,7 +143,13 @@ async fn ask_model(
         Ok(method::Answer::Reserve(ReserveAnswer::Go {
             reservation,
             max_tokens,
-        })) => (reservation, max_tokens / asked.choices.max(1)),
+            steer,
+        })) => {
+            if steer.is_some() {
+                shared.memory().steer = steer;
+            }
+            (reservation, max_tokens / asked.choices.max(1))
+        }
         Ok(method::Answer::Reserve(ReserveAnswer::Stop {
             reason, exit_code, ..
         })) => return refused(why_stopped(exit_code), &reason),
@@ -357,6 +365,8 @@ async fn relay(open: Open, mut response: reqwest::Response, pieces: Pieces, want
     if !is_whole {
         let frame = refuse::error_frame(api, Why::Cut, &why, u64::MAX >> 11);
         let _ = pieces.send(Ok(frame.into())).await;
+        // What is still in a buffer when we break off would be lost.
+        tokio::time::sleep(FLUSH).await;
         let _ = pieces.send(Err(Broken)).await;
     }
 }

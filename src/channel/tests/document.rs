@@ -124,6 +124,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
             Answer::Reserve(ReserveAnswer::Go {
                 reservation: ReservationNo(1),
                 max_tokens: 5,
+                steer: None,
             }),
         ),
         (
