@@ -271,7 +271,7 @@ fn bad_agents_table() {
         ("two programs", "agent: {command: [a], script: b}\n", "1:23 agent.script stands beside `command`, expected either `command` or `script`; remove `command` or `script`"),
         ("an interpreter for nothing", "agent: {command: [a], interpreter: [sh]}\n", "1:23 agent.interpreter stands beside `command`, expected it beside `script` only; remove `interpreter`, or write the program first in `command`"),
         ("an empty script", "agent: {script: \" \"}\n", "1:17 agent.script is empty, expected a script"),
-        ("an unknown protocol", "agent: {command: [a], protocol: sockets}\n", "1:33 agent.protocol is \"sockets\", expected `socket`, `stdio` or `none`; did you mean `socket`?"),
+        ("an unknown protocol", "agent: {command: [a], protocol: sockets}\n", "1:33 agent.protocol is \"sockets\", expected `socket`, `stdio`, `gateway` or `none`; did you mean `socket`?"),
         ("a word for inherit_env", "agent: {command: [a], inherit_env: all}\n", "1:36 agent.inherit_env is \"all\", expected `true`, `false` or a list of names"),
         ("a number among names", "agent: {command: [a], inherit_env: [1]}\n", "1:37 agent.inherit_env[0] is 1, expected a text; put it in quotes: `\"1\"`"),
     ];
