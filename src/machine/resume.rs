@@ -137,6 +137,11 @@ pub(super) fn start(
     state.down = None;
     state.steer = None;
     state.reserved_at = None;
+    if let (Cause::Verbatim, Some(detector), Some(then)) =
+        (cause, &mut state.detector, &state.detector_then)
+    {
+        detector.go_back_to(then);
+    }
     let (action, why) = match cause {
         Cause::Fresh => ("start", "the run begins"),
         Cause::Verbatim => ("resume", "nothing says that the agent did wrong"),
@@ -158,6 +163,7 @@ pub(super) fn branch(state: &mut State, step: StepNo, head: Option<String>) {
     if let Some(detector) = &mut state.detector {
         detector.human_input();
     }
+    state.detector_then.clone_from(&state.detector);
     if let Phase::Ended {
         outcome: Outcome::Done { .. },
     } = state.phase

@@ -66,6 +66,9 @@ pub struct State {
     pub histories: BTreeMap<String, History>,
     /// What the loop detector remembers; `None` where it is switched off.
     pub detector: Option<Detector>,
+    /// What it remembered at the last checkpoint: calls of a step that a crash cut
+    /// short are made again, and are no loop.
+    pub detector_then: Option<Detector>,
     /// A text the model should see with the next turn.
     pub steer: Option<String>,
     /// Soft thresholds that were warned of.
@@ -223,6 +226,7 @@ impl State {
             retries: retry::Used::default(),
             histories: BTreeMap::new(),
             detector: policy.loops.clone().map(Detector::new),
+            detector_then: policy.loops.clone().map(Detector::new),
             steer: None,
             warned: BTreeSet::new(),
             spoke: false,

@@ -28,6 +28,7 @@ pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn) -> Vec<Effect>
     state.done_in_step.clear();
     state.step_keys = Default::default();
     state.checkpoint_at = Some(at);
+    state.detector_then.clone_from(&state.detector);
     if turn.done {
         state.done = Some(turn.result.unwrap_or_default());
         state.done_at = state.step;

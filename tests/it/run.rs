@@ -468,6 +468,26 @@ printf '%s\n%s\n%s\n%s\n' "$start" "$error" "$turn" "$done" > answers.txt
 }
 
 #[test]
+fn calls_of_a_step_that_crashes_cut_short_are_no_loop() {
+    let script = "agentguard tool look > /dev/null || exit
+echo once more >> attempts.txt
+[ $(wc -l < attempts.txt) -gt 6 ] || kill -9 $$
+agentguard turn --done";
+    let sandbox = sandbox(
+        script,
+        "tools:\n  look: {command: [echo, same], effect: read}",
+    );
+    let mut ran = sandbox.run(&["run", "task.yaml"]);
+    for _ in 0..6 {
+        assert_eq!(ran.code, 1, "{ran:?}");
+        ran = sandbox.run(&["resume", "latest"]);
+    }
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let why = sandbox.run(&["why", "latest"]).stdout;
+    assert!(!why.contains("loop."), "{why}");
+}
+
+#[test]
 fn reasons_hide_the_values_of_secrets() {
     let sandbox = sandbox("echo \"refused: $SERVICE_TOKEN\" >&2; exit 3", "");
     let ran = sandbox.run_with(("SERVICE_TOKEN", "hunter2-hunter2"), &["run", "task.yaml"]);

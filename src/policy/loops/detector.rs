@@ -134,6 +134,13 @@ impl Detector {
         self.ladder.climb(&[sighting], &scene, config.steers_max)
     }
 
+    /// Goes back to what it knew `then`; what deaths of the agent taught stays.
+    pub fn go_back_to(&mut self, then: &Self) {
+        let deaths = std::mem::take(&mut self.deaths);
+        self.clone_from(then);
+        self.deaths = deaths;
+    }
+
     /// Clears all evidence: a human has spoken. Steers already given are remembered.
     pub fn human_input(&mut self) {
         self.window.clear();
