@@ -19,9 +19,10 @@ use super::http::{add_markup, parsed};
 use super::mcp::json_inside;
 use super::meaning::{Meaning, Weight};
 use super::observation::{Kind, Observation, integer_of, string_of};
-use super::outcome::{Delivery, Outcome};
+use super::outcome::{Delivery, Item, Items, Outcome};
 use super::rules::{Mark, MarkKind};
 use super::text::{bounded, clip, error_lines, head, regex};
+use super::words;
 
 /// Lines of stdout that are looked at when stderr is silent.
 const STDOUT_LINES: usize = 60;
@@ -90,6 +91,11 @@ fn read(observation: &Observation) -> Process {
 
 fn ended_well(observation: &Observation, process: &Process) -> Outcome {
     let is_document = process.command.is_reader();
+    if !process.command.ignores_failure
+        && let Some(items) = struck_some(process).or_else(|| play_recap(process))
+    {
+        return Outcome::Items(items);
+    }
     if !is_document && !process.command.ignores_failure {
         if let Some(items) =
             parsed(&process.stdout).and_then(|json| batch::foreign(&json, 200, observation))
@@ -115,7 +121,84 @@ fn ended_well(observation: &Observation, process: &Process) -> Outcome {
     Outcome::Delivered(Box::new(delivery))
 }
 
-/// Returns the fault of a process that exited 0 with nothing but an error.
+/// Items are named in the errors of a command that works through several things.
+fn struck_some(process: &Process) -> Option<Items> {
+    const LINES_MAX: usize = 200;
+    static NAMED: LazyLock<Regex> = LazyLock::new(|| regex(r"^(?:[\w.-]+: )?([^\s:]+)"));
+    if process.stdout.trim().is_empty() || !process.command.repeats() {
+        return None;
+    }
+    let stderr = head(&process.stderr, 64 * 1024);
+    let list: Vec<Item> = stderr
+        .lines()
+        .take(LINES_MAX)
+        .map(str::trim)
+        .filter(|line| is_error_line(line))
+        .map(|line| Item {
+            id: NAMED
+                .captures(line)
+                .map_or(Value::Null, |found| Value::from(&found[1])),
+            fault: Some({
+                let mut fault = Fault::new(Kind::Batch, "an error beside the output");
+                fault.add_text(line, "stderr");
+                fault
+            }),
+            may_retry: None,
+        })
+        .collect();
+    (!list.is_empty()).then_some(Items {
+        list,
+        others_succeeded: true,
+    })
+}
+
+/// Whether a line of stderr is a program's complaint: `gzip: b.txt: No such file or directory`.
+fn is_error_line(line: &str) -> bool {
+    static COMPLAINS: LazyLock<Regex> = LazyLock::new(|| {
+        regex(concat!(
+            r"(?i)^(?:[^\s:]+: ?(?:\d+: ?)*)+(?:\w+ )?(?:error|failed|failure|fatal|cannot|can't|could not|couldn't|unable to|invalid|not an? |no such|unsupported)\b",
+            r"|^ssh: |: (?:no such file or directory|permission denied|is a directory|input/output error|no space left on device|connection (?:refused|timed out|reset)|command not found)\b",
+        ))
+    });
+    static WARNS: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\b(warning|notice|info|debug)\b"));
+    COMPLAINS.is_match(line) && !WARNS.is_match(line)
+}
+
+/// The summary of an Ansible play: a line a host, with what went wrong there.
+fn play_recap(process: &Process) -> Option<Items> {
+    static HOST: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"(?m)^(\S+)\s*: ok=\d+\s.*\bunreachable=(\d+)\s+failed=(\d+)"));
+    if !process.stdout.contains("PLAY RECAP") || process.command.is_reader() {
+        return None;
+    }
+    let list: Vec<Item> = HOST
+        .captures_iter(&process.stdout)
+        .take(1_000)
+        .map(|host| {
+            let why = match (&host[2], &host[3]) {
+                ("0", "0") => None,
+                (_, "0") => Some("host unreachable"),
+                _ => Some("a task failed"),
+            };
+            Item {
+                id: Value::from(&host[1]),
+                fault: why.map(|why| {
+                    let mut fault = Fault::new(Kind::Batch, why);
+                    fault.add_text(why, "stdout");
+                    fault
+                }),
+                may_retry: None,
+            }
+        })
+        .collect();
+    let has_failed = list.iter().any(|item| item.fault.is_some());
+    has_failed.then_some(Items {
+        list,
+        others_succeeded: false,
+    })
+}
+
+/// Returns the fault of a process that exited 0 with nothing but an error, or with one at its end.
 fn hidden_fault(process: &Process) -> Option<Fault> {
     let mut fault = Fault::new(Kind::Exec, "exit 0, but the whole output is an error");
     let stdout = process.stdout.trim();
@@ -125,9 +208,19 @@ fn hidden_fault(process: &Process) -> Option<Fault> {
         return Some(fault);
     }
     if stdout.is_empty() {
-        let is_error = is_tool_error(process.stderr.trim());
+        let is_error = is_tool_error(process.stderr.trim()) || is_grave(&process.stderr);
         fault.add_text(&process.stderr, "stderr");
         return is_error.then_some(fault);
+    }
+    let is_hidden = process.command.hides_exit_code() && is_tool_error(process.stderr.trim());
+    if is_hidden || lacks_a_command(&process.stderr) {
+        fault.fallback = "exit 0, but an earlier command failed".to_owned();
+        fault.add_text(&process.stderr, "stderr");
+        return Some(fault);
+    }
+    // psql complains on stderr; what it prints are rows.
+    if process.command.runs("psql") && !stdout.starts_with("psql: ") {
+        return None;
     }
     if let Some(json) = parsed(stdout) {
         fault.add_json(&json, "stdout", &Map::new());
@@ -162,9 +255,58 @@ fn hidden_fault(process: &Process) -> Option<Fault> {
         add_markup(&mut fault, stdout, "stdout");
         return Some(fault);
     }
-    let is_error = stdout.lines().count() <= 3 && envelope::is_error_text(stdout);
-    fault.add_text(stdout, "stdout");
+    let is_whole = stdout.lines().count() <= 3 && envelope::is_error_text(stdout);
+    let is_error = is_whole && !ends_in_good_news(stdout)
+        || !process.command.tests() && !process.command.looks() && ends_in_error(stdout);
+    fault.add_text(tail_lines(stdout), "stdout");
     is_error.then_some(fault)
+}
+
+/// The lines in which a long output says how it ended.
+fn tail_lines(stdout: &str) -> &str {
+    const LINES: usize = 6;
+    let at = stdout.rmatch_indices('\n').nth(LINES - 1);
+    at.map_or(stdout, |(at, _)| &stdout[at + 1..])
+}
+
+/// Whether the last line of an output is an error; a log's are between others.
+fn ends_in_error(stdout: &str) -> bool {
+    static ERROR: LazyLock<Regex> = LazyLock::new(|| {
+        regex(concat!(
+            r"^(?:\x1b\[[0-9;]*m)*[\W_]{0,4}(?:(?:ERROR|FATAL|CRITICAL)\]?(?:\s*[:!-]|\s)\s*\S|(?:[Ee]rror|[Ff]atal(?: error)?)\]?(?:\[\w+\])?: \S)",
+            r"|^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception): |^\S+: line \d+: .*: command not found$",
+        ))
+    });
+    let mut lines = stdout.lines().rev().filter(|line| !line.trim().is_empty());
+    lines.next().is_some_and(|line| ERROR.is_match(line))
+}
+
+/// Whether the last line says that it went well after all.
+fn ends_in_good_news(stdout: &str) -> bool {
+    static GOOD: LazyLock<Regex> = LazyLock::new(|| {
+        regex(
+            r"(?i)^\W*(?:[\w-]+ ){0,4}(?:ok|done|success\w*|succeeded|completed?|finished|passed)\b[^:]{0,40}$",
+        )
+    });
+    let last = stdout.lines().rev().find(|line| !line.trim().is_empty());
+    stdout.lines().count() > 1 && last.is_some_and(|line| GOOD.is_match(line.trim()))
+}
+
+/// Whether few words stand on stderr alone, and they name a human step or a spent allowance.
+fn is_grave(stderr: &str) -> bool {
+    const LINES_MAX: usize = 8;
+    let lines = error_lines(stderr);
+    lines.len() <= LINES_MAX
+        && lines
+            .iter()
+            .any(|line| words::read(line).is_some_and(|meaning| meaning <= Meaning::Cost))
+}
+
+/// Whether a step of a script was skipped, because its program is not there.
+fn lacks_a_command(stderr: &str) -> bool {
+    static LACKS: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"(?m)^\S+: line \d+: \S+: command not found$"));
+    LACKS.is_match(head(stderr, 64 * 1024))
 }
 
 /// Whether a statement of a script failed: psql goes on, and exits 0 without `ON_ERROR_STOP`.
@@ -178,11 +320,14 @@ fn statement_failed(stderr: &str) -> bool {
 fn is_tool_error(stderr: &str) -> bool {
     static TOOL: LazyLock<Regex> = LazyLock::new(|| {
         regex(
-            r"^(?:curl: \(\d+\)|fatal: |error: |Error: |ERROR[: ]|psql:\S* ?(?:error|FATAL|ERROR)|ssh: |bash: .*(?:not found|denied)|sh: \d*:? ?.*not found|[\w.]*(?:Error|Exception): |panic: |wget: |Error from server)",
+            r"^(?:\d{4}[-/]\d\d[-/]\d\d[T ][\d:.,]+Z? )?(?:curl: \(\d+\)|npm (?:error|ERR!) |ERROR \d+ \(|toomanyrequests: |fatal: |error: |Error: |ERROR[: ]|psql:\S* ?(?:error|FATAL|ERROR)|ssh: |bash: .*(?:not found|denied)|sh: \d*:? ?.*not found|[\w.]*(?:Error|Exception): |panic: |wget: |Error from server)",
         )
     });
     let lines = error_lines(stderr);
-    lines.first().is_some_and(|line| TOOL.is_match(line))
+    [lines.first(), lines.last()]
+        .into_iter()
+        .flatten()
+        .any(|line| TOOL.is_match(line))
 }
 
 /// Splits the output of `curl -w '%{http_code}'`: an error status behind its body.

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use super::acting;
 use super::batch;
 use super::codes;
 use super::command::names_a_file;
@@ -187,7 +188,9 @@ fn hidden_fault(
 
 fn is_error_answer(observation: &Observation, response: &Response<'_>) -> bool {
     if let Some(json) = &response.json {
-        return envelope::is_error(json) || observation.kind == Kind::Llm && is_model_error(json);
+        return envelope::is_error(json)
+            || observation.kind == Kind::Llm && is_model_error(json)
+            || observation.kind == Kind::Http && acting::refuses(observation, json);
     }
     if let Some(events) = envelope::events(response.text) {
         return envelope::error_event(&events).is_some();
@@ -218,8 +221,17 @@ fn is_model_error(json: &Value) -> bool {
     let has_error = json
         .get("error")
         .is_some_and(|error| error.is_object() && !is_blank(error));
+    // Gateways explain themselves in one field, where a reply should be.
+    let explains = llm::reply(json).is_none()
+        && json.as_object().is_some_and(|fields| {
+            fields.len() <= 3
+                && ["detail", "message", "msg"]
+                    .iter()
+                    .any(|name| fields.get(*name).is_some_and(|text| text.is_string()))
+        });
     has_failed
         || has_error
+        || explains
         || choice.is_some_and(|choice| choice.get("error").is_some_and(|error| !is_blank(error)))
         || matches!(
             stop.as_str(),

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use super::acting;
 use super::batch;
 use super::envelope;
 use super::fault::Fault;
@@ -106,6 +107,8 @@ fn protocol_fault(error: &Value) -> Fault {
         .unwrap_or_default();
     // These two always carry a message, and it is always the same one: the code knows more.
     let reading = match code {
+        // A server that restarted forgot its sessions; a new one is a call away.
+        _ if names_lost_session(message) => Some((Meaning::Transient, Weight::Exact)),
         Some(-32_042) => Some((Meaning::Human, Weight::Exact)),
         Some(-32_700 | -32_600 | -32_601 | -32_602 | -32_002) => {
             Some((Meaning::Semantic, Weight::Broad))
@@ -131,6 +134,16 @@ fn protocol_fault(error: &Value) -> Fault {
     fault
 }
 
+/// Whether the transport's session is gone. Source: MCP, "Session management".
+fn names_lost_session(message: &str) -> bool {
+    static LOST: LazyLock<Regex> = LazyLock::new(|| {
+        regex(
+            r"(?i)^(?:bad request: )?(?:(?:unknown|invalid|no valid|expired) session\b|session\b.{0,50}\b(?:not found|expired|terminated|closed|does not exist))",
+        )
+    });
+    LOST.is_match(message)
+}
+
 fn tool_outcome(observation: &Observation, result: &Value) -> Outcome {
     let text = content_text(result);
     let structured = result
@@ -146,9 +159,12 @@ fn tool_outcome(observation: &Observation, result: &Value) -> Outcome {
     let is_document = reads_document(observation);
     if !is_document
         && json.is_none()
-        && batch::acts(observation)
+        && acting::acts(observation)
         && let Some(items) = batch::counted(&text)
     {
+        return Outcome::Items(items);
+    }
+    if let Some(items) = batch::sections(&text) {
         return Outcome::Items(items);
     }
     let says_error = result.get("isError").and_then(Value::as_bool) == Some(true);
@@ -235,7 +251,7 @@ pub(super) fn json_inside(text: &str) -> Option<Value> {
 
 fn is_error_answer(observation: &Observation, text: &str, json: Option<&Value>) -> bool {
     if let Some(json) = json {
-        return envelope::is_error(json);
+        return envelope::is_error(json) || acting::refuses(observation, json);
     }
     envelope::xml_error(text).is_some()
         || envelope::error_page(text).is_some()
@@ -249,7 +265,7 @@ fn is_error_answer(observation: &Observation, text: &str, json: Option<&Value>) 
 fn is_failure_notice(observation: &Observation, text: &str) -> bool {
     static FAILS: LazyLock<Regex> = LazyLock::new(|| {
         regex(concat!(
-            r"(?i)^\W*(?:sorry,? )?(?:[\w'.-]+ ){0,4}?(?:failed|error|exception|could not|couldn't|cannot|can't|unable to|not (?:found|authori[sz]ed|allowed|permitted)|denied|forbidden|went wrong|(?:limit|quota) (?:exceeded|reached)|timed out|unavailable)\b",
+            r"(?i)^\W*(?:sorry,? )?(?:[\w'.-]+ ){0,4}?(?:failed|error|exception|could not|couldn't|cannot|can't|unable to|not (?:found|authori[sz]ed|allowed|permitted|sent|done|made|saved|created|updated|deleted|posted|published|booked|delivered)|denied|forbidden|went wrong|(?:limit|quota) (?:exceeded|reached)|timed out|unavailable)\b",
             r"|^\W*http [45]\d\d\s*(?:[:(-]|$)",
         ))
     });
@@ -259,8 +275,8 @@ fn is_failure_notice(observation: &Observation, text: &str) -> bool {
     let first = text.split(": ").next().unwrap_or_default();
     text.len() <= 300
         && text.lines().count() <= 3
-        && batch::acts(observation)
-        && !batch::reports(first)
+        && acting::acts(observation)
+        && !acting::reports(first)
         && FAILS
             .find(first)
             .is_some_and(|found| !DENIES.is_match(found.as_str()))

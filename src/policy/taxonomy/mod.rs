@@ -14,7 +14,8 @@
 //! - [`class`] what there is; [`verdict`] the answer; [`rules`] the decision table: start there.
 //! - `observation` the input and the meaning of its context fields.
 //! - `http`, `llm`, `mcp`, `exec`, `batch` find out what a result of their kind amounts to.
-//! - `envelope` tells whether an answer is, as a whole, an error.
+//! - `envelope` tells whether an answer is, as a whole, an error; `acting` whether a call
+//!   changes something, and whether its answer is a refusal.
 //! - `fault` takes a failure apart; `codes` and `words` know what the parts mean;
 //!   `hint` reads how long to wait; `signals` weighs.
 //! - `gates` tells whether something that arrived is fit for use.
@@ -26,6 +27,7 @@
 //! Not here: what is done about a class (`policy::retry`, `policy::breaker`,
 //! `policy::degrade`), and run-level outcomes such as silent drift.
 
+mod acting;
 mod batch;
 pub mod class;
 mod codes;

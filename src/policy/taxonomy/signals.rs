@@ -232,7 +232,7 @@ fn is_believable(meaning: Meaning, weight: Weight, line: &str, fault: &Fault) ->
 }
 
 /// Returns a code as words: `rateLimitHit` and `RATE_LIMIT_HIT` as `rate limit hit`.
-fn spelled_out(code: &str) -> String {
+pub(super) fn spelled_out(code: &str) -> String {
     let mut words = String::with_capacity(code.len() + 8);
     let mut was_lower = false;
     for c in code.chars().take(160) {

@@ -206,6 +206,9 @@ const PHRASES: &[(Meaning, &str)] = &[
     (Human, r"(требуе(т|тся)|нужн(о|а)|необходим(о|а)?) .{0,60}(подтвержден|одобрен|согласован|утвержден|подпис)|код (подтверждения|из смс)|(потребує|потрібн(о|а|е)) .{0,60}(підтвердження|схвалення)|需要.{0,40}(审批|批准|签字|人工确认)|等待.{0,20}(审批|批准)|验证码|(承認|同意|署名)(が|を)(必要|要し|待|得)|(ワンタイム|認証|確認)コード|二段階認証|(승인|동의|서명)(이|가)? ?(필요|대기|요청)|인증 ?(번호|코드)|wymaga .{0,40}(zatwierdzenia|zgody|autoryzacji|podpisu)|kod (weryfikacyjny|jednorazowy)|(goedkeuring|toestemming|handtekening) (van|nodig|vereist)|verificatiecode|kräver .{0,40}godkännande|(onay|onayı|imza) (gerek|bekl)|doğrulama kodu"),
     (Human, r"二要素認証|双重认证|双因素|两步验证|需要审批|等待审批|需要人工|承認が必要|承認待ち|freigabe erforderlich|genehmigung erforderlich|zustimmung erforderlich|approbation requise|validation manuelle|aprobación (requerida|pendiente)|requiere aprobación|se requiere (la )?aprobación|двухфакторн|требуется (подтверждение|одобрение)"),
 
+    (Human, r"\b(signature|signing) (is )?(required|needed|missing|pending)\b|\bsigned by the (customer|owner|user|client|tenant|patient)|\b(held|queued|sent|waiting|submitted|pending) for (manual|human|compliance|legal|risk)\b|^manual review$|^(auth|login|sign ?in|consent|kyc|2fa|otp|3ds)( challenge)? (required|pending|needed)$"),
+    (Human, r"\blogin/device\b|microsoft\.com/devicelogin|(use|open|in) (a|your) (web )?browser\b.{0,80}\b(code|page|url|authenticate|sign in|log in)|open this url (to|in)\b.{0,60}\b(continue|sign in|log in|authenticate|authori[sz]e)|\b(account|resource|card) ?(holder|owner) (must|has to|have to|needs? to)\b|in your (banking|authenticator|mobile) app\b"),
+
     // ---- quota, credit, budget, context --------------------------------------------
     (Cost, r"\bquotas?\b.{0,80}\b(exceed\w*|exhaust\w*|reached|used up|insufficient|limit|hit|depleted|full)|\b(exceed\w*|exhaust\w*|insufficient|out of|over|reached|hit|no remaining|depleted|not enough)\b.{0,60}\bquotas?\b"),
     (Cost, r"\bcredits?\b.{0,50}\b(too low|exhaust\w*|exceed\w*|insufficient|depleted|run out|used up|remaining: 0|limit)|\b(insufficient|not enough|out of|no|low|more|purchase|buy|add|requires?|run out of|ran out of|exceed\w*|remaining|used all|used up)\b.{0,40}\bcredits?\b|\bcredit (balance|limit)|\b(insufficient|low|not enough|inadequate|negative) (account )?(balance|funds)|\bbalance\b.{0,30}\b(too low|insufficient|not enough|is 0|exhausted|negative|depleted)"),
@@ -247,6 +250,7 @@ const PHRASES: &[(Meaning, &str)] = &[
     (Lock, r"base de données (est )?verrouillée|datenbank ist gesperrt|base de datos (está )?bloqueada|数据库(被|已)锁|データベースがロック|база данных заблокирована|死锁|死鎖|デッドロック"),
 
     // ---- passes by itself --------------------------------------------------------------------
+    (Transient, r"^internal (server |system |service )?error\.?$"),
     (Transient, r"\btimed[ -]?out\b|\btime-?out\b|\btimeout\b|\btimeouts?:|deadline (was |has been )?exceeded|took too long|i/o timeout|exceeded (the )?(maximum |max |allowed )?(execution |request |response |wait(ing)? |query )?time\b|no response (from|within|received)|not respond(ing)?\b|did ?n.t respond|failed to respond|unresponsive"),
     (Transient, r"\bconn(ection|exion)?s?\b.{0,40}\b(was |were |has been |been |is |got )?(forcibly )?(reset|refused|closed|aborted|lost|terminated|dropped|broken|interrupted|severed|failed|timed|shut ?down|cut|ended|unexpectedly|gone)\b|\b(reset|refused|aborted|lost|closed|broken|dropped) (the )?connection\b|\blost connection\b|\bbroken pipe|\bsocket (hang ?up|closed|error|disconnected|is closed)|hang ?up\b|hung up|\b(couldn.t|could not|cannot|can't|failed to|unable to) (connect|reach|establish|contact|open (a |tcp )?connection)\b|execution expired|\bconnect(ion)? (error|failure|failed|reset)|connect:.{0,20}refused|actively refused|reset by peer|peer (reset|closed)|remote (end|host|side|peer) (closed|hung|terminated|disconnected|reset)|end closed|server (closed|dropped|has gone away|disconnected|hung|unreachable|is unreachable|is down)|gone away|stream (was |ended |closed |reset|error|disconnected|interrupted|not closed)|goaway|\bno healthy upstream|upstream (connect|request|server|error|timed|prematurely|timeout)|disconnect(ed)? (before|unexpectedly|while)|terminated (early|abnormally)"),
     (Transient, r"(could not|couldn.t|cannot|can't|unable to|failed to|failure|temporary failure) (in )?(resolv\w+ (the |proxy |remote )?(host\w*|address|domain|server|proxy|dns|url|[\w-]+\.[\w.-]+)|name resolution|(dns )?lookup|look up (host|address|[\w-]+\.[\w.-]+))|name resolution|name or service not known|\bno such host|getaddrinfo|nodename nor servname|host(name)? (could not be|not) (found|resolved)|unknown host|dns (lookup|error|failure|resolution|server|query|timeout)|servfail|unresolved host|no address associated|(host|network) is (unreachable|down)|no route to host|appears to be offline|no internet|daemon is not running|(host|network|destination) unreachable|network (error|is unreachable|failure|connectivity|problem|issue|connection|glitch|interrupt)"),
@@ -262,7 +266,10 @@ const PHRASES: &[(Meaning, &str)] = &[
 /// system that gives them a meaning is named in the line.
 pub(super) fn codes_in(line: &str) -> Option<(codes::Reading, String)> {
     static TOKEN: LazyLock<Regex> = LazyLock::new(|| regex(r"[A-Za-z][A-Za-z0-9_]{2,79}"));
-    if let Some(found) = redis(line).or_else(|| grpc_name(line)) {
+    if let Some(found) = redis(line)
+        .or_else(|| grpc_name(line))
+        .or_else(|| cluster_block(line))
+    {
         return Some(found);
     }
     let named = TOKEN.find_iter(line).take(200).filter_map(|token| {
@@ -295,6 +302,14 @@ fn grpc_name(line: &str) -> Option<(codes::Reading, String)> {
         LazyLock::new(|| regex(r"(?:\brpc error: code = |\bStatusCode\.)([A-Za-z_]{5,24})\b"));
     let name = &NAMED.captures(line)?[1];
     codes::lookup(name).map(|reading| (reading, name.to_owned()))
+}
+
+/// Elasticsearch names a block by its number; the status beside it would be a rate.
+fn cluster_block(line: &str) -> Option<(codes::Reading, String)> {
+    static BLOCK: LazyLock<Regex> = LazyLock::new(|| regex(r"\bblocked by: \[[A-Z_]+/(\d{1,2})/"));
+    let found = BLOCK.captures(line)?;
+    let reading = codes::elastic_block(found[1].parse().ok()?)?;
+    Some((reading, found[0].to_owned()))
 }
 
 type Numbered = (&'static str, fn(i64) -> Option<codes::Reading>);

@@ -1,47 +1,56 @@
 //! Lists whose entries say each how they ended, where the call or the status says that it was a batch.
 
-use std::sync::LazyLock;
-
-use regex::Regex;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::item::{ITEMS_MAX, bad, id_of, ok};
+use crate::policy::taxonomy::acting::{searches, surely_acts};
+use crate::policy::taxonomy::envelope::names_an_error;
 use crate::policy::taxonomy::http::tool_words;
 use crate::policy::taxonomy::observation::{Observation, integer_of, is_blank, string_of};
 use crate::policy::taxonomy::outcome::Items;
-use crate::policy::taxonomy::text::regex;
 
-/// Lists whose entries say each how they ended, where the call or the status says that it was a batch.
+/// Names of lists whose entries may be outcomes.
+const LISTS: [&str; 19] = [
+    "results",
+    "responses",
+    "items",
+    "operations",
+    "outcomes",
+    "entries",
+    "records",
+    "value",
+    "data",
+    "statuses",
+    "messages",
+    "recipients",
+    "deliveries",
+    "notifications",
+    "files",
+    "uploads",
+    "channels",
+    "targets",
+    "invitations",
+];
+
+/// Lists whose entries say each how they ended, where the call or the status says that it was a
+/// batch, or the call acts and every failed entry says why.
 pub(super) fn generic(body: &Value, status: u16, observation: &Observation) -> Option<Items> {
-    const LISTS: [&str; 10] = [
-        "results",
-        "responses",
-        "items",
-        "operations",
-        "outcomes",
-        "entries",
-        "records",
-        "value",
-        "data",
-        "statuses",
-    ];
-    let (name, list) = match body.as_array() {
-        Some(list) => ("", list),
-        None => LISTS
-            .iter()
-            .find_map(|name| Some((*name, body.get(*name)?.as_array()?)))?,
-    };
-    const OUTCOMES: [&str; 5] = ["results", "responses", "operations", "outcomes", "statuses"];
+    let list = list_in(body).or_else(|| {
+        let mut inner = body.as_object()?.values().take(20);
+        inner.find_map(|inner| inner.as_object().and_then(named_list))
+    })?;
     let is_batch = status == 207
         || has_counters(body)
         || is_batch_call(observation)
-        || OUTCOMES.contains(&name) && acts(observation) && tells_outcomes(list);
+        || surely_acts(observation) && tells_outcomes(list);
+    let has_holes = !searches(observation) && is_result_or_error(list);
+    let is_batch = is_batch || has_holes;
     if list.is_empty() || !is_batch {
         return None;
     }
     // Beside entries with an error, those that only carry their result went well.
-    let has_error =
-        is_batch_call(observation) && list.iter().any(|entry| error_of(entry).is_some());
+    let has_error = (is_batch_call(observation) || has_holes)
+        && list.iter().any(|entry| error_of(entry).is_some());
     let ends: Option<Vec<bool>> = list
         .iter()
         .take(ITEMS_MAX)
@@ -104,24 +113,142 @@ pub(super) fn generic(body: &Value, status: u16, observation: &Observation) -> O
     })
 }
 
-fn error_of(entry: &Value) -> Option<&Value> {
-    entry.get("error").filter(|error| !is_blank(error))
+fn list_in(body: &Value) -> Option<&Vec<Value>> {
+    body.as_array().or_else(|| named_list(body.as_object()?))
 }
 
-/// Whether every entry says how it ended, and the failed ones say why: outcomes, not records.
+fn named_list(fields: &Map<String, Value>) -> Option<&Vec<Value>> {
+    LISTS.iter().find_map(|name| {
+        let (_, value) = fields
+            .iter()
+            .take(60)
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        value.as_array()
+    })
+}
+
+/// Returns what a field named after an error holds, unless it says "none".
+fn error_of(entry: &Value) -> Option<&Value> {
+    const NAMES: [&str; 8] = [
+        "error",
+        "errortext",
+        "errormessage",
+        "errormsg",
+        "errorcode",
+        "failurereason",
+        "rejectreason",
+        "failurecode",
+    ];
+    let fields = entry.as_object()?.iter().take(40);
+    let mut named = fields.filter(|(name, _)| NAMES.contains(&plain(name).as_str()));
+    named
+        .find(|(_, value)| names_an_error(value))
+        .map(|(_, value)| value)
+}
+
+fn plain(name: &str) -> String {
+    name.chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .collect()
+}
+
+/// Whether every entry says how it ended, one at least badly, and the failed ones say why:
+/// outcomes, not records.
 fn tells_outcomes(list: &[Value]) -> bool {
+    let says_why = |entry: &Value| {
+        error_of(entry).is_some()
+            || entry.as_object().is_some_and(|fields| {
+                fields.iter().take(40).any(|(name, value)| {
+                    let name = plain(name);
+                    !is_blank(value)
+                        && ["error", "message", "reason", "detail", "statuscode"]
+                            .iter()
+                            .any(|why| name.ends_with(why))
+                })
+            })
+    };
+    let mut has_failed = false;
     list.iter().take(ITEMS_MAX).all(|entry| {
         ended_well(entry).is_some_and(|is_ok| {
-            is_ok
-                || ["error", "message", "reason"]
-                    .iter()
-                    .any(|name| entry.get(*name).is_some_and(|why| !is_blank(why)))
+            has_failed |= !is_ok;
+            is_ok || says_why(entry)
         })
-    })
+    }) && has_failed
+}
+
+/// Whether each entry holds either a result or an error in its place: `{url, text}`, `{url, error}`.
+fn is_result_or_error(list: &[Value]) -> bool {
+    const FIELDS_MAX: usize = 3;
+    let is_hollow = |entry: &Value| {
+        entry.as_object().is_some_and(|fields| {
+            fields.len() <= FIELDS_MAX
+                && fields.contains_key("error")
+                && !fields.contains_key("status")
+                && !fields.contains_key("level")
+        })
+    };
+    let failed = list
+        .iter()
+        .take(ITEMS_MAX)
+        .filter(|entry| error_of(entry).is_some());
+    let keys_of_failed: Vec<&String> = failed
+        .clone()
+        .filter_map(Value::as_object)
+        .flat_map(Map::keys)
+        .collect();
+    failed.clone().count() > 0
+        && failed.clone().all(is_hollow)
+        && list
+            .iter()
+            .take(ITEMS_MAX)
+            .filter(|entry| error_of(entry).is_none())
+            .all(|entry| {
+                let fields = entry.as_object();
+                fields.is_some_and(|fields| fields.keys().any(|key| !keys_of_failed.contains(&key)))
+            })
 }
 
 /// Returns whether an entry says that it ended well; `None` if it says nothing about that.
 fn ended_well(entry: &Value) -> Option<bool> {
+    const GOOD: [&str; 20] = [
+        "0",
+        "ok",
+        "success",
+        "succeeded",
+        "created",
+        "updated",
+        "deleted",
+        "done",
+        "completed",
+        "sent",
+        "queued",
+        "accepted",
+        "processed",
+        "delivered",
+        "scheduled",
+        "enqueued",
+        "unchanged",
+        "uploaded",
+        "submitted",
+        "skipped",
+    ];
+    const BAD: [&str; 14] = [
+        "error",
+        "fail",
+        "reject",
+        "invalid",
+        "throttled",
+        "timeout",
+        "declined",
+        "refused",
+        "denied",
+        "bounce",
+        "undeliver",
+        "notfound",
+        "unreachable",
+        "expired",
+    ];
     let flag = ["ok", "success", "succeeded"]
         .iter()
         .find_map(|name| entry.get(*name)?.as_bool());
@@ -137,13 +264,13 @@ fn ended_well(entry: &Value) -> Option<bool> {
     if let Some(number) = integer_of(Some(status)).filter(|number| (100..600).contains(number)) {
         return Some(number < 400);
     }
-    match string_of(Some(status))?.to_ascii_lowercase().as_str() {
-        "ok" | "success" | "succeeded" | "created" | "updated" | "deleted" | "done"
-        | "completed" | "sent" | "queued" | "accepted" | "processed" => Some(true),
-        "error" | "failed" | "failure" | "fail" | "rejected" | "invalid" | "errored"
-        | "throttled" | "timeout" => Some(false),
-        _ => None,
+    let status = plain(&string_of(Some(status))?);
+    if GOOD.contains(&status.as_str()) {
+        return Some(true);
     }
+    BAD.iter()
+        .any(|word| status.contains(word))
+        .then_some(false)
 }
 
 fn has_counters(body: &Value) -> bool {
@@ -167,75 +294,6 @@ fn has_counters(body: &Value) -> bool {
         body.get(*name)
             .is_some_and(|value| value.is_number() || value.is_boolean())
     })
-}
-
-/// Whether the call changes something: its answer is about what it did, not what it found.
-pub(in super::super) fn acts(observation: &Observation) -> bool {
-    const LOOKS: &[&str] = &[
-        "get",
-        "list",
-        "query",
-        "search",
-        "find",
-        "read",
-        "fetch",
-        "show",
-        "describe",
-        "status",
-        "history",
-        "report",
-        "reports",
-        "log",
-        "logs",
-        "check",
-        "lookup",
-        "view",
-        "select",
-        "test",
-        "tests",
-        "lint",
-        "validate",
-        "verify",
-        "audit",
-        "inspect",
-        "scan",
-        "analyze",
-        "analyse",
-        "monitor",
-        "watch",
-        "browse",
-        "load",
-        "docs",
-        "policy",
-        "faq",
-        "help",
-        "explain",
-        "ask",
-        "answer",
-        "translate",
-        "summarize",
-        "summarise",
-        "echo",
-    ];
-    let is_read = observation
-        .method()
-        .is_some_and(|method| method == "GET" || method == "HEAD");
-    let mut words = tool_words(&observation.tool);
-    let called = observation.known("call").and_then(|call| call.get("name"));
-    words.extend(tool_words(
-        called.and_then(Value::as_str).unwrap_or_default(),
-    ));
-    !is_read && !words.iter().any(|word| LOOKS.contains(&word.as_str()))
-}
-
-/// Whether a tool's text begins with a report of what it did; names of things follow.
-pub(in super::super) fn reports(text: &str) -> bool {
-    static DONE: LazyLock<Regex> = LazyLock::new(|| {
-        regex(
-            r"(?i)^\W*([\w#]+ ){0,2}(created|added|posted|updated|closed|opened|saved|renamed|scheduled|set|uploaded|deleted|removed|moved|archived|sent|submitted|booked|confirmed|enabled|disabled|accepted|approved|signed|verified|done|ok|success\w*|completed|finished)\b",
-        )
-    });
-    DONE.is_match(text)
 }
 
 fn is_batch_call(observation: &Observation) -> bool {

@@ -7,6 +7,7 @@ use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use super::item::{ITEMS_MAX, bad, id_of, ok};
+use crate::policy::taxonomy::acting::reports;
 use crate::policy::taxonomy::fault::Fault;
 use crate::policy::taxonomy::observation::{Kind, integer_of, is_blank};
 use crate::policy::taxonomy::outcome::{Item, Items};
@@ -30,11 +31,18 @@ const SUMMARY_BYTES_MAX: usize = 2_000;
 pub(in super::super) fn counted(text: &str) -> Option<Items> {
     static OF: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(\d{1,6}) (?:out )?of (\d{1,6})\b"));
     static FAILS: LazyLock<Regex> = LazyLock::new(|| {
-        regex(r"(?i)\bfailed\b|\b(errors?|failures?|rejected)\s*:|\bcould(n't| not) be\b")
+        regex(
+            r"(?i)\bfailed\b|\b(errors?|failures?|rejected)\s*:|\bcould(n't| not) be\b|\b(denied|not found|does not exist)\b",
+        )
     });
     static BESIDE: LazyLock<Regex> = LazyLock::new(|| {
         regex(
             r"(?i)\b(\d{1,6}) (?:\w+ ){0,2}(?:succeeded|successful(?:ly)?|ok|created|updated|imported|sent|synced|deleted|uploaded|processed|inserted|copied)\b[^\n]{0,40}?\b([1-9]\d{0,5}) (?:\w+ )?(?:failed|errors?|rejected)\b",
+        )
+    });
+    static AFTER: LazyLock<Regex> = LazyLock::new(|| {
+        regex(
+            r"(?i)\b(\d{1,6})\b[^\n\d]{0,40}[,;(] *(?:and |but )?([1-9]\d{0,5}) (?:\w+ )?(?:failed|errors?|rejected)\b",
         )
     });
     static ENTRY: LazyLock<Regex> =
@@ -45,7 +53,8 @@ pub(in super::super) fn counted(text: &str) -> Option<Items> {
     let number = |text: &str| text.parse::<u32>().unwrap_or_default();
     let of = OF.captures(text).filter(|_| FAILS.is_match(text));
     let of = of.filter(|found| number(&found[1]) < number(&found[2]));
-    let done = of.or_else(|| BESIDE.captures(text))?;
+    let after = || AFTER.captures(text).filter(|_| reports(text));
+    let done = of.or_else(|| BESIDE.captures(text)).or_else(after)?;
     let list: Vec<Item> = ENTRY
         .captures_iter(text)
         .take(ITEMS_MAX)
@@ -58,6 +67,26 @@ pub(in super::super) fn counted(text: &str) -> Option<Items> {
             list
         },
         others_succeeded: number(&done[1]) > 0,
+    })
+}
+
+/// Reads several files in one text, a section each: `a.txt:` and its content, or `b.txt: Error - why`.
+///
+/// Source: the reference file system server of MCP, `read_multiple_files`.
+pub(in super::super) fn sections(text: &str) -> Option<Items> {
+    static FAILED: LazyLock<Regex> = LazyLock::new(|| regex(r"^([^\n]{1,400}?): Error - ([^\n]+)"));
+    let list: Vec<Item> = text
+        .split("\n---\n")
+        .take(ITEMS_MAX)
+        .map(|section| match FAILED.captures(section) {
+            Some(found) => bad(json!(&found[1]), &json!(&found[2])),
+            None => ok(json!(section.split(':').next().unwrap_or_default())),
+        })
+        .collect();
+    let has_failed = list.iter().any(|item| item.fault.is_some());
+    (list.len() > 1 && has_failed).then_some(Items {
+        list,
+        others_succeeded: false,
     })
 }
 

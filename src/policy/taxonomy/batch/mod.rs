@@ -19,7 +19,6 @@ mod shapes;
 mod split;
 mod stores;
 
-pub(super) use generic::{acts, reports};
 pub(super) use item::own;
-pub(super) use lines::{counted, foreign_text};
+pub(super) use lines::{counted, foreign_text, sections};
 pub(super) use shapes::foreign;

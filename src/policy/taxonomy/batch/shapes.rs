@@ -9,7 +9,7 @@ use super::aws::{
 use super::generic::generic;
 use super::google::{fcm, firestore, inserts};
 use super::split::split;
-use super::stores::{elastic, kafka, mongo};
+use super::stores::{elastic, kafka, mongo, shards};
 use crate::policy::taxonomy::observation::Observation;
 use crate::policy::taxonomy::outcome::Items;
 
@@ -24,6 +24,7 @@ pub(in super::super) fn foreign(
         sqs,
         unprocessed,
         elastic,
+        shards,
         inserts,
         kinesis,
         event_bridge,

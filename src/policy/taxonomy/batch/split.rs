@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::generic::acts;
 use super::item::{ITEMS_MAX, bad, id_of};
+use crate::policy::taxonomy::acting::acts;
 use crate::policy::taxonomy::observation::{Observation, integer_of};
 use crate::policy::taxonomy::outcome::{Item, Items};
 
@@ -34,6 +34,10 @@ const DONE: &[&str] = &[
     "migrated",
     "delivered",
     "ok",
+    "success_count",
+    "successCount",
+    "succeeded_count",
+    "succeededCount",
 ];
 /// Names of what failed: a list, or a count.
 const FAILED: &[&str] = &[
@@ -44,6 +48,12 @@ const FAILED: &[&str] = &[
     "errors",
     "rejected",
     "unprocessed",
+    "error_count",
+    "errorCount",
+    "failed_count",
+    "failedCount",
+    "failure_count",
+    "failureCount",
 ];
 
 /// Reads `{"created": […], "failed": […]}`, with lists or counts; `None` where nothing failed.

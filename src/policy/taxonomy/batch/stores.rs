@@ -28,6 +28,33 @@ pub(super) fn elastic(body: &Value) -> Option<Items> {
     })
 }
 
+/// Elasticsearch and OpenSearch searches: each shard answers or fails.
+pub(super) fn shards(body: &Value) -> Option<Items> {
+    let shards = body.get("_shards")?;
+    let count = |name: &str| integer_of(shards.get(name)).unwrap_or_default();
+    if count("failed") <= 0 {
+        return None;
+    }
+    let failures = shards.get("failures").and_then(Value::as_array);
+    let list: Vec<Item> = failures
+        .into_iter()
+        .flatten()
+        .take(ITEMS_MAX)
+        .map(|failure| {
+            let id = id_of(failure, &["shard"]).unwrap_or(Value::Null);
+            bad(id, failure.get("reason").unwrap_or(failure))
+        })
+        .collect();
+    Some(Items {
+        list: if list.is_empty() {
+            vec![bad(Value::Null, shards)]
+        } else {
+            list
+        },
+        others_succeeded: count("successful") > 0,
+    })
+}
+
 /// MongoDB bulk writes: failures by index.
 pub(super) fn mongo(body: &Value) -> Option<Items> {
     let result = body

@@ -15,8 +15,8 @@ mod numbers;
 
 pub(super) use names::{lookup, lookup_token};
 pub(super) use numbers::{
-    curl_exit, facebook, grpc, mongo, mysql, oracle, rsync_exit, sql_server, sqlite, sqlstate,
-    status, twilio, wget_exit,
+    curl_exit, elastic_block, facebook, grpc, mongo, mysql, oracle, rsync_exit, sql_server, sqlite,
+    sqlstate, status, twilio, wget_exit,
 };
 
 use super::meaning::{Meaning, Weight};

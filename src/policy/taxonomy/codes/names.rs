@@ -88,6 +88,7 @@ static TABLE: LazyLock<HashMap<String, Reading>> = LazyLock::new(|| {
 #[rustfmt::skip]
 const NAMES: &[(Meaning, Weight, &str)] = &[
     // ---- a human has to act -------------------------------------------------
+    (Transient, Broad, "UNKNOWN_ERROR"),
     (Human, Exact, "requires_action requires_source_action authentication_not_handled \
         interaction_required consent_required mfa_required mfa_challenge_required two_factor_required \
         two_factor_setup_required second_factor_required otp_required EOTP one_time_password_required step_up_required \

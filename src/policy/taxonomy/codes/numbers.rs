@@ -179,6 +179,8 @@ pub(in super::super) fn curl_exit(code: i64) -> Option<Reading> {
     let meaning = match code {
         // TLS and socket errors: the message may know better, e.g. a certificate.
         16 | 35 | 55 | 56 | 97 => return Some((Transient, Status)),
+        // It could not write what it got.
+        23 => return Some((Persistent, Status)),
         5..=8 | 12 | 18 | 28 | 52 | 79 | 81 | 92 | 95 | 96 | 100 => Transient,
         9 | 25 | 51 | 53 | 54 | 58 | 59 | 60 | 64 | 66 | 67 | 69 | 70 | 77 | 80 | 82 | 83 | 90
         | 91 | 94 | 98 => Persistent,
@@ -203,6 +205,17 @@ pub(in super::super) fn curl_exit(code: i64) -> Option<Reading> {
         | 68
         | 73
         | 78 => Semantic,
+        _ => return None,
+    };
+    Some((meaning, Exact))
+}
+
+/// Reads the number of a cluster block: `[TOO_MANY_REQUESTS/12/disk usage exceeded …]` is no rate.
+/// Source: Elasticsearch, `ClusterBlock` ids.
+pub(in super::super) fn elastic_block(id: i64) -> Option<Reading> {
+    let meaning = match id {
+        1 | 2 => Transient,
+        4..=13 => Persistent,
         _ => return None,
     };
     Some((meaning, Exact))

@@ -111,16 +111,6 @@ impl Command {
         None
     }
 
-    /// Returns the simple commands of the last pipeline, which decides the exit code.
-    fn last_pipeline(&self) -> &[Simple] {
-        let start = self
-            .parts
-            .iter()
-            .rposition(|part| part.joint != Joint::Pipe)
-            .unwrap_or(0);
-        &self.parts[start..]
-    }
-
     /// Returns program and arguments of the command whose exit code is seen.
     fn decider(&self) -> Option<(String, &[String])> {
         self.parts.last().and_then(named)
@@ -128,7 +118,11 @@ impl Command {
 
     /// Returns program and arguments of the command that produced the output.
     fn source(&self) -> Option<(String, &[String])> {
-        self.last_pipeline().first().and_then(named)
+        let is_idle = |part: &&Simple| part.joint == Joint::Then && is_idle(part);
+        let idle = self.parts.iter().rev().take_while(is_idle).count();
+        let parts = &self.parts[..self.parts.len() - idle];
+        let start = parts.iter().rposition(|part| part.joint != Joint::Pipe);
+        parts.get(start.unwrap_or(0)).and_then(named)
     }
 
     /// Returns the name of the program whose exit code is seen, empty if unknown.
@@ -150,10 +144,47 @@ impl Command {
             .is_some_and(|(name, arguments)| reads(&name, arguments))
     }
 
+    /// Whether the command works through several things, one after the other: a loop, `xargs`,
+    /// `find -exec`, a pattern of file names.
+    pub(in super::super) fn repeats(&self) -> bool {
+        self.parts.iter().any(|part| {
+            let has = |wanted: &[&str]| {
+                part.words
+                    .iter()
+                    .any(|word| wanted.contains(&word.as_str()))
+            };
+            let first = part.words.first().map(|word| program_name(word));
+            match first.as_deref() {
+                Some("for" | "while" | "until" | "xargs" | "parallel") => true,
+                Some("find") => has(&["-exec", "-execdir", "-ok"]),
+                Some("fd" | "fdfind") => has(&["-x", "-X", "--exec"]),
+                Some(name) if !reads(name, &part.words[1..]) => part.words[1..]
+                    .iter()
+                    .any(|word| word.contains('*') && !word.contains(char::is_whitespace)),
+                _ => false,
+            }
+        })
+    }
+
+    /// Whether the exit code that is seen belongs to another command than the one that worked:
+    /// `./deploy; echo done`, `curl … | jq .id`.
+    pub(in super::super) fn hides_exit_code(&self) -> bool {
+        let Some(last) = self.parts.last().filter(|_| self.parts.len() > 1) else {
+            return false;
+        };
+        last.joint == Joint::Pipe || last.joint == Joint::Then && is_idle(last)
+    }
+
     /// Whether exit code `code` of this command means "looked, and found nothing" or the like.
     pub(in super::super) fn finds_nothing(&self, code: i64) -> bool {
         self.decider()
             .is_some_and(|(name, arguments)| negative(&name, arguments, code))
+    }
+
+    /// Whether the program's name says that it shows something: `./show_logs.sh`.
+    pub(in super::super) fn looks(&self) -> bool {
+        self.source()
+            .is_some_and(|(name, _)| crate::policy::taxonomy::acting::looks(&name))
     }
 
     /// Whether this command runs tests.
@@ -163,6 +194,15 @@ impl Command {
             .filter_map(named)
             .any(|(name, arguments)| runs_tests(&name, arguments))
     }
+}
+
+/// Whether a command only says that another one is over.
+fn is_idle(part: &Simple) -> bool {
+    let name = part.words.first().map(|word| program_name(word));
+    matches!(
+        name.as_deref(),
+        Some("echo" | "true" | ":" | "printf" | "date" | "exit")
+    )
 }
 
 fn named(part: &Simple) -> Option<(String, &[String])> {

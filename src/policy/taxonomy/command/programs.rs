@@ -53,6 +53,10 @@ pub(super) fn reads(name: &str, arguments: &[String]) -> bool {
 const FILE_ENDINGS: &[&str] = &[
     "txt", "log", "md", "csv", "xml", "html", "htm", "pdf", "json", "jsonl", "yaml", "yml", "py",
     "js", "ts", "rs", "go", "java", "c", "h", "sh", "sql", "zip", "gz", "tar", "png", "jpg",
+    "toml", "ini", "conf", "cfg", "env", "rb", "cpp", "hpp", "cs", "kt", "lua", "ipynb", "lock",
+    "out", "err", "trace", "tsv", "rst", "adoc", "tex", "svg", "gif", "jpeg", "bz2", "xz", "tgz",
+    "whl", "bin", "exe", "deb", "rpm", "iso", "jar", "ndjson", "map", "css", "doc", "docx", "xlsx",
+    "patch",
 ];
 
 pub(in super::super) fn names_a_file(url: &str) -> bool {
@@ -66,15 +70,9 @@ pub(in super::super) fn names_a_file(url: &str) -> bool {
     let Some((_, last)) = path.rsplit_once('/') else {
         return false;
     };
-    // `…/api/users.list` is the name of a method.
-    let is_method = path.contains("/api/") && !path.contains("/files/");
+    // Other endings are methods (`/api/users.list`) or scripts (`/index.php`).
     last.rsplit_once('.').is_some_and(|(stem, extension)| {
-        !stem.is_empty()
-            && (!is_method || FILE_ENDINGS.contains(&extension))
-            && (1..=5).contains(&extension.len())
-            && extension.chars().all(|c| c.is_ascii_alphanumeric())
-            && extension.chars().any(|c| c.is_ascii_alphabetic())
-            && !matches!(extension, "php" | "asp" | "aspx" | "jsp" | "cgi" | "do")
+        !stem.is_empty() && FILE_ENDINGS.contains(&extension.to_ascii_lowercase().as_str())
     })
 }
 

@@ -334,7 +334,7 @@ fn field<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     })
 }
 
-pub(super) fn names_an_error(error: &Value) -> bool {
+pub(in super::super) fn names_an_error(error: &Value) -> bool {
     match error {
         Value::Bool(flag) => *flag,
         Value::String(text) => {
@@ -406,8 +406,38 @@ fn has_error_status(fields: &Map<String, Value>) -> bool {
             status.as_str(),
             "error" | "fail" | "failed" | "failure" | "err" | "ko"
         );
+    let is_shouted = field(fields, "status")
+        .and_then(Value::as_str)
+        .is_some_and(|status| shouts_failure(status) && others_are_blank(fields));
     numeric && has_words
+        || is_shouted
         || is_worded && (has_words || fields.len() == 1 || field(fields, "code").is_some())
+}
+
+/// `INVALID_REQUEST`, `UNKNOWN_ERROR`: a constant with a word of failure in it.
+fn shouts_failure(status: &str) -> bool {
+    const WORDS: [&str; 10] = [
+        "ERROR",
+        "INVALID",
+        "DENIED",
+        "FAILED",
+        "FAILURE",
+        "EXCEEDED",
+        "LIMIT",
+        "FORBIDDEN",
+        "UNAUTHORIZED",
+        "UNAVAILABLE",
+    ];
+    status.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+        && status.split('_').any(|word| WORDS.contains(&word))
+}
+
+/// Whether nothing but the status and words about it is filled in.
+fn others_are_blank(fields: &Map<String, Value>) -> bool {
+    fields.iter().take(20).all(|(name, value)| {
+        is_blank(value)
+            || value.is_string() && COMPANIONS.contains(&name.to_ascii_lowercase().as_str())
+    })
 }
 
 fn has_error_code(fields: &Map<String, Value>) -> bool {

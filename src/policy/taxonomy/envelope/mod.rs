@@ -16,7 +16,7 @@ mod markup;
 mod plain;
 mod stream;
 
-pub(super) use json::is_error;
+pub(super) use json::{is_error, names_an_error};
 pub(super) use markup::{TextError, error_page, is_markup, visible_text, xml_error, xml_parts};
 pub(super) use plain::is_error_text;
 pub(super) use stream::{Event, error_event, events};

@@ -13,7 +13,7 @@ pub(in super::super) fn is_error_text(text: &str) -> bool {
     static START: LazyLock<Regex> = LazyLock::new(|| {
         regex(concat!(
             r"^\s*(?:\x1b\[[0-9;]*m)*(?:[❌✗⚠️]+\s*)?(?:(?:[A-Z]\w*(?:\.\w+)*(?:Error|Exception|Timeout))\b\s*(?::|$)|(?:error|fatal|failure|err|fatal error|error executing tool \S+|mcp error[ -]*\d*|tool error|api error|http error \d+|request failed|internal error|panic)\b\s*[:\[(!-]|(?:ERROR|FATAL)(?:\s*[:\[(-]|\s+[A-Za-z])",
-            r"|(?:Failed|Unable|Could not|Cannot) (?:to )?(?:connect|fetch|reach|load|open|read|write|execute|call|authenticate|retrieve|resolve|process|create|update|delete|send)\b|\(error\) |curl: \(\d+\)|fatal: |psql: |ERR |WRONGTYPE |NOAUTH |READONLY |LOADING |MISCONF |CLUSTERDOWN |-ERR |[45]\d\d (?:page )?(?:[Nn]ot [Ff]ound|[Ff]orbidden|[Uu]nauthorized|[Bb]ad [Gg]ateway|[Ss]ervice [Uu]navailable|[Tt]oo [Mm]any [Rr]equests)\s*$|upstream connect error|no healthy upstream|default backend - 404|エラー[:：]|错误[:：]|Fehler:|Erreur\s?:|Ошибка:)",
+            r"|(?:Failed|Unable|Could not|Cannot) (?:to )?(?:connect|fetch|reach|load|open|read|write|execute|call|authenticate|retrieve|resolve|process|create|update|delete|send)\b|\(error\) |curl: \(\d+\)|fatal: |psql: |ERR |WRONGTYPE |NOAUTH |READONLY |LOADING |MISCONF |CLUSTERDOWN |-ERR |[45]\d\d (?:page )?(?:[Nn]ot [Ff]ound|[Ff]orbidden|[Uu]nauthorized|[Bb]ad [Gg]ateway|[Ss]ervice [Uu]navailable|[Tt]oo [Mm]any [Rr]equests)\s*$|upstream connect error|no healthy upstream|default backend - 404|E[A-Z]{4,12}: [a-z]|net::ERR_|エラー[:：]|错误[:：]|Fehler:|Erreur\s?:|Ошибка:)",
         ))
     });
     static INSENSITIVE: LazyLock<Regex> = LazyLock::new(|| {

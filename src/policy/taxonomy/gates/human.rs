@@ -5,13 +5,14 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use crate::policy::taxonomy::batch;
+use crate::policy::taxonomy::acting;
 use crate::policy::taxonomy::codes;
 use crate::policy::taxonomy::http::tool_words;
 use crate::policy::taxonomy::meaning::Meaning;
 use crate::policy::taxonomy::observation::{Kind, Observation};
 use crate::policy::taxonomy::outcome::Delivery;
 use crate::policy::taxonomy::phrases::Phrases;
+use crate::policy::taxonomy::signals::spelled_out;
 use crate::policy::taxonomy::text::{clip, disarm, head, regex};
 use crate::policy::taxonomy::words;
 
@@ -89,7 +90,8 @@ fn notice<'a>(observation: &Observation, text: &'a str) -> Option<&'a str> {
             r"(?i)\b(please|must|enter|provide|confirm|needs?|requires?|required|awaiting|waiting|pending|before|until|cannot|can't|approve)\b",
         )
     });
-    if observation.kind != Kind::Mcp || text.len() > NOTICE_BYTES_MAX || !batch::acts(observation) {
+    if observation.kind != Kind::Mcp || text.len() > NOTICE_BYTES_MAX || !acting::acts(observation)
+    {
         return None;
     }
     text.lines().find(|line| {
@@ -100,7 +102,7 @@ fn notice<'a>(observation: &Observation, text: &'a str) -> Option<&'a str> {
 
 /// Returns what a tool says after its report of what it did.
 fn after_report(text: &str) -> &str {
-    if !batch::reports(text) {
+    if !acting::reports(text) {
         return text;
     }
     let end = text.find(". ").or_else(|| text.find('\n'));
@@ -150,6 +152,7 @@ static ASKS: LazyLock<Regex> = LazyLock::new(|| {
         r"|\bbefore I\b[^.\n]{0,120}\b(please|could you|can you|do you) (\w+ )?(confirm|approve|authori[sz]e|sign)\b|\bplease (confirm|approve|authori[sz]e)( that)? (you|I|this|the|it|whether)\b[^.?!\n]{0,100}[.?!]?\s*$",
         r"|\bplease (tell me|give me|send me|provide|supply|enter|share|specify) (me )?(with )?(what|which|who|whether|them|it|this|the|your|a|an)\b[^.?!\n]{0,100}[.?!]?\s*$|\b(could|can|would) you (please )?(provide|share|give me|send me|tell me|supply|specify) (it|them|this|that|the|your|which|what|whether)\b[^?\n]{0,120}\?\s*$",
         r"|\bI('d| would| will|'ll)? (still )?need (an?|the|your) [\w' ]{1,40} to (authori[sz]e|approve|confirm|sign|decide)\b|\bI('d| would| will|'ll)? (still )?(need|require) (your|the (user|customer|patient|client|owner)'s)\b|\bdo you (want|wish) (me )?to (go ahead|proceed|continue)\b|\basking for (the|your|a) [\w -]{0,20}(code|pin|password|otp|tan)\b|\bwhich (one )?(do|would) you prefer\?\s*$|\b(after that|once (you|that|it)\b[^.\n]{0,60}) I (can|will|could) (continue|proceed|go on|finish)\b|\bwho (should|can|must|will|may) (approve|authori[sz]e|sign)\b|\b(approved|signed|confirmed|authori[sz]ed) by you\b|\btype\W+(yes|confirm)\W+(to|if|and)\b|\bwhich (one|of (them|these|the two)) (should (I|get|be)|do you mean|did you mean|is (right|correct))\b[^?\n]{0,80}\?\s*$|\bich (benötige|brauche) (ihre|deine|eine) [^.\n]{0,30}(freigabe|genehmigung|zustimmung|bestätigung|angaben?|entscheidung)|bitte (bestätigen|genehmigen|geben) sie|j'ai besoin de (votre|vos|ton|ta) [^.\n]{0,30}(approbation|accord|confirmation|autorisation|validation|décision)|veuillez (confirmer|approuver|valider|fournir|préciser)|necesito (tu|su|que)[^.\n]{0,30}(aprobación|confirmación|autorización|apruebe|confirme|proporcione)|preciso d[aeo] (sua|seu|tua)[^.\n]{0,20}(aprovação|confirmação|autorização)|ho bisogno d\S+ (tua|sua)[^.\n]{0,20}(approvazione|conferma|autorizzazione)",
+        r"|\bwhat (is|are) your\b[^?\n]{0,60}\?( I('ll)? (need|require)\b[^.\n]{0,80}\.?)?\s*$|\b(what|which) (is|are) (it|they|that|those)\?\s*$|\bplease\b[^.\n]{0,80}[,.;] ?(and |so )?(then|after that|afterwards) I (can|will|could)\b",
         r"|请(您)?(批准|审批|授权|提供)|请(您)?确认(是否|您|授权|以便|以下|后我|。)|(继续|付款|执行)[^\n。]{0,12}之?前|需要(您|你)的?(批准|确认|授权|审批|提供|决定)|(承認|許可|ご?確認)(を|が)(お願い|必要)|教えてください|мне (нужно|требуется) ваше|пожалуйста, (подтвердите|утвердите|укажите|предоставьте)|승인(이|을) (필요|부탁)|확인(해| 부탁)",
     ))
 });
@@ -225,7 +228,8 @@ fn pending_status(observation: &Observation, json: &Value) -> Option<String> {
                     | "needs_human"
                     | "awaiting_human"
                     | "waiting_for_human"
-            );
+            )
+            || words::read(&spelled_out(text)) == Some(Meaning::Human);
         let is_real = text != "requires_action"
             || fields
                 .get("next_action")
