@@ -15,9 +15,56 @@ use super::text::regex;
 
 /// Verbs of tools that change something.
 const DEEDS: &[&str] = &[
-    "write", "create", "delete", "send", "update", "edit", "move", "upload", "post", "put", "add",
-    "remove", "set", "close", "merge", "assign", "reply", "sync", "copy", "rename", "import",
-    "publish", "archive", "mark", "forward", "submit", "book", "cancel", "pay", "place",
+    "write",
+    "create",
+    "delete",
+    "send",
+    "update",
+    "edit",
+    "move",
+    "upload",
+    "post",
+    "put",
+    "add",
+    "remove",
+    "set",
+    "close",
+    "merge",
+    "assign",
+    "reply",
+    "sync",
+    "copy",
+    "rename",
+    "import",
+    "publish",
+    "archive",
+    "mark",
+    "forward",
+    "submit",
+    "book",
+    "cancel",
+    "pay",
+    "place",
+    "sign",
+    "start",
+    "stop",
+    "restart",
+    "invite",
+    "charge",
+    "refund",
+    "transfer",
+    "reserve",
+    "schedule",
+    "deploy",
+    "enable",
+    "disable",
+    "register",
+    "subscribe",
+    "grant",
+    "revoke",
+    "install",
+    "push",
+    "commit",
 ];
 
 /// Words of tools that look, wherever they stand in the name.
@@ -96,6 +143,9 @@ const LOOKS: &[&str] = &[
     "validation",
     "verification",
     "permissions",
+    "transcribe",
+    "ocr",
+    "caption",
 ];
 
 /// Words at the end of a URL's path that tell a question, whatever the method.
@@ -146,9 +196,22 @@ pub(super) fn acts(observation: &Observation) -> bool {
     [called(observation), tool_words(&observation.tool)]
         .iter()
         .all(|words| {
-            let place = |list: &[&str]| words.iter().position(|word| list.contains(&word.as_str()));
-            place(LOOKS).is_none_or(|looks| place(DEEDS).is_some_and(|does| does < looks))
+            !words.iter().any(|word| LOOKS.contains(&word.as_str())) || leads_with_a_deed(words)
         })
+}
+
+/// Whether the tool's name says that it changes something: then its answer is its own, not a
+/// document's.
+pub(super) fn does(observation: &Observation) -> bool {
+    [called(observation), tool_words(&observation.tool)]
+        .iter()
+        .any(|words| leads_with_a_deed(words))
+}
+
+/// Whether a verb that changes something comes before all that look.
+fn leads_with_a_deed(words: &[String]) -> bool {
+    let place = |list: &[&str]| words.iter().position(|word| list.contains(&word.as_str()));
+    place(DEEDS).is_some_and(|does| place(LOOKS).is_none_or(|looks| does < looks))
 }
 
 /// Whether it is known that the call acts: an HTTP call without its method may be anything.

@@ -157,7 +157,7 @@ fn is_error_line(line: &str) -> bool {
     static COMPLAINS: LazyLock<Regex> = LazyLock::new(|| {
         regex(concat!(
             r"(?i)^(?:[^\s:]+: ?(?:\d+: ?)*)+(?:\w+ )?(?:error|failed|failure|fatal|cannot|can't|could not|couldn't|unable to|invalid|not an? |no such|unsupported)\b",
-            r"|^ssh: |: (?:no such file or directory|permission denied|is a directory|input/output error|no space left on device|connection (?:refused|timed out|reset)|command not found)\b",
+            r"|^ssh: |^make(?:\[\d+\])?: \*\*\* |: (?:no such file or directory|permission denied|is a directory|input/output error|no space left on device|connection (?:refused|timed out|reset)|command not found)\b",
         ))
     });
     static WARNS: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\b(warning|notice|info|debug)\b"));
@@ -273,8 +273,8 @@ fn tail_lines(stdout: &str) -> &str {
 fn ends_in_error(stdout: &str) -> bool {
     static ERROR: LazyLock<Regex> = LazyLock::new(|| {
         regex(concat!(
-            r"^(?:\x1b\[[0-9;]*m)*[\W_]{0,4}(?:(?:ERROR|FATAL|CRITICAL)\]?(?:\s*[:!-]|\s)\s*\S|(?:[Ee]rror|[Ff]atal(?: error)?)\]?(?:\[\w+\])?: \S)",
-            r"|^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception): |^\S+: line \d+: .*: command not found$",
+            r"^(?:\x1b\[[0-9;]*m)*[\W_]{0,4}(?:(?:ERROR|FATAL|CRITICAL)\]?(?:\s*[:!-]|\s)\s*\S|(?:[Ee]rror|[Ff]atal(?: error)?)\]?(?:\[\w+\])?: (?:[^\d\s]|[45]\d\d\b))",
+            r"|^(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*(?:Error|Exception)|Exception): |^\S+: line \d+: .*: command not found$",
         ))
     });
     let mut lines = stdout.lines().rev().filter(|line| !line.trim().is_empty());
@@ -320,13 +320,13 @@ fn statement_failed(stderr: &str) -> bool {
 fn is_tool_error(stderr: &str) -> bool {
     static TOOL: LazyLock<Regex> = LazyLock::new(|| {
         regex(
-            r"^(?:\d{4}[-/]\d\d[-/]\d\d[T ][\d:.,]+Z? )?(?:curl: \(\d+\)|npm (?:error|ERR!) |ERROR \d+ \(|toomanyrequests: |fatal: |error: |Error: |ERROR[: ]|psql:\S* ?(?:error|FATAL|ERROR)|ssh: |bash: .*(?:not found|denied)|sh: \d*:? ?.*not found|[\w.]*(?:Error|Exception): |panic: |wget: |Error from server)",
+            r"^(?:\d{4}[-/]\d\d[-/]\d\d[T ][\d:.,]+Z? )?(?:curl: \(\d+\)|npm (?:error|ERR!) |make(?:\[\d+\])?: \*\*\* |ERROR \d+ \(|[Ee]rror(?: [\w']+){1,4}: |error [A-Z]|toomanyrequests: |An error occurred \(|(?:upload|download|copy|move|delete) failed: |fatal: |error: |Error: |ERROR[: ]|psql:\S* ?(?:error|FATAL|ERROR)|ssh: |bash: .*(?:not found|denied)|sh: \d*:? ?.*not found|[\w.]*(?:Error|Exception): |panic: |wget: |Error from server)",
         )
     });
-    let lines = error_lines(stderr);
-    [lines.first(), lines.last()]
-        .into_iter()
-        .flatten()
+    let kept = error_lines(stderr);
+    let ends = [kept.first(), kept.last()].into_iter().flatten();
+    ends.map(String::as_str)
+        .chain(stderr.lines().next().filter(|_| !kept.is_empty()))
         .any(|line| TOOL.is_match(line))
 }
 

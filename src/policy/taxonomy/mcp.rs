@@ -18,7 +18,8 @@ use super::http::{add_markup, parsed, tool_words};
 use super::meaning::{Meaning, Weight};
 use super::observation::{Kind, Observation, integer_of, is_blank};
 use super::outcome::{Delivery, Outcome};
-use super::text::regex;
+use super::text::{disarm, regex};
+use super::words;
 
 /// Finds out what an MCP response amounts to.
 pub(super) fn outcome(observation: &Observation) -> Outcome {
@@ -265,21 +266,25 @@ fn is_error_answer(observation: &Observation, text: &str, json: Option<&Value>) 
 fn is_failure_notice(observation: &Observation, text: &str) -> bool {
     static FAILS: LazyLock<Regex> = LazyLock::new(|| {
         regex(concat!(
-            r"(?i)^\W*(?:sorry,? )?(?:[\w'.-]+ ){0,4}?(?:failed|error|exception|could not|couldn't|cannot|can't|unable to|not (?:found|authori[sz]ed|allowed|permitted|sent|done|made|saved|created|updated|deleted|posted|published|booked|delivered)|denied|forbidden|went wrong|(?:limit|quota) (?:exceeded|reached)|timed out|unavailable)\b",
+            r"(?i)^\W*(?:sorry,? )?(?:[\w'.-]+ ){0,6}?(?:failed|error|exception|could not|couldn't|cannot|can't|unable to|not (?:been )?(?:found|sent|done|made|\w{2,}ed)|(?:don't|doesn't|do not|does not) have (?:the )?(?:permission|access|rights)|denied|forbidden|went wrong|(?:limit|quota) (?:exceeded|reached)|timed out|unavailable)\b",
             r"|^\W*http [45]\d\d\s*(?:[:(-]|$)",
         ))
     });
-    static DENIES: LazyLock<Regex> =
-        LazyLock::new(|| regex(r"(?i)\b(no|0|zero|without|fixed|resolved|last|any|if|when)\b"));
+    static DENIES: LazyLock<Regex> = LazyLock::new(|| {
+        regex(
+            r"(?i)\b(no|0|zero|without|fixed|resolved|last|any|if|when|not (needed|required|changed|modified|used|affected|installed))\b",
+        )
+    });
     let text = text.trim();
     let first = text.split(": ").next().unwrap_or_default();
     text.len() <= 300
         && text.lines().count() <= 3
         && acting::acts(observation)
         && !acting::reports(first)
-        && FAILS
-            .find(first)
-            .is_some_and(|found| !DENIES.is_match(found.as_str()))
+        && (words::read(disarm(first)) == Some(Meaning::Cost)
+            || FAILS
+                .find(first)
+                .is_some_and(|found| !DENIES.is_match(found.as_str())))
 }
 
 /// Whether a tool that hands out documents speaks for itself: a flag that says no, or one line.
@@ -336,7 +341,7 @@ fn reads_document(observation: &Observation) -> bool {
                 | "comment"
                 | "comments"
         )
-    }) && !writes(observation)
+    }) && !acting::does(observation)
 }
 
 /// Whether the documents come from elsewhere, so that getting them is a task of its own.
@@ -370,40 +375,6 @@ fn produces(observation: &Observation) -> bool {
     })
 }
 
-/// Whether the tool changes something: then its answer is its own, not a document's.
-fn writes(observation: &Observation) -> bool {
-    words_of(observation).iter().any(|word| {
-        matches!(
-            word.as_str(),
-            "write"
-                | "create"
-                | "delete"
-                | "send"
-                | "update"
-                | "edit"
-                | "move"
-                | "upload"
-                | "post"
-                | "put"
-                | "add"
-                | "remove"
-                | "set"
-                | "close"
-                | "merge"
-                | "assign"
-                | "reply"
-                | "sync"
-                | "copy"
-                | "rename"
-                | "import"
-                | "publish"
-                | "archive"
-                | "mark"
-                | "forward"
-        )
-    })
-}
-
 /// Whether the tool hands out finds, which may begin like an error.
 fn searches(observation: &Observation) -> bool {
     words_of(observation).iter().any(|word| {
@@ -421,7 +392,7 @@ fn searches(observation: &Observation) -> bool {
                 | "translate"
                 | "docs"
         )
-    }) && !writes(observation)
+    }) && !acting::does(observation)
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub(super) enum Meaning {
     Lock,
     /// Passes by itself.
     Transient,
+    /// What came is not fit for use: cut off, filtered, refused.
+    Unfit,
 }
 
 /// How much a piece of evidence weighs.

@@ -157,7 +157,7 @@ fn plain(class: Class, evidence: impl Into<String>) -> Finding {
 }
 
 #[rustfmt::skip]
-static TABLE: [Rule; 47] = [
+static TABLE: [Rule; 48] = [
     // 1. several items
     Rule { id: "items.all_ok", sentence: "every item of the batch went well", find: all_ok },
     Rule { id: "items.mixed", sentence: "some items went well and some did not: only the retryable ones may be repeated", find: mixed },
@@ -181,6 +181,7 @@ static TABLE: [Rule; 47] = [
     Rule { id: "human.code", sentence: "a code names a step only a human can take", find: |case| case.signal(Class::Unrecoverable, Meaning::Human, Weight::Exact) },
     Rule { id: "human.words", sentence: "the message names a step only a human can take", find: |case| case.signal(Class::Unrecoverable, Meaning::Human, Weight::Words) },
     Rule { id: "human.status", sentence: "the status names a step only a human can take", find: |case| case.signal(Class::Unrecoverable, Meaning::Human, Weight::Status) },
+    Rule { id: "quality.code", sentence: "a code says that a model's answer was cut off, filtered or refused", find: |case| case.signal(Class::Quality, Meaning::Unfit, Weight::Exact) },
     // how a process ended
     Rule { id: "exec.own_memory", sentence: "the command ran out of memory by its own doing", find: |case| marked(case, MarkKind::OwnMemory, Class::Semantic) },
     Rule { id: "exec.timed_out", sentence: "the time allowed for the command ran out", find: |case| marked(case, MarkKind::TimedOut, Class::Transient) },

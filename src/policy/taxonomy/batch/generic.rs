@@ -35,10 +35,17 @@ const LISTS: [&str; 19] = [
 /// Lists whose entries say each how they ended, where the call or the status says that it was a
 /// batch, or the call acts and every failed entry says why.
 pub(super) fn generic(body: &Value, status: u16, observation: &Observation) -> Option<Items> {
-    let list = list_in(body).or_else(|| {
-        let mut inner = body.as_object()?.values().take(20);
-        inner.find_map(|inner| inner.as_object().and_then(named_list))
-    })?;
+    let list = list_in(body)
+        .or_else(|| {
+            let mut inner = body.as_object()?.values().take(20);
+            inner.find_map(|inner| inner.as_object().and_then(named_list))
+        })
+        .or_else(|| {
+            // Failures alone may be beside a count of what went well.
+            only_list(body).filter(|list| {
+                tells_outcomes(list) && list.iter().any(|entry| ended_well(entry) == Some(true))
+            })
+        })?;
     let is_batch = status == 207
         || has_counters(body)
         || is_batch_call(observation)
@@ -115,6 +122,12 @@ pub(super) fn generic(body: &Value, status: u16, observation: &Observation) -> O
 
 fn list_in(body: &Value) -> Option<&Vec<Value>> {
     body.as_array().or_else(|| named_list(body.as_object()?))
+}
+
+/// The one list of an answer, whatever it is called.
+fn only_list(body: &Value) -> Option<&Vec<Value>> {
+    let mut lists = body.as_object()?.values().filter_map(Value::as_array);
+    lists.next().filter(|_| lists.next().is_none())
 }
 
 fn named_list(fields: &Map<String, Value>) -> Option<&Vec<Value>> {

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::policy::taxonomy::envelope;
 use crate::policy::taxonomy::fault::Fault;
+use crate::policy::taxonomy::meaning::{Meaning, Weight};
 use crate::policy::taxonomy::observation::{Kind, integer_of, is_blank};
 use crate::policy::taxonomy::outcome::{Item, Items};
 
@@ -40,17 +41,56 @@ fn own_item(at: usize, item: &Value) -> Item {
     let result = item
         .get("result")
         .filter(|result| ok && envelope::is_error(result));
+    let unfit = error.and_then(stop_reason);
     let fault = match (ok, error, result) {
         (true, _, None) => None,
         (true, _, Some(result)) => Some(fault_of(result)),
         (false, Some(error), _) => Some(fault_of(error)),
         (false, None, _) => Some(fault_of(item)),
     };
+    let fault = fault.map(|mut fault: Fault| {
+        let reading = unfit.map(|_| (Meaning::Unfit, Weight::Exact));
+        fault.add_reading(
+            reading,
+            format!("item.code \"{}\"", unfit.unwrap_or_default()),
+        );
+        fault
+    });
     Item {
         id,
         fault,
         may_retry: None,
     }
+}
+
+/// The code of an item's error, where it is a reason for which models stop short.
+fn stop_reason(error: &Value) -> Option<&str> {
+    const REASONS: [&str; 12] = [
+        "maxtokens",
+        "maxoutputtokens",
+        "truncated",
+        "outputtruncated",
+        "contentfilter",
+        "contentfiltered",
+        "safety",
+        "recitation",
+        "prohibitedcontent",
+        "refusal",
+        "refused",
+        "modelrefusal",
+    ];
+    let code = error.get("code")?.as_str()?;
+    let plain: String = code
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    let is_length = plain == "length"
+        && error
+            .get("message")
+            .and_then(Value::as_str)
+            .is_some_and(|text| text.contains("token"));
+    (is_length || REASONS.contains(&plain.as_str())).then_some(code)
 }
 
 pub(super) fn id_of(item: &Value, names: &[&str]) -> Option<Value> {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::item::{ITEMS_MAX, bad, id_of};
 use crate::policy::taxonomy::acting::acts;
+use crate::policy::taxonomy::http::tool_words;
 use crate::policy::taxonomy::observation::{Observation, integer_of};
 use crate::policy::taxonomy::outcome::{Item, Items};
 
@@ -34,27 +35,9 @@ const DONE: &[&str] = &[
     "migrated",
     "delivered",
     "ok",
-    "success_count",
-    "successCount",
-    "succeeded_count",
-    "succeededCount",
 ];
 /// Names of what failed: a list, or a count.
-const FAILED: &[&str] = &[
-    "failed",
-    "failures",
-    "failed_items",
-    "failedItems",
-    "errors",
-    "rejected",
-    "unprocessed",
-    "error_count",
-    "errorCount",
-    "failed_count",
-    "failedCount",
-    "failure_count",
-    "failureCount",
-];
+const FAILED: &[&str] = &["failed", "failures", "errors", "rejected", "unprocessed"];
 
 /// Reads `{"created": […], "failed": […]}`, with lists or counts; `None` where nothing failed.
 ///
@@ -64,18 +47,21 @@ pub(super) fn split(body: &Value, observation: &Observation) -> Option<Items> {
         let text = body.get(*name).and_then(Value::as_str).unwrap_or_default();
         text.to_ascii_lowercase().starts_with("partial")
     });
-    let done = DONE.iter().find_map(|name| size(body.get(*name)?));
-    let done = done.or(says_partial.then_some(1))?;
-    let lists = FAILED.iter().filter_map(|name| body.get(*name)?.as_array());
+    let named = |words: &'static [&'static str]| {
+        let fields = body.as_object().into_iter().flatten().take(60);
+        fields.filter(move |(name, _)| is_named(name, words))
+    };
+    let sizes = named(DONE).filter_map(|(_, value)| size(value));
+    let done = sizes.max().or(says_partial.then_some(1))?;
+    let lists = named(FAILED).filter_map(|(_, value)| value.as_array());
     let list: Vec<Item> = lists
         .flatten()
         .take(ITEMS_MAX)
         .enumerate()
         .map(|(at, entry)| failed_item(at, entry))
         .collect();
-    let has_count = FAILED
-        .iter()
-        .any(|name| integer_of(body.get(*name)).is_some_and(|count| count > 0));
+    let has_count =
+        named(FAILED).any(|(_, value)| integer_of(Some(value)).is_some_and(|count| count > 0));
     if !acts(observation) || list.is_empty() && !has_count && !says_partial {
         return None;
     }
@@ -87,6 +73,19 @@ pub(super) fn split(body: &Value, observation: &Observation) -> Option<Items> {
         },
         others_succeeded: done > 0,
     })
+}
+
+/// Whether a field is named by one of the words, alone or beside one other: `failed`,
+/// `error_count`, `updatedMembers`.
+fn is_named(name: &str, words: &[&str]) -> bool {
+    const TIMES: [&str; 6] = ["at", "on", "by", "last", "time", "date"];
+    let parts = tool_words(name);
+    let is_about = |part: &str| {
+        words.contains(&part) || parts.len() == 2 && part == "error" && words.contains(&"errors")
+    };
+    parts.len() <= 2
+        && parts.iter().any(|part| is_about(part))
+        && !parts.iter().any(|part| TIMES.contains(&part.as_str()))
 }
 
 fn failed_item(at: usize, entry: &Value) -> Item {

@@ -89,6 +89,8 @@ static TABLE: LazyLock<HashMap<String, Reading>> = LazyLock::new(|| {
 const NAMES: &[(Meaning, Weight, &str)] = &[
     // ---- a human has to act -------------------------------------------------
     (Transient, Broad, "UNKNOWN_ERROR"),
+    // Which block it is stands in the reason, by number.
+    (Persistent, Broad, "cluster_block_exception"),
     (Human, Exact, "requires_action requires_source_action authentication_not_handled \
         interaction_required consent_required mfa_required mfa_challenge_required two_factor_required \
         two_factor_setup_required second_factor_required otp_required EOTP one_time_password_required step_up_required \
@@ -171,7 +173,7 @@ const NAMES: &[(Meaning, Weight, &str)] = &[
         SEC_ERROR_UNKNOWN_ISSUER SEC_ERROR_EXPIRED_CERTIFICATE MOZILLA_PKIX_ERROR_SELF_SIGNED_CERT ERR_SSL_VERSION_OR_CIPHER_MISMATCH \
         EACCES EPERM ENOSPC EROFS EDQUOT EIO ENEEDAUTH E401 E403 EINTEGRITY PermissionError AccessDeniedException \
         DiskFull disk_full SQLITE_FULL SQLITE_READONLY SQLITE_CORRUPT SQLITE_NOTADB SQLITE_IOERR SQLITE_AUTH SQLITE_PERM \
-        NOAUTH WRONGPASS NOPERM MISCONF CORRUPT corrupted DataCorruption data_loss CorruptionException cluster_block_exception index_read_only \
+        NOAUTH WRONGPASS NOPERM MISCONF CORRUPT corrupted DataCorruption data_loss CorruptionException index_read_only \
         ReadOnlyFileSystem read_only_file_system ReadOnly READONLY FileSystemReadOnlyException KMSAccessDenied KMSDisabled KMS.DisabledException KMS.NotFoundException \
         EAUTH InvalidIdentityTokenException RegionDisabledException KeyVaultAccessDenied \
         InsufficientStorage InsufficientStorageSpace NoSuchModel end_of_life unlicensed license_expired LicenseExpired \

@@ -163,7 +163,7 @@ fn is_error_object(fields: &Map<String, Value>) -> bool {
     if has_user_errors(fields) {
         return true;
     }
-    if is_record(fields) {
+    if is_record(fields) || is_check(fields) {
         return false;
     }
     if is_failed_exchange(fields) || is_bare_message(fields) || is_marked(fields) {
@@ -322,6 +322,13 @@ fn is_record(fields: &Map<String, Value>) -> bool {
             .iter()
             .any(|name| field(fields, name).is_some_and(Value::is_string));
     is_job && !fields.contains_key("jsonrpc")
+}
+
+/// Whether the object answers a question of validity: its errors are those of what was checked.
+fn is_check(fields: &Map<String, Value>) -> bool {
+    ["valid", "isvalid", "is_valid"]
+        .iter()
+        .any(|name| field(fields, name).is_some_and(Value::is_boolean))
 }
 
 fn field<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {

@@ -152,6 +152,8 @@ static ASKS: LazyLock<Regex> = LazyLock::new(|| {
         r"|\bbefore I\b[^.\n]{0,120}\b(please|could you|can you|do you) (\w+ )?(confirm|approve|authori[sz]e|sign)\b|\bplease (confirm|approve|authori[sz]e)( that)? (you|I|this|the|it|whether)\b[^.?!\n]{0,100}[.?!]?\s*$",
         r"|\bplease (tell me|give me|send me|provide|supply|enter|share|specify) (me )?(with )?(what|which|who|whether|them|it|this|the|your|a|an)\b[^.?!\n]{0,100}[.?!]?\s*$|\b(could|can|would) you (please )?(provide|share|give me|send me|tell me|supply|specify) (it|them|this|that|the|your|which|what|whether)\b[^?\n]{0,120}\?\s*$",
         r"|\bI('d| would| will|'ll)? (still )?need (an?|the|your) [\w' ]{1,40} to (authori[sz]e|approve|confirm|sign|decide)\b|\bI('d| would| will|'ll)? (still )?(need|require) (your|the (user|customer|patient|client|owner)'s)\b|\bdo you (want|wish) (me )?to (go ahead|proceed|continue)\b|\basking for (the|your|a) [\w -]{0,20}(code|pin|password|otp|tan)\b|\bwhich (one )?(do|would) you prefer\?\s*$|\b(after that|once (you|that|it)\b[^.\n]{0,60}) I (can|will|could) (continue|proceed|go on|finish)\b|\bwho (should|can|must|will|may) (approve|authori[sz]e|sign)\b|\b(approved|signed|confirmed|authori[sz]ed) by you\b|\btype\W+(yes|confirm)\W+(to|if|and)\b|\bwhich (one|of (them|these|the two)) (should (I|get|be)|do you mean|did you mean|is (right|correct))\b[^?\n]{0,80}\?\s*$|\bich (benötige|brauche) (ihre|deine|eine) [^.\n]{0,30}(freigabe|genehmigung|zustimmung|bestätigung|angaben?|entscheidung)|bitte (bestätigen|genehmigen|geben) sie|j'ai besoin de (votre|vos|ton|ta) [^.\n]{0,30}(approbation|accord|confirmation|autorisation|validation|décision)|veuillez (confirmer|approuver|valider|fournir|préciser)|necesito (tu|su|que)[^.\n]{0,30}(aprobación|confirmación|autorización|apruebe|confirme|proporcione)|preciso d[aeo] (sua|seu|tua)[^.\n]{0,20}(aprovação|confirmação|autorização)|ho bisogno d\S+ (tua|sua)[^.\n]{0,20}(approvazione|conferma|autorizzazione)",
+        r"|\b(should|shall) I (really )?(pay|send|delete|cancel|book|order|buy|sign|transfer|publish|submit|deploy|approve|remove|drop|refund|reject) [^?\n]{0,60}\?\s*$|\bI('ll| still)? need (\w+ ){1,2}(things?|details|items|facts)\b[^.\n]{0,20}: (your|the)\b",
+        r"|\bwhich (one|\w+) (do|would|should|shall) (you|I)\b[^?\n]{0,60}\?\s*$|\bare you sure\b[^?\n]{0,60}\?\s*$|\bI('ll| can| will| could)\b[^.\n]{0,80}\b(as soon as|once) you (tell|give|send|provide|confirm|approve|sign|let me)\b|\b(could|can|would) you (please )?(give|send|tell) [^?\n]{0,40}\bme\?\s*$",
         r"|\bwhat (is|are) your\b[^?\n]{0,60}\?( I('ll)? (need|require)\b[^.\n]{0,80}\.?)?\s*$|\b(what|which) (is|are) (it|they|that|those)\?\s*$|\bplease\b[^.\n]{0,80}[,.;] ?(and |so )?(then|after that|afterwards) I (can|will|could)\b",
         r"|请(您)?(批准|审批|授权|提供)|请(您)?确认(是否|您|授权|以便|以下|后我|。)|(继续|付款|执行)[^\n。]{0,12}之?前|需要(您|你)的?(批准|确认|授权|审批|提供|决定)|(承認|許可|ご?確認)(を|が)(お願い|必要)|教えてください|мне (нужно|требуется) ваше|пожалуйста, (подтвердите|утвердите|укажите|предоставьте)|승인(이|을) (필요|부탁)|확인(해| 부탁)",
     ))
@@ -245,12 +247,20 @@ fn held_back(fields: &Map<String, Value>) -> Option<String> {
     let status = text("status").or_else(|| text("state"))?;
     matches!(
         status.to_ascii_lowercase().as_str(),
-        "blocked" | "denied" | "rejected" | "held" | "on_hold" | "pending" | "waiting" | "paused"
+        "action_required"
+            | "blocked"
+            | "denied"
+            | "rejected"
+            | "held"
+            | "on_hold"
+            | "pending"
+            | "waiting"
+            | "paused"
     )
     .then_some(())?;
     let why = ["reason", "message", "detail", "waiting_for"]
         .iter()
-        .find_map(|name| text(name))?;
-    (words::read(disarm(why)) == Some(Meaning::Human))
-        .then(|| format!("status \"{status}\": \"{}\"", clip(why, 120)))
+        .find_map(|name| Some(format!("{} {}", name.replace('_', " "), text(name)?)))?;
+    (words::read(disarm(&why)) == Some(Meaning::Human))
+        .then(|| format!("status \"{status}\": \"{}\"", clip(&why, 120)))
 }

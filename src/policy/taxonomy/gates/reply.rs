@@ -114,7 +114,7 @@ static REFUSES: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)^\W*((i('m| am) (very |so |really )?sorry|my apologies|i apologi[sz]e|unfortunately|sorry|as an ai( language model| assistant| model)?|thanks?[^.]{0,40}|i understand[^.]{0,80})[\s,.;:—-]+(but )?)?(i('m| am) )?",
         r"(i )?((can't|cannot|can not|won't|will not|am (not able|unable) to|'m (not able|unable) to|not able to|unable to|must decline( to)?|have to decline( to)?|decline to|am not (going|comfortable|permitted|allowed) (to|with)|don't feel comfortable|not comfortable)",
         r"( (to|with|in))?\s+(help|assist|comply|fulfil|fulfill|provid|do (that|this)|creat|generat|writ|continu|answer|discuss|process this|complete (this|that|your)|support|engag|shar|offer|produc|participat|respond to|giv|carry out|perform (this|that)|talk about|(recommend|advise) (you|that|any|this|on)\b|execute this|accommodate)",
-        r"|must decline|(have|need) to decline|decline (this|your|that))",
+        r"|must (decline|refuse)|(have|need) to (decline|refuse)|decline (this|your|that))",
         r"|^\W*I\b[^.\n]{0,80}\b(violates?|against) my ([\w-]+ ){0,2}(guidelines|polic(y|ies)|principles)\b",
         r"|^[^.\n]{0,80}\b(violates?|against) (my|our) ([\w-]+ ){0,2}(guidelines|polic(y|ies)|principles)\b[^.\n]{0,40}(decline|can't|cannot|unable|not able|won't|$)",
         r"|^[^.\n]{0,80}\bso I (can't|cannot|won't|am unable to|must decline) ?(help|assist|writ|creat|provid|do (that|this)|produc|generat|comply|answer)?",
