@@ -157,7 +157,7 @@ fn is_error_line(line: &str) -> bool {
     static COMPLAINS: LazyLock<Regex> = LazyLock::new(|| {
         regex(concat!(
             r"(?i)^(?:[^\s:]+: ?(?:\d+: ?)*)+(?:\w+ )?(?:error|failed|failure|fatal|cannot|can't|could not|couldn't|unable to|invalid|not an? |no such|unsupported)\b",
-            r"|^ssh: |^make(?:\[\d+\])?: \*\*\* |: (?:no such file or directory|permission denied|is a directory|input/output error|no space left on device|connection (?:refused|timed out|reset)|command not found)\b",
+            r"|^ssh: |^curl: \(\d+\)|^make(?:\[\d+\])?: \*\*\* |: (?:no such file or directory|permission denied|is a directory|input/output error|no space left on device|connection (?:refused|timed out|reset)|command not found)\b",
         ))
     });
     static WARNS: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\b(warning|notice|info|debug)\b"));
@@ -274,7 +274,7 @@ fn ends_in_error(stdout: &str) -> bool {
     static ERROR: LazyLock<Regex> = LazyLock::new(|| {
         regex(concat!(
             r"^(?:\x1b\[[0-9;]*m)*[\W_]{0,4}(?:(?:ERROR|FATAL|CRITICAL)\]?(?:\s*[:!-]|\s)\s*\S|(?:[Ee]rror|[Ff]atal(?: error)?)\]?(?:\[\w+\])?: (?:[^\d\s]|[45]\d\d\b))",
-            r"|^(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*(?:Error|Exception)|Exception): |^\S+: line \d+: .*: command not found$",
+            r"|^(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*(?:Error|Exception)|Exception): |^\S+: line \d+: .*: command not found$|^(?:[A-Z][\w-]* ){0,2}[Ff]ailed: [^\d\s]|^(?:[Pp]ermission|[Aa]ccess) denied\b|^[Qq]uota exceeded\b",
         ))
     });
     let mut lines = stdout.lines().rev().filter(|line| !line.trim().is_empty());

@@ -267,7 +267,7 @@ fn is_failure_notice(observation: &Observation, text: &str) -> bool {
     static FAILS: LazyLock<Regex> = LazyLock::new(|| {
         regex(concat!(
             r"(?i)^\W*(?:sorry,? )?(?:[\w'.-]+ ){0,6}?(?:failed|error|exception|could not|couldn't|cannot|can't|unable to|not (?:been )?(?:found|sent|done|made|\w{2,}ed)|(?:don't|doesn't|do not|does not) have (?:the )?(?:permission|access|rights)|denied|forbidden|went wrong|(?:limit|quota) (?:exceeded|reached)|timed out|unavailable)\b",
-            r"|^\W*http [45]\d\d\s*(?:[:(-]|$)",
+            r"|\b(?:please (?:re-?try|try again)|try again (?:later|in))\b|^\W*http [45]\d\d\s*(?:[:(-]|$)",
         ))
     });
     static DENIES: LazyLock<Regex> = LazyLock::new(|| {

@@ -9,7 +9,7 @@ use super::aws::{
 use super::generic::generic;
 use super::google::{fcm, firestore, inserts};
 use super::split::split;
-use super::stores::{elastic, kafka, mongo, shards};
+use super::stores::{elastic, kafka, mongo, multi_search, shards};
 use crate::policy::taxonomy::observation::Observation;
 use crate::policy::taxonomy::outcome::Items;
 
@@ -25,6 +25,7 @@ pub(in super::super) fn foreign(
         unprocessed,
         elastic,
         shards,
+        multi_search,
         inserts,
         kinesis,
         event_bridge,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::item::{ITEMS_MAX, bad, id_of, ok};
+use super::item::{ITEMS_MAX, bad, by_status, id_of, ok};
 use crate::policy::taxonomy::codes;
 use crate::policy::taxonomy::observation::integer_of;
 use crate::policy::taxonomy::outcome::{Item, Items};
@@ -53,6 +53,17 @@ pub(super) fn shards(body: &Value) -> Option<Items> {
         },
         others_succeeded: count("successful") > 0,
     })
+}
+
+/// Elasticsearch multi-search: an answer or an error for each search.
+pub(super) fn multi_search(body: &Value) -> Option<Items> {
+    let responses = body.get("responses")?.as_array()?;
+    let is_one = |response: &Value| {
+        response.get("status").is_some_and(Value::is_number)
+            && (response.get("hits").is_some() || response.get("error").is_some())
+    };
+    (!responses.is_empty() && responses.iter().all(is_one))
+        .then(|| by_status(responses, &["id"], "status", "error"))
 }
 
 /// MongoDB bulk writes: failures by index.
