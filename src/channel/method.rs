@@ -36,6 +36,8 @@ pub enum Call {
     Report(Report),
     /// Asks where the run is; changes nothing.
     State(State),
+    /// A model call was answered from the record; from the gateway only.
+    Replayed,
 }
 
 impl Call {
@@ -48,6 +50,7 @@ impl Call {
             Self::Tool(_) => "tool",
             Self::Report(_) => "report",
             Self::State(_) => "state",
+            Self::Replayed => "replayed",
         }
     }
 
@@ -110,10 +113,23 @@ pub struct Turn {
 }
 
 /// What the gateway knows of a turn besides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wire {
     /// What the call used is not known for certain: its reservation is spent.
     pub is_in_doubt: bool,
+    /// The answer, to be kept for another attempt.
+    pub reply: Option<WireReply>,
+}
+
+/// A model's answer as it went to the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WireReply {
+    /// What identifies the request.
+    pub request: String,
+    /// Its content type.
+    pub content_type: String,
+    /// Its body.
+    pub body: Vec<u8>,
 }
 
 /// The messages of a turn, each a JSON object.

@@ -46,6 +46,7 @@ boundaries! {
     AttemptStarted = "attempt_started",
     AgentSpawned = "agent_spawned",
     Greeted = "greeted",
+    Replayed = "replayed",
     TurnReported = "turn_reported",
     Reserved = "reserved",
     ToolCalled = "tool_called",

@@ -11,7 +11,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::channel::gateway::upstream::Upstreams;
 use crate::channel::gateway::{self, Gateway};
-use crate::channel::method::{Call, Window};
+use crate::channel::method::{Call, Window, WireReply};
 use crate::channel::socket::Socket;
 use crate::channel::{self, Answers, Arrival, Incoming, Notice, frame, method};
 use crate::drill::{Boundary, Side, fault};
@@ -30,19 +30,20 @@ use crate::driver::facts;
 use crate::driver::launch::{self, Environment};
 use crate::driver::output::{self, Log, Sink, Stream};
 use crate::driver::policy::loop_traits;
+use crate::driver::recover::{self, ReadError};
 use crate::driver::session::{Error, Released, Session};
 use crate::driver::timer::Timer;
 use crate::driver::translate::{self, Standing};
-use crate::ids::{AttemptNo, CallId};
+use crate::ids::{AttemptNo, CallId, StepNo};
 use crate::machine::event::{
     self, Content, Delivery, Judged, RequestNo, SettledBy, Settlement, StoppedBy, ToolEnd,
 };
-use crate::machine::{Answer, Effect, Event, Outcome, Phase};
+use crate::machine::{Answer, Cause, Effect, Event, Outcome, Phase};
 use crate::policy::loops::{ErrorKind, Print, ToolTraits};
 use crate::policy::taxonomy::{Class, Layer, Observation, classify, custom};
 use crate::process::{Agent, Exit, Launcher, Mark, Output, Stdio, Swept, sweep_marked};
 use crate::store::{RetryAsk, Turn};
-use crate::task::resolved::{Protocol, Resolved};
+use crate::task::resolved::Protocol;
 use crate::tools::{Job, Toolbox, Tried, client_builder};
 
 /// Retries of one tool that may be out at once, over all runs.
@@ -192,7 +193,7 @@ async fn start(
         Protocol::Stdio | Protocol::None => None,
     };
     let gateway = match task.agent.protocol {
-        Protocol::Gateway => Some(open_gateway(&hub, &task, &ports.outside.environment).await?),
+        Protocol::Gateway => Some(open_gateway(&hub, session, ports).await?),
         Protocol::Socket | Protocol::Stdio | Protocol::None => None,
     };
     let about = launch::About {
@@ -239,21 +240,57 @@ async fn start(
 
 async fn open_gateway(
     hub: &channel::Hub,
-    task: &Resolved,
-    environment: &Environment,
+    session: &Session,
+    ports: &Ports,
 ) -> Result<Gateway, String> {
     let client = client_builder()
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .map_err(|error| format!("the gateway's client cannot be made: {error}"))?;
+    let (limits, environment) = (&session.task.limits, &ports.outside.environment);
+    // After a crash the agent does the same again, and gets the same answers;
+    // after a failure of its own it has to find another way.
+    let recorded = match ports.standing.cause {
+        Cause::Verbatim => recorded(session, &ports.folder).map_err(|error| error.to_string())?,
+        Cause::Fresh | Cause::Reflection => vec![],
+    };
     let settings = gateway::Settings {
         upstreams: Upstreams::from_variables(|name| environment.variable(name)),
         client,
-        is_capped: task.limits.cost_nanousd.is_some() || task.limits.tokens.is_some(),
+        is_capped: limits.cost_nanousd.is_some() || limits.tokens.is_some(),
+        recorded,
+        note: ports.standing.note.clone(),
     };
     Gateway::open(hub, settings)
         .await
         .map_err(|error| format!("the gateway cannot be opened: {error}"))
+}
+
+/// Finds the answers that earlier attempts were given, in their order.
+fn recorded(session: &Session, folder: &Path) -> Result<Vec<gateway::Recorded>, ReadError> {
+    let mut found: Vec<(StepNo, gateway::Recorded)> = Vec::new();
+    let mut step = StepNo::default();
+    for entry in recover::entries(session.store.as_ref(), &session.run)? {
+        match entry.event {
+            Event::TurnReported(turn) if turn.error.is_none() => {
+                step = step.next();
+                found.extend(turn.reply.map(|reply| {
+                    let recorded = gateway::Recorded {
+                        request: reply.request,
+                        file: folder.join(reply.file),
+                        content_type: reply.content_type,
+                    };
+                    (step, recorded)
+                }));
+            }
+            Event::Branched { step: back, .. } => {
+                step = back;
+                found.retain(|(at, _)| *at <= back);
+            }
+            _ => {}
+        }
+    }
+    Ok(found.into_iter().map(|(_, recorded)| recorded).collect())
 }
 
 /// Ends an attempt whose agent does not run.
@@ -633,12 +670,14 @@ impl<'a> Attempt<'a> {
                 self.windows.insert(request, start.messages);
                 self.session.feed(Event::Greeted { request })
             }
+            Call::Replayed => self.session.feed(Event::Replayed { request }),
             Call::State(asked) => {
                 self.catch_up().await?;
                 self.brief(request, asked.messages);
                 Ok(())
             }
-            Call::Turn(said) => {
+            Call::Turn(mut said) => {
+                let reply = said.wire.as_mut().and_then(|wire| wire.reply.take());
                 let state = self.session.state();
                 if said
                     .step
@@ -650,7 +689,10 @@ impl<'a> Attempt<'a> {
                     return Ok(());
                 }
                 match translate::turn(request, *said, &task, state) {
-                    Ok((turn, beside)) => self.session.feed_with(Event::TurnReported(turn), beside),
+                    Ok((mut turn, beside)) => {
+                        turn.reply = reply.map(|reply| self.keep(request, reply)).transpose()?;
+                        self.session.feed_with(Event::TurnReported(turn), beside)
+                    }
                     Err(error) => self.refuse(request, error),
                 }
             }
@@ -673,6 +715,18 @@ impl<'a> Attempt<'a> {
                 self.session.feed(Event::ToolReported(report))
             }
         }
+    }
+
+    /// Keeps a model's answer, before the turn that names it.
+    fn keep(&self, request: RequestNo, reply: WireReply) -> Result<event::KeptReply, Error> {
+        let (paths, attempt) = (self.session.store.paths(), self.session.state().attempt);
+        let name = format!("{attempt}-{request}");
+        let file = paths.keep_reply(&self.session.run, &name, &reply.body)?;
+        Ok(event::KeptReply {
+            request: reply.request,
+            file: file.to_string_lossy().into_owned(),
+            content_type: reply.content_type,
+        })
     }
 
     /// Holds the worst case of a model call back. One that does not fit only

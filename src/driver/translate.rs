@@ -50,7 +50,7 @@ pub fn turn(
     ];
     let mut tokens = tokens.into_iter().flatten().fold(0, u64::saturating_add);
     // Never less than it may have been.
-    if said.wire.is_some_and(|wire| wire.is_in_doubt)
+    if said.wire.as_ref().is_some_and(|wire| wire.is_in_doubt)
         && let Some(held) = said
             .reservation
             .and_then(|reservation| state.spend.reserved.get(&reservation.0))
@@ -84,6 +84,7 @@ pub fn turn(
             .result
             .and_then(|result| serde_json::from_str(result.get()).ok()),
         from_wire: said.wire.is_some(),
+        reply: None,
     };
     Ok((
         turn,

@@ -29,6 +29,7 @@ pub fn advance(
             note,
         } => resume::start(&mut state, at, attempt, cause, note.as_deref()),
         Event::AgentSpawned { .. } => vec![],
+        Event::Replayed { request } => turn::replayed(&mut state, request),
         Event::Greeted { request } => {
             state.spoke = true;
             vec![Effect::Reply {

@@ -45,6 +45,12 @@ pub enum Event {
         /// Its process id.
         pid: u32,
     },
+    /// The agent asked its model what it had asked before a crash, and was given
+    /// the same answer, free of charge.
+    Replayed {
+        /// The request to answer.
+        request: RequestNo,
+    },
     /// The loop asked where it stands.
     Greeted {
         /// The request to answer.
@@ -138,6 +144,7 @@ impl Event {
             Self::AttemptStarted { .. } => "attempt_started",
             Self::AgentSpawned { .. } => "agent_spawned",
             Self::Greeted { .. } => "greeted",
+            Self::Replayed { .. } => "replayed",
             Self::TurnReported(_) => "turn_reported",
             Self::Reserved { .. } => "reserved",
             Self::ToolCalled(_) => "tool_called",
@@ -188,6 +195,20 @@ pub struct Turn {
     /// Whether it was read from the agent's model calls, not told by the agent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub from_wire: bool,
+    /// The model's answer as it was, where it is kept for another attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<KeptReply>,
+}
+
+/// A model's answer that an attempt after a crash gets again, without paying.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptReply {
+    /// What identifies the request.
+    pub request: String,
+    /// The file of its body, relative to the run's folder.
+    pub file: String,
+    /// Its content type.
+    pub content_type: String,
 }
 
 /// A request for a guarded tool, with what is known about it.

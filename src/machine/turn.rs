@@ -43,6 +43,22 @@ pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn) -> Vec<Effect>
     answer(state, turn.request)
 }
 
+/// A model call was answered from the record: nothing new, but a sign of life.
+pub(super) fn replayed(state: &mut State, request: RequestNo) -> Vec<Effect> {
+    state.spoke = true;
+    if let Some(stopping) = stopping(state, request) {
+        return stopping;
+    }
+    state.on_wire = true;
+    state.model_error = None;
+    let answer = Answer::Turn {
+        step: state.step,
+        verdict: Verdict::Go,
+        warnings: vec![],
+    };
+    vec![Effect::Reply { request, answer }]
+}
+
 /// The loop wants the worst case of a model call held back.
 pub(super) fn reserved(
     state: &mut State,

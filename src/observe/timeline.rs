@@ -65,6 +65,9 @@ pub(super) fn text(
             Cause::Reflection => format!("attempt {attempt} starts, told what went wrong"),
         },
         Event::AgentSpawned { pid } => format!("the agent is process {pid}"),
+        Event::Replayed { .. } => {
+            "a model call was answered from the record, free of charge".into()
+        }
         Event::Greeted { .. } => "the loop asked where it stands".into(),
         Event::TurnReported(turn) => turn_text(turn, before, after),
         Event::Reserved {

@@ -13,8 +13,17 @@ const KEY: &str = "sk-ant-the-real-key-0123456789";
 
 /// Runs this test binary's `name` as an agent behind the gateway.
 fn run(name: &str, rest: &str, upstream: &Server) -> (Sandbox, Ran) {
+    run_with(name, rest, upstream, &[])
+}
+
+fn run_with(
+    name: &str,
+    rest: &str,
+    upstream: &Server,
+    variables: &[(&str, &str)],
+) -> (Sandbox, Ran) {
     let sandbox = Sandbox::new();
-    let command = json!([
+    let argv = json!([
         std::env::current_exe().expect("this test binary"),
         "--exact",
         format!("gateway::{name}"),
@@ -23,15 +32,20 @@ fn run(name: &str, rest: &str, upstream: &Server) -> (Sandbox, Ran) {
     ]);
     sandbox.write(
         "task.yaml",
-        &format!("agent: {{command: {command}, protocol: gateway, grace: 1s}}\n{rest}"),
+        &format!("agent: {{command: {argv}, protocol: gateway, grace: 1s}}\n{rest}"),
     );
-    let ran = finish(
-        sandbox
-            .command(&["run", "task.yaml"])
-            .env("ANTHROPIC_BASE_URL", upstream.url(""))
-            .env("ANTHROPIC_API_KEY", KEY),
-    );
+    let mut run = command(&sandbox, &["run", "task.yaml"], upstream);
+    let ran = finish(run.envs(variables.iter().copied()));
     (sandbox, ran)
+}
+
+/// A command whose environment names the provider.
+fn command(sandbox: &Sandbox, args: &[&str], upstream: &Server) -> std::process::Command {
+    let mut command = sandbox.command(args);
+    command
+        .env("ANTHROPIC_BASE_URL", upstream.url(""))
+        .env("ANTHROPIC_API_KEY", KEY);
+    command
 }
 
 /// Where the agent finds its model; `None` outside a run.
@@ -192,6 +206,34 @@ fn an_agent_is_supervised_by_its_model_calls() {
         .output()
         .expect("grep");
     assert_eq!(String::from_utf8_lossy(&kept.stdout), "");
+}
+
+#[test]
+fn after_a_crash_no_answer_is_paid_twice() {
+    for at in ["turn_reported.after_save", "turn_reported.after_release"] {
+        let upstream = Server::start(vec![
+            Reply::json(200, &answer(&text("Who is there?"), "end_turn")),
+            stream(&events("Ah, you.", true)),
+        ]);
+        let fault = format!("{at}:2");
+        let (sandbox, ran) = run_with(
+            "an_agent_of_two_calls",
+            "limits: {cost_usd: 1}",
+            &upstream,
+            &[("AGENTGUARD_FAULT", &fault)],
+        );
+        assert_eq!(ran.code, 128 + 9, "{at}: {ran:?}");
+        let ran = finish(&mut command(&sandbox, &["resume", "latest"], &upstream));
+        let log = sandbox.run(&["logs", "latest"]).stdout;
+        assert_eq!(ran.code, 0, "{at}: {ran:?}\n{log}");
+        assert_eq!(upstream.received().len(), 2, "{at}: asked once each");
+        let report = sandbox.report();
+        assert_eq!(
+            (&report["completed_steps"], &report["cost_usd"]),
+            (&json!(2), &json!("0.009")),
+            "{at}: {report}"
+        );
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use super::Shared;
 use super::body::{Answer, Broken, Coming, Pieces};
+use super::memory;
 use super::server::{from_refusal, whole};
 use super::wire::bounds::BODY_BYTES_MAX;
 use super::wire::reply::{self, Reader};
@@ -42,6 +43,9 @@ const DRAIN: Duration = Duration::from_secs(60);
 
 /// How long the last words before a break have to get out.
 const FLUSH: Duration = Duration::from_millis(50);
+
+/// Largest answer that is kept for another attempt, in bytes.
+const KEPT_BYTES_MAX: usize = 16 << 20;
 
 /// Longest text of a foreign error that goes into the journal, in characters.
 const ERROR_CHARS_MAX: usize = 500;
@@ -119,6 +123,18 @@ async fn ask_model(
     let history = asked.history();
     let bytes = request.body.len() as u64;
     let known = shared.memory().known(&history, bytes);
+    let identity = memory::identity(&asked, &model, &history);
+    let recorded = shared.memory().replay(&identity);
+    if let Some(recorded) = recorded {
+        // A record that was lost is asked for again, at its price.
+        if let Ok(body) = tokio::fs::read(&recorded.file).await {
+            if let Err(error) = shared.hub.ask(Call::Replayed).await {
+                return told_off(api, &error);
+            }
+            shared.memory().learn(&history, bytes, known.input_tokens);
+            return replayed(&recorded.content_type, body);
+        }
+    }
     for report in reports(&history, known.messages) {
         match shared.hub.ask(Call::Report(report)).await {
             Ok(method::Answer::Report(told)) => match told.verdict {
@@ -162,6 +178,7 @@ async fn ask_model(
         model,
         reservation,
         said: verbatim(&asked),
+        identity,
         history,
         bytes,
     };
@@ -190,7 +207,8 @@ async fn ask_model(
     match framing {
         Framing::Events => {
             let (pieces, coming) = Coming::new();
-            tokio::spawn(relay(open, response, pieces, wants_usage));
+            let kind = content_type(&headers);
+            tokio::spawn(relay(open, response, pieces, wants_usage, kind));
             let mut answer = Response::new(Either::Right(coming));
             *answer.status_mut() = status;
             *answer.headers_mut() = headers;
@@ -205,7 +223,10 @@ async fn ask_model(
                 }
             };
             match reply::whole(api, framing, &body) {
-                Ok(reply) => open.settle(reply).await,
+                Ok(reply) => {
+                    open.settle(reply, content_type(&headers), body.to_vec())
+                        .await
+                }
                 Err(error) => open.failed(error.to_string(), true).await,
             }
             whole(status, headers, body)
@@ -221,19 +242,31 @@ struct Open {
     reservation: method::ReservationNo,
     /// The conversation as the agent sent it.
     said: Vec<Verbatim>,
+    /// What identifies the request.
+    identity: String,
     history: Vec<Said>,
     bytes: u64,
 }
 
 impl Open {
     /// Settles a call whose answer came, whole or not.
-    async fn settle(self, reply: Reply) {
+    ///
+    /// - `body`: the answer as the agent gets it, to be kept.
+    async fn settle(self, reply: Reply, content_type: String, body: Vec<u8>) {
         if let Some(error) = &reply.error {
             let error = format!("{}: {}", error.kind, error.message);
-            return self.close(Some(error), &reply).await;
+            return self.close(Some(error), &reply, None).await;
         }
-        let cut = (!reply.is_terminal).then(|| "the answer broke off".to_owned());
-        self.close(cut, &reply).await;
+        if !reply.is_terminal {
+            let why = "the answer broke off".to_owned();
+            return self.close(Some(why), &reply, None).await;
+        }
+        let kept = method::WireReply {
+            request: self.identity.clone(),
+            content_type,
+            body,
+        };
+        self.close(None, &reply, Some(kept)).await;
     }
 
     /// Settles a call without an answer.
@@ -248,13 +281,21 @@ impl Open {
             }),
             reservation: Some(reservation),
             error: Some(clipped(&error)),
-            wire: Some(Wire { is_in_doubt }),
+            wire: Some(Wire {
+                is_in_doubt,
+                reply: None,
+            }),
             ..Turn::default()
         };
         self.commit(turn).await;
     }
 
-    async fn close(mut self, error: Option<String>, reply: &Reply) {
+    async fn close(
+        mut self,
+        error: Option<String>,
+        reply: &Reply,
+        kept: Option<method::WireReply>,
+    ) {
         let usage = reply.usage.clone().unwrap_or_default();
         let is_known = reply.is_usage_final && reply.usage.is_some();
         if is_known {
@@ -276,6 +317,7 @@ impl Open {
             error: error.as_deref().map(clipped),
             wire: Some(Wire {
                 is_in_doubt: !is_known,
+                reply: kept.filter(|kept| kept.body.len() <= KEPT_BYTES_MAX),
             }),
             ..Turn::default()
         };
@@ -298,11 +340,18 @@ impl Open {
 }
 
 /// Passes a stream on, frame by frame; its end waits for the turn.
-async fn relay(open: Open, mut response: reqwest::Response, pieces: Pieces, wants_usage: bool) {
+async fn relay(
+    open: Open,
+    mut response: reqwest::Response,
+    pieces: Pieces,
+    wants_usage: bool,
+    content_type: String,
+) {
     let api = open.api;
     let mut frames = sse::Reader::default();
     let mut reader = Reader::new(api);
     let mut held: Vec<u8> = Vec::new();
+    let mut kept: Vec<u8> = Vec::new();
     let mut is_heard = true;
     let mut hung_up = None;
     let broke = loop {
@@ -341,6 +390,9 @@ async fn relay(open: Open, mut response: reqwest::Response, pieces: Pieces, want
                 Err(error) => break Some(error.to_string()),
             }
         };
+        if kept.len() <= KEPT_BYTES_MAX {
+            kept.extend_from_slice(&out);
+        }
         if !out.is_empty() && is_heard {
             is_heard = pieces.send(Ok(out.into())).await.is_ok();
         }
@@ -356,8 +408,11 @@ async fn relay(open: Open, mut response: reqwest::Response, pieces: Pieces, want
     let is_whole = reply.is_terminal || reply.error.is_some();
     let why = broke.unwrap_or_else(|| "the answer ended without its end mark".to_owned());
     match is_whole {
-        true => open.settle(reply).await,
-        false => open.close(Some(why.clone()), &reply).await,
+        true => {
+            kept.extend_from_slice(&held);
+            open.settle(reply, content_type, kept).await;
+        }
+        false => open.close(Some(why.clone()), &reply, None).await,
     }
     if !held.is_empty() {
         let _ = pieces.send(Ok(held.into())).await;
@@ -490,6 +545,21 @@ fn reports(history: &[Said], known: usize) -> Vec<Report> {
         .into_iter()
         .filter_map(told)
         .collect()
+}
+
+/// Answers from the record.
+fn replayed(content_type: &str, body: Vec<u8>) -> Answer {
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = content_type.parse() {
+        headers.insert(hyper::header::CONTENT_TYPE, value);
+    }
+    whole(StatusCode::OK, headers, body.into())
+}
+
+fn content_type(headers: &HeaderMap) -> String {
+    let value = headers.get(hyper::header::CONTENT_TYPE);
+    let value = value.and_then(|value| value.to_str().ok());
+    value.unwrap_or("application/json").to_owned()
 }
 
 fn verbatim(asked: &Asked<'_>) -> Vec<Verbatim> {

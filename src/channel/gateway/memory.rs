@@ -8,7 +8,8 @@ use std::collections::{HashMap, VecDeque};
 
 use sha2::{Digest as _, Sha256};
 
-use super::wire::{Digest, Said};
+use super::Recorded;
+use super::wire::{Asked, Digest, Said};
 
 /// Histories that are remembered; the oldest is forgotten.
 const HISTORIES_MAX: usize = 1024;
@@ -26,6 +27,8 @@ pub(super) struct Memory {
     order: VecDeque<Digest>,
     /// A text for the model, to go out with the next call.
     pub steer: Option<String>,
+    /// Answers of earlier attempts, by their request, in the order they came.
+    recorded: HashMap<String, VecDeque<Recorded>>,
 }
 
 /// A history that was answered.
@@ -45,6 +48,25 @@ pub(super) struct Known {
 }
 
 impl Memory {
+    /// Makes the memory of an attempt.
+    pub(super) fn new(answers: Vec<Recorded>, steer: Option<String>) -> Self {
+        let mut recorded: HashMap<String, VecDeque<Recorded>> = HashMap::new();
+        for answer in answers {
+            let same = recorded.entry(answer.request.clone()).or_default();
+            same.push_back(answer);
+        }
+        Self {
+            steer,
+            recorded,
+            ..Self::default()
+        }
+    }
+
+    /// Takes the answer that this request was given before.
+    pub(super) fn replay(&mut self, request: &str) -> Option<Recorded> {
+        self.recorded.get_mut(request)?.pop_front()
+    }
+
     /// Looks a history up by its longest beginning that was seen.
     pub(super) fn known(&self, history: &[Said], body_bytes: u64) -> Known {
         let bound = |bytes: u64| bytes.div_ceil(TOKEN_BYTES).saturating_add(EXTRA_TOKENS);
@@ -82,6 +104,30 @@ impl Memory {
             self.seen.remove(&oldest);
         }
     }
+}
+
+/// Returns what identifies a request: all that the answer depends on and that
+/// means something, so not ids, cache marks or the order of keys.
+pub(super) fn identity(asked: &Asked<'_>, model: &str, history: &[Said]) -> String {
+    let mut whole = Sha256::new();
+    let mut add = |part: &[u8]| {
+        whole.update((part.len() as u64).to_le_bytes());
+        whole.update(part);
+    };
+    add(format!("{:?} {}", asked.api, asked.is_stream).as_bytes());
+    add(model.as_bytes());
+    add(&asked.system_hash().map_or([0; 32], |hash| hash.0));
+    for tool in &asked.tools {
+        add(tool.name.as_bytes());
+    }
+    for hash in history.iter().filter_map(|said| said.hash) {
+        add(&hash.0);
+    }
+    whole
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Every beginning of a history, shortest first: its length and its digest.

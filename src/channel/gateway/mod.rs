@@ -19,7 +19,11 @@
 //! (where it goes), [`memory`] (what earlier calls tell about the next), and
 //! [`wire`] (the formats, pure).
 //!
-//! Not here yet: retries, the chain of models, replay after a crash.
+//! After a crash the agent is started again and asks the same again: answers
+//! that were durable come from the record, free of charge, until its requests
+//! differ.
+//!
+//! Not here yet: retries, the chain of models.
 
 mod body;
 mod call;
@@ -29,6 +33,7 @@ pub mod upstream;
 pub mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::Rng as _;
@@ -48,6 +53,21 @@ pub struct Settings {
     /// Whether money is limited: then a call without a limit of its output gets
     /// one.
     pub is_capped: bool,
+    /// Answers of earlier attempts, given again to the same requests, free of
+    /// charge.
+    pub recorded: Vec<Recorded>,
+    /// What the model is told with its first call.
+    pub note: Option<String>,
+}
+
+/// An answer of an earlier attempt.
+pub struct Recorded {
+    /// What identifies its request.
+    pub request: String,
+    /// The file of its body.
+    pub file: PathBuf,
+    /// Its content type.
+    pub content_type: String,
 }
 
 /// The gateway of one attempt. Dropping it ends it, and every call under way.
@@ -77,7 +97,8 @@ impl Gateway {
     /// Listens on a free port of the loopback.
     ///
     /// Errors: the system's.
-    pub async fn open(hub: &Hub, settings: Settings) -> std::io::Result<Self> {
+    pub async fn open(hub: &Hub, mut settings: Settings) -> std::io::Result<Self> {
+        let memory = Memory::new(std::mem::take(&mut settings.recorded), settings.note.take());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let bits: [u64; 2] = [rand::rng().next_u64(), rand::rng().next_u64()];
@@ -88,7 +109,7 @@ impl Gateway {
             settings,
             token: token.clone(),
             hosts: [format!("127.0.0.1:{port}"), format!("localhost:{port}")],
-            memory: Mutex::default(),
+            memory: Mutex::new(memory),
         });
         Ok(Self {
             address,
