@@ -38,7 +38,7 @@ retry     yes
 pattern   back off with full jitter, honour the hint, stay within the retry budget; the model does not see it
 rule      rate.short_wait
 why       a rate limit that lifts within a minute
-evidence  body: slow down; header retry-after = 12
+evidence  status 429; body: slow down; header retry-after = 12
 hint      the other side asks to wait 12s
 --- stderr
 

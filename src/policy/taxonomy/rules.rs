@@ -416,7 +416,11 @@ fn rate(case: &Case<'_>, is_short: bool) -> Option<Finding> {
         Class::CostPressure
     };
     let wait = hint.map_or_else(|| "no time named".to_owned(), |hint| hint.place.clone());
-    let mut finding = signals.finding(class, &format!("{signal}; {wait}"));
+    let status = signals
+        .status
+        .filter(|status| !signal.contains(&status.to_string()))
+        .map_or_else(String::new, |status| format!("status {status}; "));
+    let mut finding = signals.finding(class, &format!("{status}{signal}; {wait}"));
     finding.hint_ms = hint.map(|hint| hint.ms);
     Some(finding)
 }
