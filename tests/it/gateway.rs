@@ -321,6 +321,41 @@ fn an_answer_that_breaks_off_is_broken_off_and_paid() {
 
 #[test]
 #[ignore = "the agent of the test below"]
+fn an_agent_that_hangs_up() {
+    let Some(address) = base() else { return };
+    let token = std::env::var("ANTHROPIC_API_KEY").expect("a token");
+    let body = call(&[said("user", &json!("hello"))], true).to_string();
+    let mut stream = TcpStream::connect(&address).expect("the gateway listens");
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nHost: {address}\r\nx-api-key: {token}\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream
+        .write_all(format!("{head}{body}").as_bytes())
+        .expect("it reads");
+    drop(stream);
+    // Oversized and endless requests do nobody any harm.
+    let mut slow = TcpStream::connect(&address).expect("the gateway listens");
+    slow.write_all(b"POST /v1/messages HTTP/1.1\r\nHost: ")
+        .expect("it reads");
+    let huge = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
+    let mut wide = TcpStream::connect(&address).expect("the gateway listens");
+    let _ = wide.write_all(huge.as_bytes());
+    std::thread::sleep(std::time::Duration::from_millis(800));
+}
+
+#[test]
+fn a_call_whose_client_hung_up_costs_what_it_used() {
+    let upstream = Server::start(vec![stream(&events("too late", true))]);
+    let (sandbox, ran) = run("an_agent_that_hangs_up", "limits: {cost_usd: 1}", &upstream);
+    let log = sandbox.run(&["logs", "latest"]).stdout;
+    assert_eq!(ran.code, 0, "{ran:?}\n{log}");
+    assert_eq!(sandbox.report()["cost_usd"], json!("0.0045"), "{log}");
+}
+
+#[test]
+#[ignore = "the agent of the test below"]
 fn an_agent_in_a_loop() {
     let Some(address) = base() else { return };
     let mut history = vec![said("user", &json!("fix it"))];

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use super::Shared;
 use super::body::{Answer, Broken, Coming, Pieces};
-use super::memory;
+use super::memory::{self, Memory};
 use super::server::{from_refusal, whole};
 use super::wire::bounds::BODY_BYTES_MAX;
 use super::wire::reply::{self, Reader};
@@ -122,7 +122,18 @@ async fn ask_model(
     });
     let history = asked.history();
     let bytes = request.body.len() as u64;
-    let known = shared.memory().known(&history, bytes);
+    let mut known = shared.memory().known(&history, bytes);
+    if let Some(former) = &asked.previous_response_id {
+        let carried = shared.memory().carried(former);
+        if carried.is_none() && shared.settings.is_capped {
+            let message = format!(
+                "`previous_response_id` is {former}, an answer that this run has not seen: what its \
+                 history costs cannot be held back; send the history itself"
+            );
+            return refused(Why::Unpriced, &message);
+        }
+        known.input_tokens = known.input_tokens.saturating_add(carried.unwrap_or(0));
+    }
     let identity = memory::identity(&asked, &model, &history);
     let recorded = shared.memory().replay(&identity);
     if let Some(recorded) = recorded {
@@ -131,7 +142,9 @@ async fn ask_model(
             if let Err(error) = shared.hub.ask(Call::Replayed).await {
                 return told_off(api, &error);
             }
-            shared.memory().learn(&history, bytes, known.input_tokens);
+            let reply = read_back(api, framing, &body);
+            let mut memory = shared.memory();
+            learn(&mut memory, &reply, &history, bytes);
             return replayed(&recorded.content_type, body);
         }
     }
@@ -298,10 +311,7 @@ impl Open {
     ) {
         let usage = reply.usage.clone().unwrap_or_default();
         let is_known = reply.is_usage_final && reply.usage.is_some();
-        if is_known {
-            let input = usage.tokens().saturating_sub(usage.output);
-            self.shared.memory().learn(&self.history, self.bytes, input);
-        }
+        learn(&mut self.shared.memory(), reply, &self.history, self.bytes);
         let said = match error {
             Some(_) => method::Said::Nothing,
             None => {
@@ -545,6 +555,31 @@ fn reports(history: &[Said], known: usize) -> Vec<Report> {
         .into_iter()
         .filter_map(told)
         .collect()
+}
+
+/// Remembers what a call took, if that is known.
+fn learn(memory: &mut Memory, reply: &Reply, history: &[Said], bytes: u64) {
+    let Some(usage) = reply.usage.as_ref().filter(|_| reply.is_usage_final) else {
+        return;
+    };
+    let tokens = usage.tokens();
+    memory.learn(history, bytes, tokens.saturating_sub(usage.output));
+    if let Some(id) = &reply.id {
+        memory.carry(id.clone(), tokens);
+    }
+}
+
+/// Reads an answer from the record as it was read when it came.
+fn read_back(api: Api, framing: Framing, body: &[u8]) -> Reply {
+    if framing != Framing::Events {
+        return reply::whole(api, framing, body).unwrap_or_default();
+    }
+    let (mut frames, mut reader) = (sse::Reader::default(), Reader::new(api));
+    frames.feed(body);
+    while let Ok(Some(frame)) = frames.next_frame() {
+        reader.take(&frame);
+    }
+    reader.finish()
 }
 
 /// Answers from the record.

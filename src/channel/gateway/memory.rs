@@ -27,6 +27,9 @@ pub(super) struct Memory {
     order: VecDeque<Digest>,
     /// A text for the model, to go out with the next call.
     pub steer: Option<String>,
+    /// Tokens of the histories that lie with the upstream, by the answer they end
+    /// with (Responses).
+    carried: HashMap<String, u64>,
     /// Answers of earlier attempts, by their request, in the order they came.
     recorded: HashMap<String, VecDeque<Recorded>>,
 }
@@ -59,6 +62,18 @@ impl Memory {
             steer,
             recorded,
             ..Self::default()
+        }
+    }
+
+    /// Returns the tokens of a history that lies with the upstream.
+    pub(super) fn carried(&self, answer: &str) -> Option<u64> {
+        self.carried.get(answer).copied()
+    }
+
+    /// Remembers what a history that lies with the upstream holds.
+    pub(super) fn carry(&mut self, answer: String, tokens: u64) {
+        if self.carried.len() < HISTORIES_MAX {
+            self.carried.insert(answer, tokens);
         }
     }
 
