@@ -245,6 +245,21 @@ pub fn report(_: &Global, args: ReportArgs) -> Result {
     Ok(stop_code(&told).unwrap_or(exit_code::DONE))
 }
 
+/// What `state` can be asked for; some of it may be absent.
+const STATE_KEYS: [&str; 11] = [
+    "protocol",
+    "run_id",
+    "attempt",
+    "step",
+    "cause",
+    "note",
+    "messages",
+    "input",
+    "tools",
+    "limits",
+    "unfinished",
+];
+
 /// Says where the run stands.
 pub fn state(_: &Global, args: StateArgs) -> Result {
     let params = flags::state(Some(&args.messages)).map_err(usage)?;
@@ -261,6 +276,13 @@ pub fn state(_: &Global, args: StateArgs) -> Result {
         true => key,
         false => format!("/{}", key.replace('.', "/")),
     };
+    let first = pointer.split('/').nth(1).unwrap_or_default();
+    if !STATE_KEYS.contains(&first) {
+        let known = STATE_KEYS.join(", ");
+        return Err(Failure::usage(format!(
+            "`{first}` is no part of the state, expected one of {known}"
+        )));
+    }
     match value.pointer(&pointer) {
         Some(serde_json::Value::String(text)) => say(text)?,
         Some(value) => say(&value.to_string())?,

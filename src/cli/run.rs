@@ -9,6 +9,7 @@ use super::supervise::{self, Show};
 use super::{Global, Result};
 use crate::driver::host;
 use crate::task;
+use crate::task::problem::{Finding, Problems, Severity};
 
 /// Start an agent and supervise it to its end
 ///
@@ -46,7 +47,17 @@ pub fn read(
 ) -> std::result::Result<(task::resolved::Resolved, PathBuf), Failure> {
     let (text, name, base) = super::open::task_file(file)?;
     let colour = super::error::colour(global);
-    let resolved = task::load_bytes(&text, &name)
-        .map_err(|problems| Failure::rendered(Kind::Usage, problems.render(colour)))?;
+    let refused = |problems: Problems| Failure::rendered(Kind::Usage, problems.render(colour));
+    let text = task::decode(&text, &name).map_err(refused)?;
+    let (resolved, problems, findings) = task::check(text, &name);
+    let resolved = resolved.ok_or_else(|| refused(Problems(problems)))?;
+    for finding in findings {
+        if finding.severity == Severity::Error {
+            let Finding {
+                rule, message, fix, ..
+            } = finding;
+            super::look::say(&format!("warning: {message} [{rule}]; {fix}"));
+        }
+    }
     Ok((resolved.anchored(&base), base))
 }

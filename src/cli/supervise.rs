@@ -16,7 +16,9 @@ use crate::driver::supervise::Outside;
 use crate::exit_code;
 use crate::machine::Outcome;
 use crate::machine::event::StoppedBy;
+use crate::money::NanoUsd;
 use crate::observe::{Observer, ci, json, lines, plain, progress};
+use crate::policy::budget::Resource;
 use crate::process::Launcher;
 use crate::store::Store;
 
@@ -210,13 +212,19 @@ fn hint(run: &str, outcome: &Outcome) -> Option<String> {
     let resume = format!("agentguard resume {run}");
     match outcome {
         Outcome::Done { .. } => None,
-        Outcome::Budget { hit } => Some(format!(
-            "to go on: {resume} --raise {}=+…",
-            hit.resource.key()
-        )),
+        Outcome::Budget { hit } => {
+            // As much again, which at least fits the next step.
+            let more = hit.limit.max(hit.next);
+            let more = match hit.resource {
+                Resource::CostUsd => NanoUsd(more).to_string(),
+                _ => more.to_string(),
+            };
+            let key = hit.resource.key();
+            Some(format!("to go on: {resume} --raise {key}=+{more}"))
+        }
         Outcome::TimeUp {
             limit: crate::machine::event::TimeLimit::Deadline,
-        } => Some(format!("to go on: {resume} --raise deadline=+…")),
+        } => Some(format!("to go on: {resume} --raise deadline=+30m")),
         Outcome::InDoubt { call, .. } => Some(format!(
             "look whether it happened, then: agentguard settle {run} {call} --happened (or \
              --not-happened), then: {resume}"

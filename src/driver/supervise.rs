@@ -255,7 +255,7 @@ async fn open_gateway(
         Cause::Fresh | Cause::Reflection => vec![],
     };
     let settings = gateway::Settings {
-        upstreams: Upstreams::from_variables(|name| environment.variable(name)),
+        upstreams: Upstreams::from_variables(|name| environment.variable(name))?,
         client,
         is_capped: limits.cost_nanousd.is_some() || limits.tokens.is_some(),
         recorded,

@@ -103,3 +103,14 @@ For more information, try '--help'.
 fn kind(name: &str) -> &'static str {
     KINDS.iter().find(|kind| kind.name == name).unwrap().text
 }
+
+#[test]
+fn the_shell_template_runs_as_it_is() {
+    let sandbox = Sandbox::new();
+    let template = sandbox.run(&["init", "shell"]);
+    sandbox.write("task.yaml", &template.stdout);
+    let ran = sandbox.run(&["run", "task.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let said = sandbox.run(&["show", "latest", "--conversation"]).stdout;
+    assert!(said.contains("task.yaml"), "{said}");
+}

@@ -620,7 +620,7 @@ agentguard: stop a hard limit is checked before the step that would pass it (cos
 agentguard: stop: budget reached: cost_usd: 0.60 USD of 1.00 USD used, the next step may take 0.60 USD
 error: the run is stopping (budget reached: cost_usd: 0.60 USD of 1.00 USD used, the next step may take 0.60 USD) and takes nothing more; end the loop
 agentguard: budget reached: cost_usd: 0.60 USD of 1.00 USD used, the next step may take 0.60 USD after [TOOK] (run [RUN])
-agentguard: to go on: agentguard resume [RUN] --raise cost_usd=+…
+agentguard: to go on: agentguard resume [RUN] --raise cost_usd=+1.00
 "
     );
 }

@@ -190,7 +190,7 @@ async fn ask_model(
         api,
         model,
         reservation,
-        said: verbatim(&asked),
+        said: stored(&asked),
         identity,
         history,
         bytes,
@@ -597,9 +597,29 @@ fn content_type(headers: &HeaderMap) -> String {
     value.unwrap_or("application/json").to_owned()
 }
 
-fn verbatim(asked: &Asked<'_>) -> Vec<Verbatim> {
+/// The conversation to store. Clients write the same message in other bytes when
+/// they send it again, and move cache marks along: stored without both, a history
+/// that only grew is one.
+fn stored(asked: &Asked<'_>) -> Vec<Verbatim> {
     let raw = asked.messages.iter();
-    raw.map(|raw| Verbatim::from(*raw)).collect()
+    raw.map(|raw| match serde_json::from_str(raw.get()) {
+        Ok(message) => Verbatim::from_value(&unmarked(message)),
+        Err(_) => Verbatim::from(*raw),
+    })
+    .collect()
+}
+
+/// Takes the cache marks out of a message.
+fn unmarked(message: Value) -> Value {
+    match message {
+        Value::Object(fields) => fields
+            .into_iter()
+            .filter(|(name, _)| name != "cache_control")
+            .map(|(name, value)| (name, unmarked(value)))
+            .collect(),
+        Value::Array(items) => items.into_iter().map(unmarked).collect(),
+        other => other,
+    }
 }
 
 /// Our protocol's counts of an API's.

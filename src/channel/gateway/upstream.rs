@@ -47,21 +47,32 @@ const OURS: &[&str] = &[
 
 impl Upstreams {
     /// Reads them from an environment.
-    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
+    ///
+    /// Errors: a sentence about an address that is none.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let base = |names: &[&str], default: &str| {
-            let set = names.iter().find_map(|name| variable(name));
-            let base = set.unwrap_or_else(|| default.to_owned());
-            base.trim_end_matches('/').to_owned()
+            let set = names.iter().find_map(|name| Some((name, variable(name)?)));
+            let Some((name, base)) = set else {
+                return Ok(default.to_owned());
+            };
+            let is_address = reqwest::Url::parse(&base)
+                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            if !is_address {
+                return Err(format!(
+                    "{name} is `{base}`, expected an address such as `{default}`"
+                ));
+            }
+            Ok(base.trim_end_matches('/').to_owned())
         };
         let key = |name: &str, header: HeaderName, prefix: &str| {
             let mut value = HeaderValue::from_str(&format!("{prefix}{}", variable(name)?)).ok()?;
             value.set_sensitive(true);
             Some((header, value))
         };
-        Self {
+        Ok(Self {
             anthropic: Upstream {
-                base: base(&["ANTHROPIC_BASE_URL"], "https://api.anthropic.com"),
+                base: base(&["ANTHROPIC_BASE_URL"], "https://api.anthropic.com")?,
                 key: key("ANTHROPIC_API_KEY", X_API_KEY, "")
                     .or_else(|| key("ANTHROPIC_AUTH_TOKEN", AUTHORIZATION, "Bearer ")),
             },
@@ -69,18 +80,18 @@ impl Upstreams {
                 base: base(
                     &["OPENAI_BASE_URL", "OPENAI_API_BASE"],
                     "https://api.openai.com/v1",
-                ),
+                )?,
                 key: key("OPENAI_API_KEY", AUTHORIZATION, "Bearer "),
             },
             google: Upstream {
                 base: base(
                     &["GOOGLE_GEMINI_BASE_URL"],
                     "https://generativelanguage.googleapis.com",
-                ),
+                )?,
                 key: key("GEMINI_API_KEY", X_GOOG_API_KEY, "")
                     .or_else(|| key("GOOGLE_API_KEY", X_GOOG_API_KEY, "")),
             },
-        }
+        })
     }
 
     /// Returns the address that a request goes to.
@@ -182,7 +193,7 @@ mod tests {
         ];
         for (name, base, path, want) in rows {
             let variable = |wanted: &str| (wanted == "OPENAI_BASE_URL").then(|| base.to_owned());
-            let upstreams = Upstreams::from_variables(variable);
+            let upstreams = Upstreams::from_variables(variable).unwrap();
             let route = api::route("POST", path, false);
             let address = upstreams.address(&route, &HeaderMap::new(), path);
             assert_eq!(address, want, "row: {name}");
@@ -190,10 +201,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_address_is_said() {
+        let variable =
+            |name: &str| (name == "OPENAI_BASE_URL").then(|| "127.0.0.1:8080".to_owned());
+        let said = Upstreams::from_variables(variable).err().unwrap();
+        assert!(
+            said.contains("OPENAI_BASE_URL is `127.0.0.1:8080`"),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn the_real_key_takes_the_place_of_the_token() {
         let upstreams = Upstreams::from_variables(|name| {
             (name == "ANTHROPIC_API_KEY").then(|| "sk-real".to_owned())
-        });
+        })
+        .unwrap();
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("x-api-key", "token"),

@@ -31,10 +31,10 @@ pub const JSON_VERSION: u64 = 1;
 /// Opens the journal, or returns `None` where nothing was ever stored: looking
 /// makes no files.
 pub fn journal(global: &Global) -> Result<Option<Arc<dyn Store>>, Failure> {
-    if open::paths(global)?.database().exists() {
-        open::store(global).map(Some)
-    } else {
-        Ok(None)
+    match open::paths(global)?.database().try_exists() {
+        Ok(false) => Ok(None),
+        // What cannot be looked into is no empty folder: opening it says why.
+        Ok(true) | Err(_) => open::store(global).map(Some),
     }
 }
 

@@ -576,3 +576,15 @@ fn every_command_has_help_with_examples() {
         assert!(output.stdout.contains("Examples:\n"), "row: {command}");
     }
 }
+
+#[test]
+fn a_state_folder_that_cannot_be_looked_into_is_not_an_empty_one() {
+    let mut sandbox = Sandbox::new("look-unusable");
+    sandbox.write("a-file", "");
+    let file = sandbox.work().join("a-file");
+    sandbox.set("AGENTGUARD_STATE", &file.to_string_lossy());
+    for command in [&["runs"][..], &["show", "latest"], &["breakers"], &["gc"]] {
+        let said = sandbox.run(command);
+        assert_eq!(said.code(), 70, "{command:?}: {}", said.masked());
+    }
+}
