@@ -39,6 +39,7 @@ use crate::machine::event::{
     self, Content, Delivery, Judged, RequestNo, SettledBy, Settlement, StoppedBy, ToolEnd,
 };
 use crate::machine::{Answer, Cause, Effect, Event, Outcome, Phase};
+use crate::policy::budget::Spend;
 use crate::policy::loops::{ErrorKind, Print, ToolTraits};
 use crate::policy::taxonomy::{Class, Layer, Observation, classify, custom};
 use crate::process::{Agent, Exit, Launcher, Mark, Output, Stdio, Swept, sweep_marked};
@@ -283,6 +284,11 @@ fn recorded(session: &Session, folder: &Path) -> Result<Vec<gateway::Recorded>, 
                     (step, recorded)
                 }));
             }
+            // What led to a failure is not to be gone through again.
+            Event::AttemptStarted {
+                cause: Cause::Reflection,
+                ..
+            } => found.clear(),
             Event::Branched { step: back, .. } => {
                 step = back;
                 found.retain(|(at, _)| *at <= back);
@@ -732,31 +738,45 @@ impl<'a> Attempt<'a> {
     /// Holds the worst case of a model call back. One that does not fit only
     /// because others are under way waits until they have shown what they cost.
     fn reserve(&mut self, request: RequestNo, asked: method::Reserve) -> Result<(), Error> {
-        let state = self.session.state();
-        match translate::worst_case(&asked, &self.session.task, state) {
-            Ok((worst, max_tokens)) => {
-                let (spend, limits) = (&state.spend, &state.limits);
-                let waits = !spend.reserved.is_empty()
-                    && spend.next_call(limits, &worst).is_some()
-                    && spend.fits_alone(limits, &worst);
-                if waits {
-                    self.parked.push_back((request, asked));
-                    return Ok(());
+        let (task, state) = (&self.session.task, self.session.state());
+        let bounded = translate::worst_case(&asked, task, state, &state.spend);
+        let (worst, max_tokens) = match bounded {
+            Ok(bounded) => bounded,
+            Err(error) => return self.refuse(request, error),
+        };
+        if !state.spend.reserved.is_empty() {
+            let alone = state.spend.without_reserved();
+            let fits = |spend: &Spend, worst| spend.next_call(&state.limits, worst).is_none();
+            let waits = match translate::worst_case(&asked, task, state, &alone) {
+                Ok((worst_alone, tokens_alone)) => {
+                    fits(&alone, &worst_alone)
+                        && (max_tokens < tokens_alone || !fits(&state.spend, &worst))
                 }
-                self.session.feed(Event::Reserved {
-                    request,
-                    worst,
-                    max_tokens,
-                })
+                Err(_) => false,
+            };
+            if waits {
+                self.parked.push_back((request, asked));
+                return Ok(());
             }
-            Err(error) => self.refuse(request, error),
         }
+        self.session.feed(Event::Reserved {
+            request,
+            worst,
+            max_tokens,
+        })
     }
 
     /// Asks again for the calls that wait.
     fn unpark(&mut self) -> Result<(), Error> {
+        let outcome = self.session.state().outcome().cloned();
         for (request, asked) in std::mem::take(&mut self.parked) {
-            self.reserve(request, asked)?;
+            match &outcome {
+                None => self.reserve(request, asked)?,
+                Some(outcome) => {
+                    let (reason, exit_code) = (outcome.describe(), outcome.exit_code());
+                    self.refuse(request, frame::Error::Stopping { reason, exit_code })?;
+                }
+            }
         }
         Ok(())
     }
@@ -911,7 +931,7 @@ impl<'a> Attempt<'a> {
             }
         }
         fault(boundary, Side::AfterRelease);
-        if is_settled {
+        if is_settled || self.session.state().phase != Phase::Running {
             self.unpark()?;
         }
         self.maybe_over().await

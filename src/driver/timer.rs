@@ -48,13 +48,14 @@ impl Timer {
         }
         if state
             .reserved_at
-            .is_some_and(|at| now.since(at) >= self.model_call_ms)
+            .values()
+            .any(|at| now.since(*at) >= self.model_call_ms)
         {
             return Some(TimeLimit::ModelCall);
         }
         let silent = u64::try_from(self.last_word.elapsed().as_millis()).unwrap_or(u64::MAX);
         // A model call that was announced has its own limit.
-        let counts = state.reserved_at.is_none();
+        let counts = state.reserved_at.is_empty();
         (counts && self.idle_ms.is_some_and(|idle| silent >= idle)).then_some(TimeLimit::Idle)
     }
 
@@ -66,7 +67,9 @@ impl Timer {
             .map(|idle| Duration::from_millis(idle).saturating_sub(self.last_word.elapsed()));
         let model_call = state
             .reserved_at
-            .map(|at| Duration::from_millis(self.model_call_ms.saturating_sub(now.since(at))));
+            .values()
+            .min()
+            .map(|at| Duration::from_millis(self.model_call_ms.saturating_sub(now.since(*at))));
         let soonest = [deadline, idle, model_call].into_iter().flatten().min();
         let wait = soonest
             .unwrap_or(LOOK_MAX)

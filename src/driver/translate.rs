@@ -17,7 +17,7 @@ use crate::machine::event::{RequestNo, Turn};
 use crate::machine::{self, State, Verdict};
 use crate::money::NanoUsd;
 use crate::policy::breaker;
-use crate::policy::budget::{Resource, Usage};
+use crate::policy::budget::{Resource, Spend, Usage};
 use crate::store::conversation::{self, Head};
 use crate::store::{self, Store};
 use crate::task::resolved::{Effect, Resolved};
@@ -41,7 +41,13 @@ pub fn turn(
         return Err(frame::Error::WrongStep { expected, found });
     }
     let usage = said.usage.unwrap_or_default();
-    let mut cost = cost_of(&usage, task, state)?;
+    let mut cost = match (cost_of(&usage, task, state), &said.wire) {
+        (Ok(cost), _) => cost,
+        // The answer is paid already; what cannot be priced costs what was held
+        // back for it.
+        (Err(_), Some(_)) => NanoUsd(0),
+        (Err(error), None) => return Err(error),
+    };
     let tokens = [
         usage.input_tokens,
         usage.output_tokens,
@@ -50,7 +56,11 @@ pub fn turn(
     ];
     let mut tokens = tokens.into_iter().flatten().fold(0, u64::saturating_add);
     // Never less than it may have been.
-    if said.wire.as_ref().is_some_and(|wire| wire.is_in_doubt)
+    let is_unpriced = cost_of(&usage, task, state).is_err();
+    if said
+        .wire
+        .as_ref()
+        .is_some_and(|wire| wire.is_in_doubt || is_unpriced)
         && let Some(held) = said
             .reservation
             .and_then(|reservation| state.spend.reserved.get(&reservation.0))
@@ -95,7 +105,8 @@ pub fn turn(
     ))
 }
 
-/// Bounds a model call: its worst case and the output tokens it may ask for.
+/// Bounds a model call: its worst case and the output tokens it may ask for, when
+/// `spend` was used.
 ///
 /// A call that does not fit is shrunk to what fits, as long as a tenth of the
 /// asked output is left; else its worst case is returned as it is, and the
@@ -104,6 +115,7 @@ pub fn worst_case(
     asked: &method::Reserve,
     task: &Resolved,
     state: &State,
+    spend: &Spend,
 ) -> Result<(Usage, u64), frame::Error> {
     if let Some(cost) = asked.cost_nano_usd {
         let tokens = asked.input_tokens.saturating_add(asked.max_tokens);
@@ -126,12 +138,7 @@ pub fn worst_case(
             price.worst(asked.input_tokens, max_tokens)
         }),
     };
-    let fits = |max_tokens| {
-        state
-            .spend
-            .next_call(&state.limits, &worst(max_tokens))
-            .is_none()
-    };
+    let fits = |max_tokens| spend.next_call(&state.limits, &worst(max_tokens)).is_none();
     let fitting = shrink(asked.max_tokens, fits).unwrap_or(asked.max_tokens);
     Ok((worst(fitting), fitting))
 }

@@ -205,7 +205,7 @@ fn deadly(state: &mut State, outcome: Outcome, policy: &Policy) -> Outcome {
 fn abandon(state: &mut State, policy: &Policy) -> Vec<Effect> {
     let mut effects = Vec::new();
     state.spend.forfeit_reservations();
-    state.reserved_at = None;
+    state.reserved_at.clear();
     for (id, mut call) in std::mem::take(&mut state.calls) {
         call.requests.clear();
         // A call that waits for its next try was answered the last time.

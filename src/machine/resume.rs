@@ -136,7 +136,7 @@ pub(super) fn start(
     state.model_error = None;
     state.down = None;
     state.steer = None;
-    state.reserved_at = None;
+    state.reserved_at.clear();
     if let (Cause::Verbatim, Some(detector), Some(then)) =
         (cause, &mut state.detector, &state.detector_then)
     {

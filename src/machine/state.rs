@@ -58,8 +58,8 @@ pub struct State {
     pub step_keys: StepKeys,
     /// Number of the next reservation.
     pub next_reservation: u64,
-    /// When the oldest open reservation was made.
-    pub reserved_at: Option<UnixMs>,
+    /// When each open reservation was made.
+    pub reserved_at: BTreeMap<u64, UnixMs>,
     /// Retries used.
     pub retries: retry::Used,
     /// How the last tries of each tool went; for the taxonomy.
@@ -222,7 +222,7 @@ impl State {
             next_call: CallId(1),
             step_keys: StepKeys::default(),
             next_reservation: 1,
-            reserved_at: None,
+            reserved_at: BTreeMap::new(),
             retries: retry::Used::default(),
             histories: BTreeMap::new(),
             detector: policy.loops.clone().map(Detector::new),

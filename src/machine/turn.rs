@@ -82,7 +82,7 @@ pub(super) fn reserved(
     let reservation = state.next_reservation;
     state.next_reservation += 1;
     state.spend.reserved.insert(reservation, worst);
-    state.reserved_at.get_or_insert(at);
+    state.reserved_at.insert(reservation, at);
     // An agent behind the gateway hears nothing else before its model does.
     let steer = state.steer.take_if(|_| state.on_wire);
     state.counters.steers += u64::from(steer.is_some());
@@ -131,8 +131,8 @@ pub(super) fn over_budget(
 
 fn settle(state: &mut State, usage: &Usage, reservation: Option<u64>) {
     state.spend.settle(usage, reservation);
-    if state.spend.reserved.is_empty() {
-        state.reserved_at = None;
+    if let Some(reservation) = reservation {
+        state.reserved_at.remove(&reservation);
     }
 }
 

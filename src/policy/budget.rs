@@ -186,14 +186,12 @@ impl Spend {
         self.first_hit(limits, |resource| u64::from(resource == Resource::Steps))
     }
 
-    /// Returns whether a call that does not fit would fit if those under way had
-    /// cost nothing.
-    pub fn fits_alone(&self, limits: &Limits, worst: &Usage) -> bool {
-        let alone = Self {
+    /// Returns what is used if the calls under way cost nothing.
+    pub fn without_reserved(&self) -> Self {
+        Self {
             reserved: BTreeMap::new(),
             ..self.clone()
-        };
-        alone.next_call(limits, worst).is_none()
+        }
     }
 
     /// Returns the first limit that another turn would pass.

@@ -9,6 +9,7 @@
 //! (cut, or of an upstream that does not say) costs all that was held back for
 //! it; one that never came to be (refused connection, an error status) nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,7 +123,7 @@ async fn ask_model(
     });
     let history = asked.history();
     let bytes = request.body.len() as u64;
-    let mut known = shared.memory().known(&history, bytes);
+    let mut input_tokens = shared.memory().input_bound(&history, bytes);
     if let Some(former) = &asked.previous_response_id {
         let carried = shared.memory().carried(former);
         if carried.is_none() && shared.settings.is_capped {
@@ -132,9 +133,9 @@ async fn ask_model(
             );
             return refused(Why::Unpriced, &message);
         }
-        known.input_tokens = known.input_tokens.saturating_add(carried.unwrap_or(0));
+        input_tokens = input_tokens.saturating_add(carried.unwrap_or(0));
     }
-    let identity = memory::identity(&asked, &model, &history);
+    let identity = memory::identity(&asked, &model, framing, &history);
     let recorded = shared.memory().replay(&identity);
     if let Some(recorded) = recorded {
         // A record that was lost is asked for again, at its price.
@@ -144,11 +145,18 @@ async fn ask_model(
             }
             let reply = read_back(api, framing, &body);
             let mut memory = shared.memory();
+            // They were told of when the answer was new.
+            for (key, _) in reports(&history) {
+                memory.is_first(key);
+            }
             learn(&mut memory, &reply, &history, bytes);
             return replayed(&recorded.content_type, body);
         }
     }
-    for report in reports(&history, known.messages) {
+    for (key, report) in reports(&history) {
+        if !shared.memory().is_first(key) {
+            continue;
+        }
         match shared.hub.ask(Call::Report(report)).await {
             Ok(method::Answer::Report(told)) => match told.verdict {
                 Verdict::Stop {
@@ -164,7 +172,7 @@ async fn ask_model(
     let output = asked.max_output.unwrap_or(OUTPUT_TOKENS);
     let worst = Reserve {
         model: Some(model.clone()),
-        input_tokens: known.input_tokens,
+        input_tokens,
         max_tokens: output.saturating_mul(asked.choices.max(1)).max(1),
         cost_nano_usd: None,
     };
@@ -195,6 +203,12 @@ async fn ask_model(
         history,
         bytes,
     };
+    // The API would refuse less than what the agent set aside for thinking.
+    if granted <= asked.thinking.unwrap_or(0) {
+        let message = "what is left of the budget is less than this call sets aside for thinking";
+        open.failed(message.to_owned(), false).await;
+        return refused(Why::Cap, message);
+    }
     let body = match patched(&shared, &asked, &request.body, framing, granted) {
         Ok(body) => body,
         Err(error) => {
@@ -237,8 +251,10 @@ async fn ask_model(
             };
             match reply::whole(api, framing, &body) {
                 Ok(reply) => {
-                    open.settle(reply, content_type(&headers), body.to_vec())
-                        .await
+                    let kind = content_type(&headers);
+                    if let Err(error) = open.settle(reply, kind, body.to_vec()).await {
+                        return told_off(api, &error);
+                    }
                 }
                 Err(error) => open.failed(error.to_string(), true).await,
             }
@@ -265,7 +281,7 @@ impl Open {
     /// Settles a call whose answer came, whole or not.
     ///
     /// - `body`: the answer as the agent gets it, to be kept.
-    async fn settle(self, reply: Reply, content_type: String, body: Vec<u8>) {
+    async fn settle(self, reply: Reply, content_type: String, body: Vec<u8>) -> Result<(), Error> {
         if let Some(error) = &reply.error {
             let error = format!("{}: {}", error.kind, error.message);
             return self.close(Some(error), &reply, None).await;
@@ -279,7 +295,7 @@ impl Open {
             content_type,
             body,
         };
-        self.close(None, &reply, Some(kept)).await;
+        self.close(None, &reply, Some(kept)).await
     }
 
     /// Settles a call without an answer.
@@ -300,7 +316,8 @@ impl Open {
             }),
             ..Turn::default()
         };
-        self.commit(turn).await;
+        // There is no answer that would have to wait for it.
+        let _ = self.commit(turn).await;
     }
 
     async fn close(
@@ -308,7 +325,7 @@ impl Open {
         error: Option<String>,
         reply: &Reply,
         kept: Option<method::WireReply>,
-    ) {
+    ) -> Result<(), Error> {
         let usage = reply.usage.clone().unwrap_or_default();
         let is_known = reply.is_usage_final && reply.usage.is_some();
         learn(&mut self.shared.memory(), reply, &self.history, self.bytes);
@@ -331,21 +348,20 @@ impl Open {
             }),
             ..Turn::default()
         };
-        self.commit(turn).await;
+        self.commit(turn).await
     }
 
     /// Makes the turn durable.
-    async fn commit(&self, turn: Turn) {
-        match self.shared.hub.ask(Call::Turn(Box::new(turn))).await {
-            Ok(method::Answer::Turn(told)) => {
-                if let Verdict::Steer { text, .. } = told.verdict {
-                    self.shared.memory().steer = Some(text);
-                }
-            }
-            Ok(_) => {}
-            // The run is ending; what was held back counts as spent.
-            Err(error) => tracing::debug!(?error, "a turn was not taken"),
+    ///
+    /// Errors: the run is ending and takes it no more; what was held back then
+    /// counts as spent, and the answer must not leave.
+    async fn commit(&self, turn: Turn) -> Result<(), Error> {
+        if let method::Answer::Turn(told) = self.shared.hub.ask(Call::Turn(Box::new(turn))).await?
+            && let Verdict::Steer { text, .. } = told.verdict
+        {
+            self.shared.memory().steer = Some(text);
         }
+        Ok(())
     }
 }
 
@@ -416,18 +432,20 @@ async fn relay(
     }
     let reply = reader.finish();
     let is_whole = reply.is_terminal || reply.error.is_some();
-    let why = broke.unwrap_or_else(|| "the answer ended without its end mark".to_owned());
-    match is_whole {
+    let mut why = broke.unwrap_or_else(|| "the answer ended without its end mark".to_owned());
+    let taken = match is_whole {
         true => {
             kept.extend_from_slice(&held);
-            open.settle(reply, content_type, kept).await;
+            open.settle(reply, content_type, kept).await
         }
         false => open.close(Some(why.clone()), &reply, None).await,
-    }
-    if !held.is_empty() {
+    };
+    if let Err(error) = &taken {
+        why = error.to_string();
+    } else if !held.is_empty() {
         let _ = pieces.send(Ok(held.into())).await;
     }
-    if !is_whole {
+    if !is_whole || taken.is_err() {
         let frame = refuse::error_frame(api, Why::Cut, &why, u64::MAX >> 11);
         let _ = pieces.send(Ok(frame.into())).await;
         // What is still in a buffer when we break off would be lost.
@@ -472,7 +490,8 @@ fn patched(
     granted: u64,
 ) -> Result<Bytes, patch::PatchError> {
     let is_lowered = asked.max_output.is_some_and(|asked| granted < asked);
-    let is_missing = asked.max_output.is_none() && shared.settings.is_capped;
+    // A model may know a lower maximum than ours; what fits needs no limit written.
+    let is_missing = asked.max_output.is_none() && granted < OUTPUT_TOKENS;
     let mut patch = Patch {
         max_output: (is_lowered || is_missing).then_some(granted),
         include_usage: asked.api == Api::Chat && framing == Framing::Events && !asked.asks_usage,
@@ -527,34 +546,34 @@ async fn bounded(mut response: reqwest::Response) -> Result<Bytes, String> {
     }
 }
 
-/// Tool results that were not told of before.
-fn reports(history: &[Said], known: usize) -> Vec<Report> {
-    let fresh: std::collections::HashSet<&str> = history[known.min(history.len())..]
-        .iter()
-        .flat_map(|said| &said.results)
-        .map(|result| result.id.as_str())
-        .collect();
-    let told = |exchange: said::Exchange<'_>| {
-        let result = exchange.result?;
-        if !fresh.contains(result.id.as_str()) {
-            return None;
-        }
+/// The tool results of a history, each with what tells it from all others: its
+/// place among equal ones too, since ids may be missing.
+fn reports(history: &[Said]) -> Vec<(String, Report)> {
+    let mut equal: HashMap<String, u32> = HashMap::new();
+    let mut told = |exchange: said::Exchange<'_>| {
+        let (call, result) = (exchange.call, exchange.result?);
+        let same = format!(
+            "{}\n{}\n{}\n{}",
+            call.id, call.name, call.arguments, result.text
+        );
+        let nth = equal.entry(same.clone()).or_default();
+        *nth += 1;
+        let key = format!("{nth}\n{same}");
         let args = serde_json::from_str(&exchange.call.arguments).unwrap_or_else(|_| {
             let text = Value::from(exchange.call.arguments.as_str());
             serde_json::Map::from_iter([("input".to_owned(), text)])
         });
-        Some(Report {
+        let report = Report {
             tool: exchange.call.name.clone(),
             args,
             result: Some(Verbatim::from_value(&Value::from(result.text.as_str()))),
             is_error: result.is_error,
             ..Report::default()
-        })
+        };
+        Some((key, report))
     };
-    said::exchanges(history)
-        .into_iter()
-        .filter_map(told)
-        .collect()
+    let all = said::exchanges(history).into_iter();
+    all.filter_map(&mut told).collect()
 }
 
 /// Remembers what a call took, if that is known.

@@ -4,12 +4,13 @@
 //! one we have seen costs at most what that one cost, and its new bytes; and the
 //! tool results in the part we have seen were told of already.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use sha2::{Digest as _, Sha256};
 
 use super::Recorded;
-use super::wire::{Asked, Digest, Said};
+use super::wire::request::Expects;
+use super::wire::{Asked, Digest, Framing, Said};
 
 /// Histories that are remembered; the oldest is forgotten.
 const HISTORIES_MAX: usize = 1024;
@@ -27,6 +28,8 @@ pub(super) struct Memory {
     order: VecDeque<Digest>,
     /// A text for the model, to go out with the next call.
     pub steer: Option<String>,
+    /// Tool results that were told of, by a digest.
+    told: HashSet<Digest>,
     /// Tokens of the histories that lie with the upstream, by the answer they end
     /// with (Responses).
     carried: HashMap<String, u64>,
@@ -39,15 +42,6 @@ pub(super) struct Memory {
 struct Seen {
     input_tokens: u64,
     body_bytes: u64,
-}
-
-/// What a history is known to hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Known {
-    /// Messages at its beginning that were seen before.
-    pub messages: usize,
-    /// Most input tokens that it takes.
-    pub input_tokens: u64,
 }
 
 impl Memory {
@@ -63,6 +57,11 @@ impl Memory {
             recorded,
             ..Self::default()
         }
+    }
+
+    /// Takes note of a tool result; tells whether it is new.
+    pub(super) fn is_first(&mut self, key: String) -> bool {
+        self.told.insert(Digest(Sha256::digest(key).into()))
     }
 
     /// Returns the tokens of a history that lies with the upstream.
@@ -82,28 +81,25 @@ impl Memory {
         self.recorded.get_mut(request)?.pop_front()
     }
 
-    /// Looks a history up by its longest beginning that was seen.
-    pub(super) fn known(&self, history: &[Said], body_bytes: u64) -> Known {
+    /// Returns the most input tokens that a history takes, by its longest beginning
+    /// that was seen.
+    pub(super) fn input_bound(&self, history: &[Said], body_bytes: u64) -> u64 {
         let bound = |bytes: u64| bytes.div_ceil(TOKEN_BYTES).saturating_add(EXTRA_TOKENS);
-        let mut known = Known {
-            messages: 0,
-            input_tokens: bound(body_bytes),
-        };
-        for (at, digest) in beginnings(history) {
-            if let Some(seen) = self.seen.get(&digest) {
-                let new = bound(body_bytes.saturating_sub(seen.body_bytes));
-                known = Known {
-                    messages: at,
-                    input_tokens: seen.input_tokens.saturating_add(new),
-                };
-            }
-        }
-        known
+        let seen = beginnings(history)
+            .filter_map(|digest| self.seen.get(&digest))
+            .last();
+        seen.map_or_else(
+            || bound(body_bytes),
+            |seen| {
+                let new = body_bytes.saturating_sub(seen.body_bytes);
+                seen.input_tokens.saturating_add(bound(new))
+            },
+        )
     }
 
     /// Remembers what a history took.
     pub(super) fn learn(&mut self, history: &[Said], body_bytes: u64, input_tokens: u64) {
-        let Some((_, digest)) = beginnings(history).last() else {
+        let Some(digest) = beginnings(history).last() else {
             return;
         };
         let seen = Seen {
@@ -123,17 +119,32 @@ impl Memory {
 
 /// Returns what identifies a request: all that the answer depends on and that
 /// means something, so not ids, cache marks or the order of keys.
-pub(super) fn identity(asked: &Asked<'_>, model: &str, history: &[Said]) -> String {
+pub(super) fn identity(
+    asked: &Asked<'_>,
+    model: &str,
+    framing: Framing,
+    history: &[Said],
+) -> String {
     let mut whole = Sha256::new();
     let mut add = |part: &[u8]| {
         whole.update((part.len() as u64).to_le_bytes());
         whole.update(part);
     };
-    add(format!("{:?} {}", asked.api, asked.is_stream).as_bytes());
+    let expects = match asked.expects {
+        Expects::Text => "",
+        Expects::Json => "json",
+        Expects::Schema(schema) => schema.get(),
+    };
+    let former = asked.previous_response_id.as_deref().unwrap_or_default();
+    let settings = (asked.max_output, asked.thinking, asked.choices);
+    add(format!("{:?} {framing:?} {settings:?}", asked.api).as_bytes());
+    add(expects.as_bytes());
+    add(former.as_bytes());
     add(model.as_bytes());
     add(&asked.system_hash().map_or([0; 32], |hash| hash.0));
     for tool in &asked.tools {
         add(tool.name.as_bytes());
+        add(tool.schema.map_or("", |schema| schema.get()).as_bytes());
     }
     for hash in history.iter().filter_map(|said| said.hash) {
         add(&hash.0);
@@ -145,12 +156,12 @@ pub(super) fn identity(asked: &Asked<'_>, model: &str, history: &[Said]) -> Stri
         .collect()
 }
 
-/// Every beginning of a history, shortest first: its length and its digest.
-fn beginnings(history: &[Said]) -> impl Iterator<Item = (usize, Digest)> {
+/// Digests of every beginning of a history, shortest first.
+fn beginnings(history: &[Said]) -> impl Iterator<Item = Digest> {
     let mut chain = Sha256::new();
-    history.iter().enumerate().filter_map(move |(at, said)| {
+    history.iter().filter_map(move |said| {
         chain.update(said.hash?.0);
-        Some((at + 1, Digest(chain.clone().finalize().into())))
+        Some(Digest(chain.clone().finalize().into()))
     })
 }
 
@@ -171,15 +182,15 @@ mod tests {
     fn only_what_is_new_is_bounded_by_its_bytes() {
         let mut memory = Memory::default();
         let first = history(&["a"]);
-        let unknown = memory.known(&first, 10_000);
-        assert_eq!((unknown.messages, unknown.input_tokens), (0, 5_064));
+        assert_eq!(memory.input_bound(&first, 10_000), 5_064);
         memory.learn(&first, 10_000, 1_500);
-        let longer = memory.known(&history(&["a", "b"]), 10_400);
+        let longer = history(&["a", "b"]);
+        assert_eq!(memory.input_bound(&longer, 10_400), 1_500 + 200 + 64);
+        let other = history(&["b", "a"]);
         assert_eq!(
-            (longer.messages, longer.input_tokens),
-            (1, 1_500 + 200 + 64)
+            memory.input_bound(&other, 10_400),
+            5_264,
+            "another beginning"
         );
-        let other = memory.known(&history(&["b", "a"]), 10_400);
-        assert_eq!(other.messages, 0, "another beginning is another history");
     }
 }

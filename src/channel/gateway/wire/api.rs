@@ -60,7 +60,9 @@ pub enum Route {
 pub fn route(method: &str, path: &str, is_upgrade: bool) -> Route {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    if segments.iter().any(|part| matches!(*part, "." | "..")) || path.contains('\\') {
+    let is_dotted = segments.iter().any(|part| matches!(*part, "." | ".."));
+    // Escapes are read differently by whoever comes next: `%2e%2e` is `..` to some.
+    if is_dotted || path.contains(['\\', '%']) {
         return Route::Unknown;
     }
     if is_upgrade {
@@ -163,6 +165,7 @@ mod tests {
             ("chat",                         "POST", "/v1/chat/completions", call(Api::Chat)),
             ("a doubled slash",              "POST", "/v1//chat/completions", call(Api::Chat)),
             ("a dot segment is not trusted", "POST", "/v1/x/../chat/completions", Route::Unknown),
+            ("nor one in disguise",          "GET",  "/v1/models/%2e%2e/files", Route::Unknown),
             ("responses",                    "POST", "/v1/responses", call(Api::Responses)),
             ("a stored response is free",    "GET",  "/v1/responses/resp_1", Route::Free),
             ("compaction is billed",         "POST", "/v1/responses/compact", Route::Unknown),
