@@ -28,7 +28,7 @@ pub struct RunArgs {
 
 const EXAMPLES: &str = "Examples:
   agentguard run task.yaml
-  agentguard run --json task.yaml | jq .event
+  agentguard run --json task.yaml | jq -c 'select(.event).event.event'
   agentguard run task.yaml || agentguard resume latest --raise cost_usd=+1";
 
 /// Runs it.

@@ -137,6 +137,7 @@ pub fn main(global: &Global, args: ShowArgs) -> Result {
             text.push_str(&transcript::message(place + 1, body));
         }
     }
+    page.seen.say_if_crashed();
     if text.is_empty() {
         look::say(&format!("run {} has none of it", page.seen.run()));
     }

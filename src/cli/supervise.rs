@@ -164,7 +164,7 @@ fn last_words(show: &Show, finished: &Finished, took_ms: u64) -> u8 {
     match &finished.ending {
         Ending::Ran(outcome) => {
             say(format!(
-                "{} after {} (run {run})",
+                "{}; run {run}, {}",
                 outcome.describe(),
                 open::duration(took_ms)
             ));

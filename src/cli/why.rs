@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::look;
+use super::look::{self, Seen};
 use super::{Global, Result, open};
 use crate::clock::UnixMs;
 use crate::exit_code;
@@ -104,6 +104,7 @@ pub fn main(global: &Global, args: WhyArgs) -> Result {
         })?;
         return Ok(exit_code::DONE);
     }
+    Seen::look(store.as_ref(), record.clone())?.say_if_crashed();
     if rows.is_empty() {
         let all = look::counted(made, "decision");
         look::say(&format!("none of run {run} ({all} in all)"));

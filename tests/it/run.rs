@@ -619,7 +619,7 @@ agentguard: step 1: 0.60 USD of 1.00 USD
 agentguard: stop a hard limit is checked before the step that would pass it (cost_usd: 0.60 USD of 1.00 USD used, the next step may take 0.60 USD) [limit.cost_usd]
 agentguard: stop: budget reached: cost_usd: 0.60 USD of 1.00 USD used, the next step may take 0.60 USD
 error: the run is stopping (budget reached: cost_usd: 0.60 USD of 1.00 USD used, the next step may take 0.60 USD) and takes nothing more; end the loop
-agentguard: budget reached: cost_usd: 0.60 USD of 1.00 USD used, the next step may take 0.60 USD after [TOOK] (run [RUN])
+agentguard: budget reached: cost_usd: 0.60 USD of 1.00 USD used, the next step may take 0.60 USD; run [RUN], [TOOK]
 agentguard: to go on: agentguard resume [RUN] --raise cost_usd=+1.00
 "
     );

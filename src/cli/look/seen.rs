@@ -49,6 +49,17 @@ impl Seen {
         }
     }
 
+    /// Says what can be done about a run whose supervisor is gone.
+    pub fn say_if_crashed(&self) {
+        if self.status() == Status::Crashed.as_str() {
+            super::say(&format!(
+                "run {run} has crashed: its supervisor is gone. What was under way is settled when \
+                 it goes on: agentguard resume {run}",
+                run = self.run()
+            ));
+        }
+    }
+
     /// Returns what stays true for the whole run.
     pub fn setup(&self) -> Result<Setup, Failure> {
         serde_json::from_str(&self.record.new.body).map_err(|error| {

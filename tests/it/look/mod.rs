@@ -298,6 +298,8 @@ RUN  TASK  STATUS  STEP  COST  STARTED  TOOK  LAST ERROR
 tool calls
   CALL  STEP  TOOL  STANDS  CLASS  TRIES  TOOK  ARGUMENTS
   1  1  charge  in doubt  1  {\"order\":\"7\"}
+--- stderr
+agentguard: run [RUN] has crashed: its supervisor is gone. What was under way is settled when it goes on: agentguard resume [RUN]
 --- exit 0
 "
         .trim_start_matches('\n'),
