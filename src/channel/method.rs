@@ -177,6 +177,9 @@ pub struct Reserve {
     pub max_tokens: u64,
     /// The worst case as the loop knows it, in nano-USD, rounded up.
     pub cost_nano_usd: Option<u64>,
+    /// Fewest output tokens with which the call still makes sense; from the gateway
+    /// only.
+    pub least_tokens: u64,
 }
 
 /// Parameters of `tool`.

@@ -167,6 +167,7 @@ fn reserve(object: &Object<'_>) -> Result<Reserve, Box<Param>> {
         input_tokens: required("input_tokens", 0)?,
         max_tokens: required("max_tokens", 1)?,
         cost_nano_usd: object.cost("cost_usd")?,
+        least_tokens: 0,
     })
 }
 

@@ -139,13 +139,14 @@ pub fn worst_case(
         }),
     };
     let fits = |max_tokens| spend.next_call(&state.limits, &worst(max_tokens)).is_none();
-    let fitting = shrink(asked.max_tokens, fits).unwrap_or(asked.max_tokens);
+    let fitting = shrink(asked.max_tokens, asked.least_tokens, fits).unwrap_or(asked.max_tokens);
     Ok((worst(fitting), fitting))
 }
 
 /// Returns the most output tokens that fit, if enough do. `fits` is monotone.
-fn shrink(asked: u64, fits: impl Fn(u64) -> bool) -> Option<u64> {
-    let least = asked.div_ceil(100 / SHRINK_PERCENT_MIN).max(1);
+fn shrink(asked: u64, least: u64, fits: impl Fn(u64) -> bool) -> Option<u64> {
+    let tenth = asked.div_ceil(100 / SHRINK_PERCENT_MIN);
+    let least = least.max(tenth).clamp(1, asked.max(1));
     if fits(asked) {
         return Some(asked);
     }

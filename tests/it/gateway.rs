@@ -280,6 +280,33 @@ fn calls_at_once_never_pass_the_cap() {
 
 #[test]
 #[ignore = "the agent of the test below"]
+fn an_agent_that_thinks() {
+    let Some(address) = base() else { return };
+    let mut body = call(&[said("user", &json!("think"))], false);
+    body["thinking"] = json!({"type": "enabled", "budget_tokens": 950});
+    assert_eq!(ask(&address, &body).0, 200);
+    let (status, answer) = ask(&address, &body);
+    assert!(
+        status == 402 && answer.contains("agentguard_cap"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn a_limit_is_not_lowered_below_what_is_set_aside_for_thinking() {
+    let upstream = Server::start(vec![Reply::json(200, &answer(&text("ok"), "end_turn"))]);
+    let (sandbox, ran) = run(
+        "an_agent_that_thinks",
+        "limits: {cost_usd: 0.018}",
+        &upstream,
+    );
+    let log = sandbox.run(&["logs", "latest"]).stdout;
+    assert_eq!(ran.code, 20, "{ran:?}\n{log}");
+    assert_eq!(upstream.received().len(), 1);
+}
+
+#[test]
+#[ignore = "the agent of the test below"]
 fn an_agent_whose_answer_breaks_off() {
     let Some(address) = base() else { return };
     let (status, answer) = ask(&address, &call(&[said("user", &json!("hello"))], true));

@@ -175,6 +175,10 @@ async fn ask_model(
         input_tokens,
         max_tokens: output.saturating_mul(asked.choices.max(1)).max(1),
         cost_nano_usd: None,
+        // The API refuses less than what is set aside for thinking.
+        least_tokens: asked
+            .thinking
+            .map_or(0, |thinking| thinking.saturating_add(1)),
     };
     let (reservation, granted) = match shared.hub.ask(Call::Reserve(worst)).await {
         Ok(method::Answer::Reserve(ReserveAnswer::Go {
@@ -203,12 +207,6 @@ async fn ask_model(
         history,
         bytes,
     };
-    // The API would refuse less than what the agent set aside for thinking.
-    if granted <= asked.thinking.unwrap_or(0) {
-        let message = "what is left of the budget is less than this call sets aside for thinking";
-        open.failed(message.to_owned(), false).await;
-        return refused(Why::Cap, message);
-    }
     let body = match patched(&shared, &asked, &request.body, framing, granted) {
         Ok(body) => body,
         Err(error) => {
