@@ -437,6 +437,7 @@ fn a_model_without_a_price_is_refused_under_a_cap() {
     assert_eq!(ran.code, 1, "{ran:?}");
     let log = sandbox.run(&["logs", "latest"]).stdout;
     assert!(log.contains("402") && log.contains("prices:"), "{log}");
+    assert!(ran.stderr.contains("agentguard_unpriced"), "{ran:?}");
     assert_eq!(upstream.received().len(), 0);
 }
 

@@ -666,7 +666,10 @@ fn told_off(api: Api, error: &Error) -> Answer {
         Error::Params(_) => Why::Unpriced,
         _ => Why::Unreachable,
     };
-    from_refusal(refuse::refuse(Some(api), why, &error.to_string()))
+    let message = error.to_string();
+    // The agent may keep it to itself.
+    tracing::warn!(why = why.code(), message, "a model call was refused");
+    from_refusal(refuse::refuse(Some(api), why, &message))
 }
 
 fn unreachable_upstream(api: Option<Api>, error: &reqwest::Error) -> Answer {
