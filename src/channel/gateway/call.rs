@@ -42,6 +42,9 @@ const SILENCE: Duration = Duration::from_secs(300);
 /// How long a call goes on after its client hung up, to learn what it used.
 const DRAIN: Duration = Duration::from_secs(60);
 
+/// How long an upstream has to close a stream behind its end mark.
+const REST: Duration = Duration::from_secs(1);
+
 /// How long the last words before a break have to get out.
 const FLUSH: Duration = Duration::from_millis(50);
 
@@ -197,7 +200,7 @@ async fn ask_model(
         Ok(_) => return refused(Why::Unreachable, "the supervisor gave no answer"),
         Err(error) => return told_off(api, &error),
     };
-    let open = Open {
+    let mut open = Open {
         shared: Arc::clone(&shared),
         api,
         model,
@@ -206,8 +209,16 @@ async fn ask_model(
         identity,
         history,
         bytes,
+        steer: shared.memory().steer.take(),
     };
-    let body = match patched(&shared, &asked, &request.body, framing, granted) {
+    let steer = open.steer.clone();
+    let mut body = patched(&asked, &request.body, framing, granted, steer);
+    if let Err(patch::PatchError::NoPlace { .. }) = body {
+        // The model is to continue its own words; it is told with a later call.
+        shared.memory().steer = open.steer.take();
+        body = patched(&asked, &request.body, framing, granted, None);
+    }
+    let body = match body {
         Ok(body) => body,
         Err(error) => {
             open.failed(format!("the call was not sent: {error}"), false)
@@ -273,6 +284,8 @@ struct Open {
     identity: String,
     history: Vec<Said>,
     bytes: u64,
+    /// What the model is told with it.
+    steer: Option<String>,
 }
 
 impl Open {
@@ -299,8 +312,12 @@ impl Open {
     /// Settles a call without an answer.
     ///
     /// - `is_in_doubt`: it may have been billed.
-    async fn failed(self, error: String, is_in_doubt: bool) {
-        let Self { reservation, .. } = self;
+    async fn failed(mut self, error: String, is_in_doubt: bool) {
+        let reservation = self.reservation;
+        if let Some(steer) = self.steer.take() {
+            // The model did not hear it.
+            self.shared.memory().steer.get_or_insert(steer);
+        }
         let turn = Turn {
             usage: Some(method::Usage {
                 model: Some(self.model.clone()),
@@ -420,6 +437,10 @@ async fn relay(
         if !out.is_empty() && is_heard {
             is_heard = pieces.send(Ok(out.into())).await.is_ok();
         }
+        // Nothing comes behind the end mark; Gemini's may be followed by usage.
+        if reader.is_terminal() && api != Api::Gemini {
+            break None;
+        }
         if too_long.is_some() {
             break too_long;
         }
@@ -443,13 +464,18 @@ async fn relay(
     } else if !held.is_empty() {
         let _ = pieces.send(Ok(held.into())).await;
     }
-    if !is_whole || taken.is_err() {
-        let frame = refuse::error_frame(api, Why::Cut, &why, u64::MAX >> 11);
-        let _ = pieces.send(Ok(frame.into())).await;
-        // What is still in a buffer when we break off would be lost.
-        tokio::time::sleep(FLUSH).await;
-        let _ = pieces.send(Err(Broken)).await;
+    if is_whole && taken.is_ok() {
+        drop(pieces);
+        // Read to its end, so that the connection can be used again.
+        let rest = async { while let Ok(Some(_)) = response.chunk().await {} };
+        let _ = tokio::time::timeout(REST, rest).await;
+        return;
     }
+    let frame = refuse::error_frame(api, Why::Cut, &why, u64::MAX >> 11);
+    let _ = pieces.send(Ok(frame.into())).await;
+    // What is still in a buffer when we break off would be lost.
+    tokio::time::sleep(FLUSH).await;
+    let _ = pieces.send(Err(Broken)).await;
 }
 
 /// Settles a call that was answered with an error, and passes the answer on.
@@ -481,31 +507,25 @@ async fn failed_status(
 
 /// Changes what money and the steer need, and nothing else.
 fn patched(
-    shared: &Shared,
     asked: &Asked<'_>,
     body: &Bytes,
     framing: Framing,
     granted: u64,
+    steer: Option<String>,
 ) -> Result<Bytes, patch::PatchError> {
     let is_lowered = asked.max_output.is_some_and(|asked| granted < asked);
     // A model may know a lower maximum than ours; what fits needs no limit written.
     let is_missing = asked.max_output.is_none() && granted < OUTPUT_TOKENS;
-    let mut patch = Patch {
+    let patch = Patch {
         max_output: (is_lowered || is_missing).then_some(granted),
         include_usage: asked.api == Api::Chat && framing == Framing::Events && !asked.asks_usage,
-        steer: shared.memory().steer.take(),
+        steer,
         ..Patch::default()
     };
-    match patch::apply(asked.api, body, &patch) {
-        Ok(std::borrow::Cow::Borrowed(_)) => Ok(body.clone()),
-        Ok(std::borrow::Cow::Owned(body)) => Ok(body.into()),
-        Err(patch::PatchError::NoPlace { .. }) => {
-            // It goes out with a later call.
-            shared.memory().steer = patch.steer.take();
-            Ok(patch::apply(asked.api, body, &patch)?.into_owned().into())
-        }
-        Err(error) => Err(error),
-    }
+    Ok(match patch::apply(asked.api, body, &patch)? {
+        std::borrow::Cow::Borrowed(_) => body.clone(),
+        std::borrow::Cow::Owned(body) => body.into(),
+    })
 }
 
 async fn send(
