@@ -55,13 +55,16 @@ impl Look<'_> {
         }
         if silent {
             self.unseen_limits(&path);
-        } else if limits.cost_nanousd.is_some() && self.task.prices.is_empty() {
-            let message = "the cost limit counts what the loop reports as cost; tokens without a price are refused".to_owned();
+        } else if self.task.agent.protocol != Protocol::Gateway
+            && limits.cost_nanousd.is_some()
+            && self.task.prices.is_empty()
+        {
+            let message = "the cost limit counts what the loop reports; tokens of a model that has no known price are refused".to_owned();
             self.find(
                 NO_PRICES,
                 &path.key("cost_usd"),
                 message,
-                "add the models to `prices`, unless the loop reports `cost_usd` itself",
+                "add models that are not well known to `prices`, unless the loop reports `cost_usd` itself",
             );
         }
     }
