@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use serde_json::{Value, json};
 
 use crate::support::http_server::{Reply, Server};
-use crate::support::{Ran, Sandbox, finish};
+use crate::support::{Ran, Sandbox, finish, wait_until};
 
 const MODEL: &str = "claude-sonnet-4-5";
 const KEY: &str = "sk-ant-the-real-key-0123456789";
@@ -369,7 +369,14 @@ fn an_agent_that_hangs_up() {
     let huge = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
     let mut wide = TcpStream::connect(&address).expect("the gateway listens");
     let _ = wide.write_all(huge.as_bytes());
-    std::thread::sleep(std::time::Duration::from_millis(800));
+    // Leaves once the call is settled, as the supervisor sees it.
+    wait_until(30, "the call to be settled", || {
+        let state = std::process::Command::new("agentguard")
+            .args(["state", "--messages", "none", "--get", "step"])
+            .output()
+            .expect("it is on the path");
+        state.stdout.trim_ascii() == b"1"
+    });
 }
 
 #[test]
