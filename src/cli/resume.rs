@@ -3,19 +3,21 @@
 use clap::Args;
 
 use super::supervise::{self, Show};
-use super::{Global, Result};
-use crate::driver::host::{self, GoOn, Raise};
+use super::{Global, Result, look, open};
+use crate::driver::host::{self, GoOn, Raise, Setup};
 use crate::ids::StepNo;
 use crate::money::NanoUsd;
 use crate::policy::budget::Resource;
-use crate::task::units;
+use crate::store::Store;
+use crate::task::{self, units};
 
 /// Go on with a run where it stopped
 ///
 /// What the dead attempt left running is ended first, calls that may or may not
 /// have happened are settled, then the agent is started again with its
 /// conversation. Finished work, its cost and its side effects are not repeated.
-/// After a loop or a failure of the agent itself it is told what went wrong.
+/// After a loop or a failure of the agent itself it is told what went wrong. The
+/// task is the one that the run began with, also where its file was edited since.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ResumeArgs {
@@ -41,9 +43,28 @@ const EXAMPLES: &str = "Examples:
   agentguard resume r-7f3a --raise cost_usd=5
   agentguard resume r-7f3a --from-step 12";
 
+/// A run goes on with its task as it was; who edited the file is told so.
+fn say_if_edited(store: &dyn Store, asked: &str) {
+    let now = || {
+        let record = store.find(asked).ok()?;
+        let setup: Setup = serde_json::from_str(&record.new.body).ok()?;
+        let (bytes, name, base) = open::task_file(&setup.task_file).ok()?;
+        let now = task::load_bytes(&bytes, &name).ok()?.anchored(&base);
+        (now != setup.task).then_some(setup.task_file)
+    };
+    if let Some(file) = now() {
+        look::say(&format!(
+            "{} was edited since the run began; the run goes on with the task as it was \
+             (`agentguard run` begins one with the new)",
+            file.display()
+        ));
+    }
+}
+
 /// Runs it.
 pub fn main(global: &Global, args: ResumeArgs) -> Result {
     let store = super::open::store(global)?;
+    say_if_edited(store.as_ref(), &args.run);
     let how = GoOn {
         raise: args.raise,
         from_step: args.from_step.map(StepNo),

@@ -34,9 +34,14 @@ const EXAMPLES: &str = "Examples:
 /// Runs it.
 pub fn main(global: &Global, args: RunArgs) -> Result {
     let (task, base) = read(global, &args.task)?;
+    // Where it is found again, whatever folder the run is resumed in.
+    let file = match args.task.as_os_str() == "-" {
+        true => args.task,
+        false => std::path::absolute(&args.task).unwrap_or(args.task),
+    };
     let store = super::open::store(global)?;
     supervise::supervise(global, &args.show, store, async |host| {
-        host::begin(host, task, &args.task, &base).await
+        host::begin(host, task, &file, &base).await
     })
 }
 

@@ -468,6 +468,24 @@ printf '%s\n%s\n%s\n%s\n' "$start" "$error" "$turn" "$done" > answers.txt
 }
 
 #[test]
+fn a_task_file_that_was_edited_is_said_and_not_taken() {
+    let sandbox = sandbox("echo first >> said.txt; exit 3", "");
+    assert_eq!(sandbox.run(&["run", "task.yaml"]).code, 1);
+    let same = sandbox.run(&["resume", "latest"]);
+    assert!(
+        same.code == 1 && !same.stderr.contains("edited"),
+        "{same:?}"
+    );
+    sandbox.write("task.yaml", &task("echo second >> said.txt; exit 3", ""));
+    let edited = sandbox.run(&["resume", "latest"]);
+    assert!(
+        edited.code == 1 && edited.stderr.contains("task.yaml was edited"),
+        "{edited:?}"
+    );
+    assert_eq!(sandbox.read("said.txt"), "first\nfirst\nfirst\n");
+}
+
+#[test]
 fn calls_of_a_step_that_crashes_cut_short_are_no_loop() {
     let script = "agentguard tool look > /dev/null || exit
 echo once more >> attempts.txt
