@@ -12,14 +12,17 @@
 //! - [`supervise`]: one attempt, from the start of the agent to its last process;
 //! - [`recover`]: what comes before another attempt;
 //! - [`facts`], [`translate`], [`policy`], [`prices`]: what the machine needs, in its words;
-//! - [`launch`], [`input`], [`output`]: the agent's surroundings;
+//! - `judge`: what came of a call;
+//! - [`launch`], [`input`], [`output`], `gateway`: the agent's surroundings;
 //! - [`notify`]: tells people.
 //!
 //! Not here: any decision. Those are in `machine` and `policy`.
 
 pub mod facts;
+mod gateway;
 pub mod host;
 pub mod input;
+mod judge;
 pub mod launch;
 pub mod notify;
 pub mod output;

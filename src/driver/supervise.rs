@@ -11,7 +11,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,32 +20,26 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::channel::gateway::upstream::Upstreams;
-use crate::channel::gateway::{self, Gateway};
-use crate::channel::method::{Call, Window, WireReply};
+use crate::channel::gateway::Gateway;
+use crate::channel::method::{Call, Window};
 use crate::channel::socket::Socket;
 use crate::channel::{self, Answers, Arrival, Incoming, Notice, frame, method};
 use crate::drill::{Boundary, Side, fault};
-use crate::driver::facts;
 use crate::driver::launch::{self, Environment};
 use crate::driver::output::{self, Log, Sink, Stream};
-use crate::driver::policy::loop_traits;
-use crate::driver::recover::{self, ReadError};
 use crate::driver::session::{Error, Released, Session};
 use crate::driver::timer::Timer;
 use crate::driver::translate::{self, Standing};
-use crate::ids::{AttemptNo, CallId, StepNo};
-use crate::machine::event::{
-    self, Content, Delivery, Judged, RequestNo, SettledBy, Settlement, StoppedBy, ToolEnd,
-};
-use crate::machine::{Answer, Cause, Effect, Event, Outcome, Phase};
+use crate::driver::{facts, gateway, judge};
+use crate::ids::{AttemptNo, CallId};
+use crate::machine::event::{self, RequestNo, SettledBy, Settlement, StoppedBy};
+use crate::machine::{Answer, Effect, Event, Outcome, Phase};
 use crate::policy::budget::Spend;
-use crate::policy::loops::{ErrorKind, Print, ToolTraits};
-use crate::policy::taxonomy::{Class, Layer, Observation, classify, custom};
+use crate::policy::taxonomy::custom;
 use crate::process::{Agent, Exit, Launcher, Mark, Output, Stdio, Swept, sweep_marked};
 use crate::store::{RetryAsk, Turn};
 use crate::task::resolved::Protocol;
-use crate::tools::{Job, Toolbox, Tried, client_builder};
+use crate::tools::{Job, Toolbox, Tried};
 
 /// Retries of one tool that may be out at once, over all runs.
 const RETRY_SLOTS: u32 = 4;
@@ -194,7 +188,7 @@ async fn start(
         Protocol::Stdio | Protocol::None => None,
     };
     let gateway = match task.agent.protocol {
-        Protocol::Gateway => Some(open_gateway(&hub, session, ports).await?),
+        Protocol::Gateway => Some(gateway::open(&hub, session, ports).await?),
         Protocol::Socket | Protocol::Stdio | Protocol::None => None,
     };
     let about = launch::About {
@@ -237,66 +231,6 @@ async fn start(
         _gateway: gateway,
     });
     Ok((agent, channel))
-}
-
-async fn open_gateway(
-    hub: &channel::Hub,
-    session: &Session,
-    ports: &Ports,
-) -> Result<Gateway, String> {
-    let client = client_builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|error| format!("the gateway's client cannot be made: {error}"))?;
-    let (limits, environment) = (&session.task.limits, &ports.outside.environment);
-    // After a crash the agent does the same again, and gets the same answers;
-    // after a failure of its own it has to find another way.
-    let recorded = match ports.standing.cause {
-        Cause::Verbatim => recorded(session, &ports.folder).map_err(|error| error.to_string())?,
-        Cause::Fresh | Cause::Reflection => vec![],
-    };
-    let settings = gateway::Settings {
-        upstreams: Upstreams::from_variables(|name| environment.variable(name))?,
-        client,
-        is_capped: limits.cost_nanousd.is_some() || limits.tokens.is_some(),
-        recorded,
-        note: ports.standing.note.clone(),
-    };
-    Gateway::open(hub, settings)
-        .await
-        .map_err(|error| format!("the gateway cannot be opened: {error}"))
-}
-
-/// Finds the answers that earlier attempts were given, in their order.
-fn recorded(session: &Session, folder: &Path) -> Result<Vec<gateway::Recorded>, ReadError> {
-    let mut found: Vec<(StepNo, gateway::Recorded)> = Vec::new();
-    let mut step = StepNo::default();
-    for entry in recover::entries(session.store.as_ref(), &session.run)? {
-        match entry.event {
-            Event::TurnReported(turn) if turn.error.is_none() => {
-                step = step.next();
-                found.extend(turn.reply.map(|reply| {
-                    let recorded = gateway::Recorded {
-                        request: reply.request,
-                        file: folder.join(reply.file),
-                        content_type: reply.content_type,
-                    };
-                    (step, recorded)
-                }));
-            }
-            // What led to a failure is not to be gone through again.
-            Event::AttemptStarted {
-                cause: Cause::Reflection,
-                ..
-            } => found.clear(),
-            Event::Branched { step: back, .. } => {
-                step = back;
-                found.retain(|(at, _)| *at <= back);
-            }
-            _ => {}
-        }
-    }
-    Ok(found.into_iter().map(|(_, recorded)| recorded).collect())
 }
 
 /// Ends an attempt whose agent does not run.
@@ -590,7 +524,7 @@ impl<'a> Attempt<'a> {
                     let own = self.session.own();
                     drop(self.session.store.leave(&own, ticket));
                 }
-                let ended = self.judge(call, attempt, *tried);
+                let ended = judge::ended(self.session, &self.ports.rules, call, attempt, *tried);
                 self.session.feed(Event::ToolEnded(ended))?;
             }
             Came::Probed { call, settlement } => {
@@ -621,42 +555,6 @@ impl<'a> Attempt<'a> {
             attempt,
             admission,
         })
-    }
-
-    /// Classes the end of a try.
-    fn judge(&self, call: CallId, attempt: u32, tried: Tried) -> ToolEnd {
-        let state = self.session.state();
-        let open = state.calls.get(&call);
-        let tool = open.map_or("", |open| open.tool.as_str());
-        let history = state.histories.get(tool).copied().unwrap_or_default();
-        let verdict = classify(&tried.observation, &self.ports.rules, &history);
-        let content = tried.judged(verdict.class, &verdict.why);
-        let args = open.map(|open| open.args.clone()).unwrap_or_default();
-        ToolEnd {
-            call,
-            attempt,
-            print: print(tool, &args, &content, verdict.class, self.traits(tool)),
-            judged: Judged {
-                class: verdict.class,
-                retry_after_ms: verdict.retry_after_ms,
-                rule: verdict.rule,
-                why: verdict.why,
-                evidence: verdict.evidence,
-            },
-            delivery: tried.delivery,
-            content,
-            took_ms: tried.took_ms,
-            draw: draw(state.seed, call, attempt),
-        }
-    }
-
-    fn traits(&self, tool: &str) -> ToolTraits {
-        self.session
-            .task
-            .tools
-            .get(tool)
-            .map(loop_traits)
-            .unwrap_or_default()
     }
 
     /// The loop asked for something.
@@ -696,7 +594,9 @@ impl<'a> Attempt<'a> {
                 }
                 match translate::turn(request, *said, &task, state) {
                     Ok((mut turn, beside)) => {
-                        turn.reply = reply.map(|reply| self.keep(request, reply)).transpose()?;
+                        turn.reply = reply
+                            .map(|reply| gateway::keep(self.session, request, reply))
+                            .transpose()?;
                         self.session.feed_with(Event::TurnReported(turn), beside)
                     }
                     Err(error) => self.refuse(request, error),
@@ -717,22 +617,10 @@ impl<'a> Attempt<'a> {
                 self.session.feed(Event::ToolCalled(call))
             }
             Call::Report(report) => {
-                let report = self.report(request, report);
+                let report = judge::reported(self.session, &self.ports.rules, request, report);
                 self.session.feed(Event::ToolReported(report))
             }
         }
-    }
-
-    /// Keeps a model's answer, before the turn that names it.
-    fn keep(&self, request: RequestNo, reply: WireReply) -> Result<event::KeptReply, Error> {
-        let (paths, attempt) = (self.session.store.paths(), self.session.state().attempt);
-        let name = format!("{attempt}-{request}");
-        let file = paths.keep_reply(&self.session.run, &name, &reply.body)?;
-        Ok(event::KeptReply {
-            request: reply.request,
-            file: file.to_string_lossy().into_owned(),
-            content_type: reply.content_type,
-        })
     }
 
     /// Holds the worst case of a model call back. One that does not fit only
@@ -779,36 +667,6 @@ impl<'a> Attempt<'a> {
             }
         }
         Ok(())
-    }
-
-    fn report(&self, request: RequestNo, report: method::Report) -> event::Report {
-        let args = serde_json::Value::Object(report.args.clone());
-        let observation = observation_of(&report, &args);
-        let histories = &self.session.state().histories;
-        let history = histories.get(&report.tool).copied().unwrap_or_default();
-        let verdict = classify(&observation, &self.ports.rules, &history);
-        let result = report.result.as_ref().map_or("", |result| result.get());
-        let text = serde_json::from_str::<String>(result).unwrap_or_else(|_| result.to_owned());
-        let is_error = !matches!(verdict.class, Class::Success | Class::Partial);
-        let content = Content {
-            text,
-            is_error,
-            ..Content::default()
-        };
-        let traits = self.traits(&report.tool);
-        event::Report {
-            request,
-            print: print(&report.tool, &args, &content, verdict.class, traits),
-            tool: report.tool,
-            args: bounded(args),
-            judged: Judged {
-                class: verdict.class,
-                retry_after_ms: verdict.retry_after_ms,
-                rule: verdict.rule,
-                why: verdict.why,
-                evidence: verdict.evidence,
-            },
-        }
     }
 
     fn repeat_turn(&self, request: RequestNo) {
@@ -901,7 +759,10 @@ impl<'a> Attempt<'a> {
                     if committed.lost.is_empty() {
                         self.execute(call, attempt);
                     } else {
-                        self.lost_key(call, attempt)?;
+                        let lost = judge::lost_key(self.session, call, attempt);
+                        if let Some(ended) = lost {
+                            self.session.feed(Event::ToolEnded(ended))?;
+                        }
                     }
                 }
                 Effect::Probe { call } => self.probe(call),
@@ -972,41 +833,6 @@ impl<'a> Attempt<'a> {
         });
     }
 
-    /// Another run took the key between the look and the claim.
-    fn lost_key(&mut self, call: CallId, attempt: u32) -> Result<(), Error> {
-        let Some(open) = self.session.state().calls.get(&call) else {
-            return Ok(());
-        };
-        let text = format!(
-            "`{}` is carrying out this same action in another run right now; it is not done a \
-             second time.",
-            open.tool
-        );
-        let content = Content {
-            text: text.clone(),
-            is_error: true,
-            ..Content::default()
-        };
-        let traits = self.traits(&open.tool);
-        let ended = ToolEnd {
-            call,
-            attempt,
-            print: print(&open.tool, &open.args, &content, Class::Semantic, traits),
-            judged: Judged {
-                class: Class::Semantic,
-                retry_after_ms: None,
-                rule: "key.lost".into(),
-                why: "another run claimed the key first".into(),
-                evidence: text,
-            },
-            delivery: Delivery::NeverSent,
-            content,
-            took_ms: 0,
-            draw: 0,
-        };
-        self.session.feed(Event::ToolEnded(ended))
-    }
-
     /// Waits for the time of a retry, and for its turn among all runs.
     async fn wait(&mut self, call: CallId, attempt: u32, delay_ms: u64) -> Result<(), Error> {
         let Some(open) = self.session.state().calls.get(&call) else {
@@ -1073,84 +899,4 @@ fn exit_event(exit: Exit) -> event::Exit {
         Exit::Signal(signal) => event::Exit::Signal(signal),
         Exit::Lost => event::Exit::Lost,
     }
-}
-
-/// The call and its result, for the loop detector.
-pub(super) fn print(
-    tool: &str,
-    args: &serde_json::Value,
-    content: &Content,
-    class: Class,
-    traits: ToolTraits,
-) -> Print {
-    let kind = match class.layer() {
-        Layer::Transport => ErrorKind::Transport,
-        Layer::Semantic => ErrorKind::Semantic,
-        Layer::None => ErrorKind::None,
-    };
-    Print::of(
-        tool,
-        args,
-        &content.text.clone().into(),
-        content.is_error,
-        kind,
-        &traits,
-    )
-}
-
-/// What the loop reports, in the taxonomy's terms.
-fn observation_of(report: &method::Report, args: &serde_json::Value) -> Observation {
-    let result = report
-        .result
-        .as_ref()
-        .and_then(|result| serde_json::from_str::<serde_json::Value>(result.get()).ok())
-        .unwrap_or_default();
-    let text = match &result {
-        serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Null => String::new(),
-        other => other.to_string(),
-    };
-    let failed = report.is_error.unwrap_or(false);
-    let (kind, outcome) = match (report.status, report.exit_code) {
-        (Some(status), _) => (
-            "http",
-            serde_json::json!({"status": status, "body": result}),
-        ),
-        (None, Some(code)) => (
-            "exec",
-            serde_json::json!({
-                "exit_code": code,
-                "stdout": if code == 0 { text.as_str() } else { "" },
-                "stderr": if code == 0 { "" } else { text.as_str() },
-            }),
-        ),
-        (None, None) => (
-            "mcp",
-            serde_json::json!({"jsonrpc": "2.0", "id": 1, "result": {
-                "content": [{"type": "text", "text": text}], "isError": failed,
-            }}),
-        ),
-    };
-    Observation::from_value(serde_json::json!({
-        "kind": kind, "tool": report.tool, "context": {"call": args}, "result": outcome,
-    }))
-}
-
-/// The journal keeps long arguments of reported calls as their beginning.
-fn bounded(args: serde_json::Value) -> serde_json::Value {
-    let text = args.to_string();
-    if text.len() <= facts::ARGS_BYTES_MAX {
-        return args;
-    }
-    let start: String = text.chars().take(1000).collect();
-    serde_json::json!({"cut": start, "bytes": text.len()})
-}
-
-/// A uniform draw that belongs to one try: the same run draws the same.
-fn draw(seed: u64, call: CallId, attempt: u32) -> u32 {
-    use rand::Rng as _;
-    use rand::SeedableRng as _;
-    let mut generator = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-    generator.set_stream(call.0.wrapping_mul(64).wrapping_add(u64::from(attempt)));
-    generator.next_u32()
 }

@@ -67,89 +67,9 @@ const DEEDS: &[&str] = &[
     "commit",
 ];
 
-/// Words of tools that look, wherever they stand in the name.
-const LOOKS: &[&str] = &[
-    "get",
-    "list",
-    "query",
-    "search",
-    "find",
-    "read",
-    "fetch",
-    "show",
-    "describe",
-    "status",
-    "history",
-    "report",
-    "reports",
-    "log",
-    "logs",
-    "check",
-    "lookup",
-    "view",
-    "select",
-    "test",
-    "tests",
-    "lint",
-    "validate",
-    "verify",
-    "audit",
-    "inspect",
-    "scan",
-    "analyze",
-    "analyse",
-    "monitor",
-    "watch",
-    "browse",
-    "load",
-    "docs",
-    "policy",
-    "faq",
-    "help",
-    "explain",
-    "ask",
-    "answer",
-    "translate",
-    "summarize",
-    "summarise",
-    "echo",
-    "is",
-    "has",
-    "can",
-    "exists",
-    "available",
-    "availability",
-    "eligible",
-    "eligibility",
-    "moderate",
-    "moderation",
-    "classify",
-    "evaluate",
-    "predict",
-    "screen",
-    "review",
-    "assess",
-    "score",
-    "detect",
-    "compare",
-    "diff",
-    "estimate",
-    "preview",
-    "simulate",
-    "parse",
-    "extract",
-    "count",
-    "match",
-    "validation",
-    "verification",
-    "permissions",
-    "transcribe",
-    "ocr",
-    "caption",
-];
-
-/// Words at the end of a URL's path that tell a question, whatever the method.
-const ASKS: &[&str] = &[
+/// Words that tell a question: in a tool's name, and at the end of a URL's path
+/// whatever the method.
+const QUESTIONS: &[&str] = &[
     "search",
     "msearch",
     "query",
@@ -185,19 +105,67 @@ const ASKS: &[&str] = &[
     "test",
 ];
 
+/// Further words of tools that look, wherever they stand in the name.
+const LOOKS: &[&str] = &[
+    "get",
+    "read",
+    "fetch",
+    "show",
+    "describe",
+    "status",
+    "history",
+    "report",
+    "reports",
+    "log",
+    "logs",
+    "view",
+    "select",
+    "tests",
+    "lint",
+    "audit",
+    "inspect",
+    "scan",
+    "analyze",
+    "analyse",
+    "monitor",
+    "watch",
+    "browse",
+    "load",
+    "docs",
+    "policy",
+    "faq",
+    "help",
+    "explain",
+    "ask",
+    "answer",
+    "translate",
+    "summarize",
+    "summarise",
+    "echo",
+    "is",
+    "has",
+    "can",
+    "eligible",
+    "moderation",
+    "review",
+    "assess",
+    "permissions",
+    "transcribe",
+    "ocr",
+    "caption",
+];
+
 /// Whether the call changes something: its answer is about what it did, not what it found.
 pub(super) fn acts(observation: &Observation) -> bool {
     let is_read = observation
         .method()
         .is_some_and(|method| method == "GET" || method == "HEAD");
-    if is_read || path_words(observation).any(|word| ASKS.contains(&word.as_str())) {
+    if is_read || path_words(observation).any(|word| QUESTIONS.contains(&word.as_str())) {
         return false;
     }
     [called(observation), tool_words(&observation.tool)]
         .iter()
-        .all(|words| {
-            !words.iter().any(|word| LOOKS.contains(&word.as_str())) || leads_with_a_deed(words)
-        })
+        .all(|words| !words.iter().any(|word| is_look(word)) || leads_with_a_deed(words))
 }
 
 /// Whether the tool's name says that it changes something: then its answer is its own, not a
@@ -210,8 +178,13 @@ pub(super) fn does(observation: &Observation) -> bool {
 
 /// Whether a verb that changes something comes before all that look.
 fn leads_with_a_deed(words: &[String]) -> bool {
-    let place = |list: &[&str]| words.iter().position(|word| list.contains(&word.as_str()));
-    place(DEEDS).is_some_and(|does| place(LOOKS).is_none_or(|looks| does < looks))
+    let does = words.iter().position(|word| DEEDS.contains(&word.as_str()));
+    let looks = words.iter().position(|word| is_look(word));
+    does.is_some_and(|does| looks.is_none_or(|looks| does < looks))
+}
+
+fn is_look(word: &str) -> bool {
+    QUESTIONS.contains(&word) || LOOKS.contains(&word)
 }
 
 /// Whether it is known that the call acts: an HTTP call without its method may be anything.
@@ -233,7 +206,7 @@ pub(super) fn searches(observation: &Observation) -> bool {
 /// Whether a name is one of something that looks.
 pub(super) fn looks(name: &str) -> bool {
     let words = tool_words(name);
-    words.iter().any(|word| LOOKS.contains(&word.as_str()))
+    words.iter().any(|word| is_look(word))
 }
 
 /// Whether a tool's text begins with a report of what it did; names of things follow.

@@ -13,10 +13,6 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::bounds::{ITEMS_MAX, NODES_MAX};
-
-/// Most characters of foreign text that an error message repeats.
-const EXCERPT_CHARS: usize = 60;
-
 /// The fields of one object in the order written, values as text.
 #[derive(Default)]
 pub(super) struct Fields<'a>(Vec<(String, &'a RawValue)>);
@@ -169,49 +165,6 @@ fn mend(json: &str) -> Cow<'_, str> {
 fn unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     u16::from_str_radix(digits, 16).ok()
-}
-
-/// Reports whether objects and arrays nest deeper than `depth_max`.
-pub(super) fn is_deeper(json: &[u8], depth_max: usize) -> bool {
-    let mut depth = 0_usize;
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'{' | b'[' => {
-                depth += 1;
-                if depth > depth_max {
-                    return true;
-                }
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
-}
-
-/// Returns how a message names a JSON value it did not expect.
-pub(super) fn describe(json: &str) -> String {
-    match json.trim_start().as_bytes().first() {
-        Some(b'{') => "an object".to_owned(),
-        Some(b'[') => "a list".to_owned(),
-        Some(_) => excerpt(json.trim()),
-        None => "nothing".to_owned(),
-    }
-}
-
-/// Returns the beginning of foreign text, harmless to print.
-pub(super) fn excerpt(text: &str) -> String {
-    let head = text.chars().take(EXCERPT_CHARS);
-    let mut short: String = head.map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(EXCERPT_CHARS).is_some() {
-        short.push('…');
-    }
-    short
 }
 
 /// Names a message by its meaning: SHA-256 of a canonical form.

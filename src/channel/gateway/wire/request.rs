@@ -14,6 +14,8 @@ use super::api::Api;
 use super::bounds::{BODY_BYTES_MAX, DEPTH_MAX, ITEMS_MAX};
 use super::json::{self, Digest, Fields, List};
 use super::said::Said;
+use crate::channel::frame::deeper_than;
+use crate::channel::raw::describe;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -162,10 +164,10 @@ pub fn read(api: Api, body: &[u8]) -> Result<Asked<'_>, Error> {
     if let Some(raw) = fields.get(spelling.messages) {
         match List::open(raw.get()) {
             Some(list) if list.is_cut => {
-                let found = format!("a list of more than {ITEMS_MAX}");
+                let found = format!("an array of more than {ITEMS_MAX}");
                 return Err(field(
                     spelling.messages,
-                    "a list of at most 65536 elements",
+                    "an array of at most 65536 elements",
                     found,
                 ));
             }
@@ -293,7 +295,7 @@ pub(super) fn open(body: &[u8]) -> Result<Fields<'_>, Error> {
     let text = std::str::from_utf8(body).map_err(|error| Error::NotUtf8 {
         offset: error.valid_up_to(),
     })?;
-    if json::is_deeper(body, DEPTH_MAX) {
+    if deeper_than(body, DEPTH_MAX) {
         return Err(Error::TooDeep {
             depth_max: DEPTH_MAX,
         });
@@ -334,7 +336,7 @@ fn field(name: &str, expected: &'static str, found: String) -> Error {
 }
 
 pub(super) fn wrong(name: &str, expected: &'static str, raw: &RawValue) -> Error {
-    field(name, expected, json::describe(raw.get()))
+    field(name, expected, describe(raw.get()))
 }
 
 pub(super) fn once(fields: &Fields<'_>, name: &str, path: &str) -> Result<(), Error> {

@@ -116,7 +116,7 @@ fn bad_bodies_table() {
     #[rustfmt::skip]
     let rows = [
         ("broken JSON",        Api::Messages, "{\"a\":", "the request body is not JSON at line 1, column 5"),
-        ("a list",             Api::Messages, "[1]", "the request body is a list, expected an object"),
+        ("a list",             Api::Messages, "[1]", "the request body is an array, expected an object"),
         ("deep",               Api::Messages, deep.as_str(), "the request body nests deeper than 128 levels"),
         ("a model that is no text", Api::Chat, r#"{"model":5}"#, "model is 5, expected a text"),
         ("a negative limit",   Api::Chat, r#"{"max_tokens":-1}"#, "max_tokens is -1, expected a whole number of at least 0"),
@@ -125,7 +125,7 @@ fn bad_bodies_table() {
         ("a model given twice", Api::Messages, r#"{"model":"a","model":"b"}"#, "model is given more than once, expected once"),
         ("settings in two spellings", Api::Gemini, r#"{"generationConfig":{},"generation_config":{}}"#, "generationConfig is given more than once, expected once"),
         ("a stream that is no flag", Api::Chat, r#"{"stream":"yes"}"#, "stream is \"yes\", expected true or false"),
-        ("settings that are none", Api::Gemini, r#"{"generationConfig":[]}"#, "generationConfig is a list, expected an object"),
+        ("settings that are none", Api::Gemini, r#"{"generationConfig":[]}"#, "generationConfig is an array, expected an object"),
     ];
     for (name, api, body, want) in rows {
         let error = request::read(api, body.as_bytes()).unwrap_err();

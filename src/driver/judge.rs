@@ -1,0 +1,194 @@
+//! What came of a call, in the terms of the taxonomy and the loop detector.
+
+use crate::channel::method;
+use crate::driver::facts;
+use crate::driver::policy::loop_traits;
+use crate::driver::session::Session;
+use crate::ids::CallId;
+use crate::machine::event::{Content, Delivery, Judged, Report, RequestNo, ToolEnd};
+use crate::policy::loops::{ErrorKind, Print, ToolTraits};
+use crate::policy::taxonomy::{Class, Layer, Observation, Verdict, classify, custom};
+use crate::tools::Tried;
+
+/// Classes the end of a try.
+pub(super) fn ended(
+    session: &Session,
+    rules: &[custom::Rule],
+    call: CallId,
+    attempt: u32,
+    tried: Tried,
+) -> ToolEnd {
+    let state = session.state();
+    let open = state.calls.get(&call);
+    let tool = open.map_or("", |open| open.tool.as_str());
+    let history = state.histories.get(tool).copied().unwrap_or_default();
+    let verdict = classify(&tried.observation, rules, &history);
+    let content = tried.judged(verdict.class, &verdict.why);
+    let args = open.map(|open| open.args.clone()).unwrap_or_default();
+    ToolEnd {
+        call,
+        attempt,
+        print: print(tool, &args, &content, verdict.class, traits(session, tool)),
+        judged: judged(verdict),
+        delivery: tried.delivery,
+        content,
+        took_ms: tried.took_ms,
+        draw: draw(state.seed, call, attempt),
+    }
+}
+
+/// Classes a call that the loop made itself.
+pub(super) fn reported(
+    session: &Session,
+    rules: &[custom::Rule],
+    request: RequestNo,
+    report: method::Report,
+) -> Report {
+    let args = serde_json::Value::Object(report.args.clone());
+    let observation = observation_of(&report, &args);
+    let histories = &session.state().histories;
+    let history = histories.get(&report.tool).copied().unwrap_or_default();
+    let verdict = classify(&observation, rules, &history);
+    let result = report.result.as_ref().map_or("", |result| result.get());
+    let text = serde_json::from_str::<String>(result).unwrap_or_else(|_| result.to_owned());
+    let content = Content {
+        text,
+        is_error: !matches!(verdict.class, Class::Success | Class::Partial),
+        ..Content::default()
+    };
+    let traits = traits(session, &report.tool);
+    Report {
+        request,
+        print: print(&report.tool, &args, &content, verdict.class, traits),
+        tool: report.tool,
+        args: bounded(args),
+        judged: judged(verdict),
+    }
+}
+
+/// Ends a call whose key another run took between the look and the claim.
+pub(super) fn lost_key(session: &Session, call: CallId, attempt: u32) -> Option<ToolEnd> {
+    let open = session.state().calls.get(&call)?;
+    let text = format!(
+        "`{}` is carrying out this same action in another run right now; it is not done a \
+         second time.",
+        open.tool
+    );
+    let content = Content {
+        text: text.clone(),
+        is_error: true,
+        ..Content::default()
+    };
+    let traits = traits(session, &open.tool);
+    Some(ToolEnd {
+        call,
+        attempt,
+        print: print(&open.tool, &open.args, &content, Class::Semantic, traits),
+        judged: Judged {
+            class: Class::Semantic,
+            retry_after_ms: None,
+            rule: "key.lost".into(),
+            why: "another run claimed the key first".into(),
+            evidence: text,
+        },
+        delivery: Delivery::NeverSent,
+        content,
+        took_ms: 0,
+        draw: 0,
+    })
+}
+
+fn judged(verdict: Verdict) -> Judged {
+    Judged {
+        class: verdict.class,
+        retry_after_ms: verdict.retry_after_ms,
+        rule: verdict.rule,
+        why: verdict.why,
+        evidence: verdict.evidence,
+    }
+}
+
+fn traits(session: &Session, tool: &str) -> ToolTraits {
+    let tool = session.task.tools.get(tool);
+    tool.map(loop_traits).unwrap_or_default()
+}
+
+/// The call and its result, for the loop detector.
+fn print(
+    tool: &str,
+    args: &serde_json::Value,
+    content: &Content,
+    class: Class,
+    traits: ToolTraits,
+) -> Print {
+    let kind = match class.layer() {
+        Layer::Transport => ErrorKind::Transport,
+        Layer::Semantic => ErrorKind::Semantic,
+        Layer::None => ErrorKind::None,
+    };
+    Print::of(
+        tool,
+        args,
+        &content.text.clone().into(),
+        content.is_error,
+        kind,
+        &traits,
+    )
+}
+
+/// What the loop reports, in the taxonomy's terms.
+fn observation_of(report: &method::Report, args: &serde_json::Value) -> Observation {
+    let result = report
+        .result
+        .as_ref()
+        .and_then(|result| serde_json::from_str::<serde_json::Value>(result.get()).ok())
+        .unwrap_or_default();
+    let text = match &result {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    let failed = report.is_error.unwrap_or(false);
+    let (kind, outcome) = match (report.status, report.exit_code) {
+        (Some(status), _) => (
+            "http",
+            serde_json::json!({"status": status, "body": result}),
+        ),
+        (None, Some(code)) => (
+            "exec",
+            serde_json::json!({
+                "exit_code": code,
+                "stdout": if code == 0 { text.as_str() } else { "" },
+                "stderr": if code == 0 { "" } else { text.as_str() },
+            }),
+        ),
+        (None, None) => (
+            "mcp",
+            serde_json::json!({"jsonrpc": "2.0", "id": 1, "result": {
+                "content": [{"type": "text", "text": text}], "isError": failed,
+            }}),
+        ),
+    };
+    Observation::from_value(serde_json::json!({
+        "kind": kind, "tool": report.tool, "context": {"call": args}, "result": outcome,
+    }))
+}
+
+/// The journal keeps long arguments of reported calls as their beginning.
+fn bounded(args: serde_json::Value) -> serde_json::Value {
+    let text = args.to_string();
+    if text.len() <= facts::ARGS_BYTES_MAX {
+        return args;
+    }
+    let start: String = text.chars().take(1000).collect();
+    serde_json::json!({"cut": start, "bytes": text.len()})
+}
+
+/// A uniform draw that belongs to one try: the same run draws the same.
+fn draw(seed: u64, call: CallId, attempt: u32) -> u32 {
+    use rand::Rng as _;
+    use rand::SeedableRng as _;
+    let mut generator = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    generator.set_stream(call.0.wrapping_mul(64).wrapping_add(u64::from(attempt)));
+    generator.next_u32()
+}
