@@ -1,4 +1,4 @@
-//! How a loop talks to us: the line protocol.
+//! How an agent talks to us: by the line protocol, or through its model calls.
 //!
 //! Newline-delimited JSON-RPC 2.0, the same frames over a Unix socket
 //! ([`socket`]) and over the agent's own stdin and stdout ([`stdio`]). The

@@ -307,6 +307,27 @@ fn a_limit_is_not_lowered_below_what_is_set_aside_for_thinking() {
 
 #[test]
 #[ignore = "the agent of the test below"]
+fn an_agent_that_sets_no_limit() {
+    let Some(address) = base() else { return };
+    let messages = [said("user", &json!("hello"))];
+    let body = json!({"model": MODEL, "messages": messages});
+    assert_eq!(ask(&address, &body).0, 200);
+}
+
+#[test]
+fn a_call_without_a_limit_gets_one_where_money_is_limited() {
+    for (limits, want) in [("limits: {cost_usd: 1}", Some(16_384)), ("", None)] {
+        let upstream = Server::start(vec![Reply::json(200, &answer(&text("ok"), "end_turn"))]);
+        let (sandbox, ran) = run("an_agent_that_sets_no_limit", limits, &upstream);
+        let log = sandbox.run(&["logs", "latest"]).stdout;
+        assert_eq!(ran.code, 0, "{ran:?}\n{log}");
+        let sent: Value = serde_json::from_str(&upstream.received()[0].body).expect("JSON");
+        assert_eq!(sent["max_tokens"].as_u64(), want, "{limits}");
+    }
+}
+
+#[test]
+#[ignore = "the agent of the test below"]
 fn an_agent_whose_answer_breaks_off() {
     let Some(address) = base() else { return };
     let (status, answer) = ask(&address, &call(&[said("user", &json!("hello"))], true));

@@ -33,8 +33,14 @@ use crate::channel::method::{
     self, Call, Report, Reserve, ReserveAnswer, Turn, Verbatim, Verdict, Wire,
 };
 
-/// Output that is held back for a call that sets no limit, in tokens.
-const OUTPUT_TOKENS: u64 = 32_000;
+/// Output that a call without a limit is given where money is limited, in tokens.
+/// What is not limited cannot be held back; more than this, models in use refuse.
+fn output_tokens(api: Api) -> u64 {
+    match api {
+        Api::Gemini => 8_192,
+        Api::Messages | Api::CountTokens | Api::Chat | Api::Responses => 16_384,
+    }
+}
 
 /// Longest silence of an upstream before it counts as dead.
 const SILENCE: Duration = Duration::from_secs(300);
@@ -172,7 +178,7 @@ async fn ask_model(
             Err(error) => return told_off(api, &error),
         }
     }
-    let output = asked.max_output.unwrap_or(OUTPUT_TOKENS);
+    let output = asked.max_output.unwrap_or_else(|| output_tokens(api));
     let worst = Reserve {
         model: Some(model.clone()),
         input_tokens,
@@ -212,11 +218,16 @@ async fn ask_model(
         steer: shared.memory().steer.take(),
     };
     let steer = open.steer.clone();
-    let mut body = patched(&asked, &request.body, framing, granted, steer);
+    let is_capped = shared.settings.is_capped;
+    let limit = match asked.max_output {
+        Some(asked) => (granted < asked).then_some(granted),
+        None => is_capped.then_some(granted),
+    };
+    let mut body = patched(&asked, &request.body, framing, limit, steer);
     if let Err(patch::PatchError::NoPlace { .. }) = body {
         // The model is to continue its own words; it is told with a later call.
         shared.memory().steer = open.steer.take();
-        body = patched(&asked, &request.body, framing, granted, None);
+        body = patched(&asked, &request.body, framing, limit, None);
     }
     let body = match body {
         Ok(body) => body,
@@ -436,6 +447,9 @@ async fn relay(
         }
         if !out.is_empty() && is_heard {
             is_heard = pieces.send(Ok(out.into())).await.is_ok();
+            if !is_heard {
+                hung_up.get_or_insert_with(tokio::time::Instant::now);
+            }
         }
         // Nothing comes behind the end mark; Gemini's may be followed by usage.
         if reader.is_terminal() && api != Api::Gemini {
@@ -510,14 +524,11 @@ fn patched(
     asked: &Asked<'_>,
     body: &Bytes,
     framing: Framing,
-    granted: u64,
+    max_output: Option<u64>,
     steer: Option<String>,
 ) -> Result<Bytes, patch::PatchError> {
-    let is_lowered = asked.max_output.is_some_and(|asked| granted < asked);
-    // A model may know a lower maximum than ours; what fits needs no limit written.
-    let is_missing = asked.max_output.is_none() && granted < OUTPUT_TOKENS;
     let patch = Patch {
-        max_output: (is_lowered || is_missing).then_some(granted),
+        max_output,
         include_usage: asked.api == Api::Chat && framing == Framing::Events && !asked.asks_usage,
         steer,
         ..Patch::default()
