@@ -7,10 +7,12 @@
 //! - [`retry`]: when to try again, within which budget;
 //! - [`breaker`]: when not to call at all;
 //! - [`loops`]: when a run goes round in circles;
-//! - [`budget`]: what a run may still use.
+//! - [`budget`]: what a run may still use;
+//! - [`degrade`]: which model answers instead.
 
 pub mod breaker;
 pub mod budget;
+pub mod degrade;
 pub mod loops;
 pub mod retry;
 pub mod taxonomy;
