@@ -13,8 +13,9 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::bounds::{ITEMS_MAX, NODES_MAX};
+
 /// The fields of one object in the order written, values as text.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Fields<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Fields<'a> {
@@ -37,6 +38,11 @@ impl<'a> Fields<'a> {
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &'a RawValue> {
         let fields = self.0.iter().filter(move |(key, _)| key == name);
         fields.map(|(_, raw)| *raw)
+    }
+
+    /// Returns the names, in the order written.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
     }
 
     /// Returns a text field.

@@ -5,6 +5,7 @@
 //!  method, path ─► api ─► Route
 //!  body ─► request ─► Asked ─► patch ─► the same body, a few bytes changed
 //!  chunks ─► sse ─► Frame ─► reply ─► Seen per frame, Reply at the end
+//!  one API's words ─► translate ─► another's
 //!  our own words ─► refuse ─► bodies, frames and keep-alives of each API
 //! ```
 //!
@@ -14,13 +15,14 @@
 //! size, depth and number of everything kept from them are bounded ([`bounds`]).
 //!
 //! To read: [`api`] (who is asked), [`request`] (what is asked), [`said`] (what
-//! a message means, in requests and replies alike), then [`reply`].
+//! a message means, in requests and replies alike), then [`reply`]; [`extras`] is
+//! what a request costs besides its text.
 //!
-//! Not here: prices, error classes (`policy::taxonomy`), translation between
-//! APIs, and sockets.
+//! Not here: prices, error classes (`policy::taxonomy`), and sockets.
 
 pub mod api;
 pub mod bounds;
+pub mod extras;
 mod json;
 pub mod patch;
 pub mod refuse;
@@ -30,6 +32,7 @@ pub mod said;
 pub mod sse;
 #[cfg(test)]
 mod tests;
+pub mod translate;
 pub mod usage;
 
 pub use api::{Api, Framing, Route};

@@ -20,7 +20,7 @@ pub enum Why {
     Deadline,
     /// The run goes in circles.
     Loop,
-    /// The model has no price and the run has a cap.
+    /// What it may cost cannot be held back, and the run has a cap.
     Unpriced,
     /// The path is none that the gateway lets through.
     UnknownPath,

@@ -46,6 +46,8 @@ pub struct Asked<'a> {
     pub expects: Expects<'a>,
     /// The history up to this response lies with the upstream.
     pub previous_response_id: Option<String>,
+    /// Every field as written, for [`super::extras`].
+    pub(super) fields: Fields<'a>,
 }
 
 /// A tool the model may call.
@@ -203,6 +205,7 @@ pub fn read(api: Api, body: &[u8]) -> Result<Asked<'_>, Error> {
         tools,
         expects: expects(api, &fields, &generation),
         previous_response_id: fields.text("previous_response_id"),
+        fields,
     })
 }
 
@@ -251,6 +254,9 @@ fn spelling(api: Api) -> Spelling {
         "n",
         "input",
         "background",
+        "service_tier",
+        "speed",
+        "inference_geo",
     ];
     match api {
         Api::Messages | Api::CountTokens => Spelling {
@@ -275,7 +281,13 @@ fn spelling(api: Api) -> Spelling {
             system: &["instructions"],
         },
         Api::Gemini => Spelling {
-            once: &["contents", "generationConfig", "generation_config"],
+            once: &[
+                "contents",
+                "generationConfig",
+                "generation_config",
+                "serviceTier",
+                "service_tier",
+            ],
             max_output: &["maxOutputTokens", "max_output_tokens"],
             choices: "candidateCount",
             messages: "contents",

@@ -164,6 +164,7 @@ fn open_ai(usage: &Value, input: &str, output: &str) -> Option<Usage> {
         cache_write_5m: cache_write,
         output: answer.unwrap_or(0),
         reasoning: at(output, "_details/reasoning_tokens").unwrap_or(0),
+        service_tier: word(usage, "service_tier"),
         ..Usage::default()
     })
 }
@@ -184,7 +185,7 @@ fn gemini(usage: &Value) -> Option<Usage> {
             .unwrap_or(0)
             .saturating_add(reasoning),
         reasoning,
-        service_tier: word(usage, "trafficType"),
+        service_tier: word(usage, "serviceTier").or_else(|| word(usage, "trafficType")),
         ..Usage::default()
     })
 }

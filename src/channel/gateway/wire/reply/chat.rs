@@ -54,13 +54,13 @@ impl Fold {
     }
 
     fn used(&mut self, event: &Value, facts: &mut Facts) {
+        // It stands beside the usage, and not in every chunk.
+        if let Some(tier @ Value::String(_)) = event.get("service_tier") {
+            facts.usage.insert("service_tier".to_owned(), tier.clone());
+        }
         // Some servers send usage so far with every chunk.
         facts.reply.is_usage_final |=
             facts.used(Api::Chat, event.get("usage")) && self.has_finished;
-        let tier = event.get("service_tier").and_then(Value::as_str);
-        if let (Some(usage), Some(tier)) = (&mut facts.reply.usage, tier) {
-            usage.service_tier = Some(tier.to_owned());
-        }
     }
 
     fn grow(&mut self, delta: &Map<String, Value>, facts: &mut Facts) {
