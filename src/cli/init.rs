@@ -10,7 +10,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use super::error::{Failure, Kind};
 use super::{Global, Result, jsonl};
 use crate::exit_code;
-use crate::task::init;
+use crate::task::{init, preset};
 
 /// Write a commented task file to begin with
 ///
@@ -20,11 +20,15 @@ use crate::task::init;
 #[command(after_help = "Examples:
   agentguard init --list
   agentguard init shell > task.yaml
+  agentguard init --agent claude-code -o task.yaml
   agentguard init openai-sdk -o task.yaml")]
 pub struct InitArgs {
     /// The kind of agent
     #[arg(value_name = "KIND", default_value = init::KINDS[0].name, value_parser = kinds())]
     kind: String,
+    /// An agent that agentguard knows, instead of a kind
+    #[arg(long, value_name = "NAME", conflicts_with = "kind", value_parser = agents())]
+    agent: Option<String>,
     /// Write to this file instead of stdout
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -40,18 +44,24 @@ pub struct InitArgs {
 pub fn main(_: &Global, args: InitArgs) -> Result {
     if args.list {
         let kinds = init::KINDS.iter();
-        let lines: String = kinds
-            .map(|kind| format!("{:<14} {}\n", kind.name, kind.title))
-            .collect();
-        jsonl::print(&lines)?;
+        let kinds = kinds.map(|kind| format!("{:<22} {}\n", kind.name, kind.title));
+        let agents = preset::PRESETS.iter();
+        let agents = agents.map(|it| format!("--agent {:<14} {}\n", it.name, it.title));
+        jsonl::print(&kinds.chain(agents).collect::<String>())?;
         return Ok(exit_code::DONE);
     }
     // The parser has let nothing else through.
-    let kind = init::find(&args.kind)
-        .map_err(|_| Failure::usage(format!("there is no kind `{}`", args.kind)))?;
+    let unknown = |name: &str| Failure::usage(format!("there is no kind `{name}`"));
+    let text = match &args.agent {
+        Some(name) => init::agent(preset::by_name(name).ok_or_else(|| unknown(name))?),
+        None => {
+            let kind = init::find(&args.kind).map_err(|_| unknown(&args.kind))?;
+            kind.text.to_owned()
+        }
+    };
     match &args.output {
         Some(file) => {
-            write(file, kind.text, args.force)?;
+            write(file, &text, args.force)?;
             let shown = file.display();
             // Nobody is left to be told when stderr is closed.
             let _ = writeln!(
@@ -59,9 +69,14 @@ pub fn main(_: &Global, args: InitArgs) -> Result {
                 "wrote {shown}; next: agentguard check {shown}"
             );
         }
-        None => jsonl::print(kind.text)?,
+        None => jsonl::print(&text)?,
     }
     Ok(exit_code::DONE)
+}
+
+fn agents() -> PossibleValuesParser {
+    let agents = preset::PRESETS.iter();
+    PossibleValuesParser::new(agents.map(|it| PossibleValue::new(it.name).help(it.title)))
 }
 
 fn kinds() -> PossibleValuesParser {

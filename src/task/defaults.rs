@@ -51,6 +51,12 @@ pub fn attempts(effect: Effect) -> u32 {
     }
 }
 
+/// `retry.attempts` for model calls: an overload is gone after half a minute, or
+/// stays.
+pub fn model_attempts() -> u32 {
+    6
+}
+
 /// The most attempts that a default for all tools may give to a tool.
 pub fn attempts_max(effect: Effect) -> u32 {
     match effect {

@@ -3,6 +3,8 @@
 //! Each stands beside this file as YAML, passes [`super::load`], and has no
 //! readiness errors (a test says so).
 
+use super::preset::{Preset, Restart};
+
 /// A kind of agent with its task file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
@@ -15,7 +17,7 @@ pub struct Kind {
 }
 
 /// Every kind, in the order in which they are listed; the first is the default.
-pub const KINDS: [Kind; 6] = [
+pub const KINDS: [Kind; 7] = [
     Kind {
         name: "shell",
         title: "a loop in plain shell",
@@ -42,11 +44,41 @@ pub const KINDS: [Kind; 6] = [
         text: include_str!("init/stdio.yaml"),
     },
     Kind {
+        name: "gateway",
+        title: "an agent that knows nothing of agentguard",
+        text: include_str!("init/gateway.yaml"),
+    },
+    Kind {
         name: "wrap",
         title: "any program as it is",
         text: include_str!("init/wrap.yaml"),
     },
 ];
+
+/// Returns the task file of an agent that we know.
+pub fn agent(preset: &Preset) -> String {
+    let command: Vec<String> = preset
+        .command
+        .iter()
+        .map(|word| match *word {
+            "{model}" => preset.model.to_owned(),
+            word if word.contains(['{', ' ', '"']) => format!("\"{word}\""),
+            word => word.to_owned(),
+        })
+        .collect();
+    let resume = match preset.restart {
+        Restart::Native => "native                  # its own session; or replay, restart",
+        Restart::Replay => {
+            "replay                  # what it asks as before costs nothing; or restart"
+        }
+    };
+    include_str!("init/agent.yaml")
+        .replace("{title}", preset.title)
+        .replace("{tried}", preset.tried)
+        .replace("{name}", preset.name)
+        .replace("{command}", &command.join(", "))
+        .replace("{resume}", resume)
+}
 
 /// Returns the kind called `name`.
 ///

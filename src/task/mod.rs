@@ -18,6 +18,7 @@ pub mod defaults;
 pub mod init;
 pub mod locate;
 pub mod parse;
+pub mod preset;
 pub mod problem;
 pub mod readiness;
 mod resolve;

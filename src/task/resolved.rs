@@ -16,8 +16,8 @@ use serde_json::Value;
 
 use super::template::Template;
 pub use super::written::{
-    Class, DeadlineCounts, Effect, KeyScope, Method, Occasion, OnLoop, Protocol, Stdin, Strategy,
-    WebhookFormat,
+    Class, DeadlineCounts, Effect, Feature, KeyScope, Level, Method, Occasion, OnLoop, Protocol,
+    Provider, ResumeMode, Stdin, Strategy, WebhookFormat, WireApi,
 };
 
 /// A whole task.
@@ -33,6 +33,15 @@ pub struct Resolved {
     pub limits: Limits,
     /// Prices by model name.
     pub prices: BTreeMap<String, Price>,
+    /// Who answers model calls, in the order in which they are asked; never empty.
+    #[serde(default = "asked_only")]
+    pub upstreams: Vec<Upstream>,
+    /// How model calls are retried.
+    #[serde(default = "model_retry")]
+    pub model_retry: RetryConfig,
+    /// When a failing model is no longer called; `None`: always called.
+    #[serde(default)]
+    pub model_breaker: Option<BreakerConfig>,
     /// Guarded tools by name.
     pub tools: BTreeMap<String, Tool>,
     /// Own rules, in the order in which they are tried.
@@ -59,8 +68,23 @@ impl Resolved {
                 *pattern = base.join(&*pattern).to_string_lossy().into_owned();
             }
         }
+        for upstream in &mut self.upstreams {
+            if let Place::Script(file) = &mut upstream.place {
+                *file = base.join(&*file);
+            }
+        }
         self
     }
+}
+
+/// The chain of a task that says nothing of it.
+fn asked_only() -> Vec<Upstream> {
+    vec![Upstream::default()]
+}
+
+/// How model calls are retried where the task says nothing of it.
+fn model_retry() -> RetryConfig {
+    super::resolve::model_retry(&super::written::Retry::default())
 }
 
 /// Names with values that may be secret.
@@ -87,8 +111,28 @@ pub struct Agent {
     pub inherit_env: InheritEnv,
     /// How it talks to us.
     pub protocol: Protocol,
+    /// Which agent it is, where we know it, and the word of the command that names
+    /// its program.
+    #[serde(default)]
+    pub preset: Option<Known>,
+    /// How it goes on after a crash, where it knows nothing of us.
+    #[serde(default = "replay")]
+    pub resume: ResumeMode,
     /// Between SIGTERM and SIGKILL.
     pub grace_ms: u64,
+}
+
+fn replay() -> ResumeMode {
+    ResumeMode::Replay
+}
+
+/// An agent that we know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// The name of its preset.
+    pub preset: String,
+    /// The word of the command that names its program.
+    pub program: usize,
 }
 
 /// What is started.
@@ -97,6 +141,8 @@ pub struct Agent {
 pub enum Launch {
     /// A program with its arguments; never empty.
     Command(Vec<String>),
+    /// The command of the preset.
+    Preset,
     /// A script; its file's path is appended to the interpreter.
     Script {
         /// The text.
@@ -173,6 +219,78 @@ pub struct Price {
     pub cached_input_nanousd: u64,
     /// Of input tokens written to a cache.
     pub cache_write_nanousd: u64,
+}
+
+/// Who answers model calls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// Its name in the journal, unique in the chain.
+    pub name: String,
+    /// Whether the name was written.
+    #[serde(default)]
+    pub is_named: bool,
+    /// Where it is.
+    pub place: Place,
+    /// The API it speaks; `None`: the one that is asked.
+    pub api: Option<WireApi>,
+    /// Asked instead of the model that the agent names.
+    pub model: Option<String>,
+    /// Asked instead, by the model that the agent names.
+    pub models: BTreeMap<String, String>,
+    /// What it is to the first one.
+    pub level: Level,
+    /// What it cannot do.
+    pub lacks: Vec<Feature>,
+    /// Tokens of input it takes at most.
+    pub context_tokens: Option<u64>,
+    /// Its price, whatever `prices` says.
+    pub price: Option<Price>,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            name: "primary".to_owned(),
+            is_named: false,
+            place: Place::Asked,
+            api: None,
+            model: None,
+            models: BTreeMap::new(),
+            level: Level::Primary,
+            lacks: Vec::new(),
+            context_tokens: None,
+            price: None,
+        }
+    }
+}
+
+impl Upstream {
+    /// Returns the model it is asked for where the agent names `asked`.
+    pub fn model_for<'a>(&'a self, asked: &'a str) -> &'a str {
+        let listed = self.models.get(asked).or(self.model.as_ref());
+        listed.map_or(asked, String::as_str)
+    }
+}
+
+/// Where an upstream is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// The provider that the agent asks.
+    Asked,
+    /// This provider.
+    Provider(Provider),
+    /// A server.
+    Url {
+        /// Its address; placeholders are `{env.NAME}` only.
+        url: Template,
+        /// Its key; placeholders are `{env.NAME}` only.
+        key: Option<Template>,
+    },
+    /// A file that answers in the place of a model.
+    Script(PathBuf),
+    /// A fixed text.
+    Reply(String),
 }
 
 /// A guarded tool.

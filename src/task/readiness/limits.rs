@@ -55,7 +55,7 @@ impl Look<'_> {
         }
         if silent {
             self.unseen_limits(&path);
-        } else if self.task.agent.protocol != Protocol::Gateway
+        } else if matches!(self.task.agent.protocol, Protocol::Socket | Protocol::Stdio)
             && limits.cost_nanousd.is_some()
             && self.task.prices.is_empty()
         {

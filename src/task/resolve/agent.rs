@@ -5,16 +5,30 @@ use std::path::PathBuf;
 use super::{Checker, Scope};
 use crate::task::locate::{KeyPath, Part};
 use crate::task::resolved::{
-    Agent, InheritEnv, Input, Launch, Limits, Notify, Pairs, Price, Prompt, Target,
+    Agent, InheritEnv, Input, Known, Launch, Limits, Notify, Pairs, Price, Prompt, Protocol,
+    ResumeMode, Target,
 };
 use crate::task::template::Template;
-use crate::task::written;
+use crate::task::{preset, written};
 
 impl Checker<'_> {
     pub(super) fn agent(&mut self, agent: written::Agent) -> Option<Agent> {
         let path = KeyPath::root().key("agent");
         let before = self.found.len();
-        self.one_of(&path, "command", "script");
+        let is_preset = agent.preset.is_some();
+        if !is_preset || agent.command.is_some() && agent.script.is_some() {
+            self.one_of(&path, "command", "script");
+        }
+        if is_preset && agent.script.is_some() {
+            self.refuse(
+                &path.key("preset"),
+                Part::Key,
+                "stands beside `script`",
+                Some("it alone, or beside `command`"),
+                Some("remove `script`"),
+            );
+        }
+        let known = self.known(&path, &agent);
         if let Some(words) = &agent.command {
             self.program(&path.key("command"), words);
             let at = path.key("interpreter");
@@ -50,6 +64,7 @@ impl Checker<'_> {
                 text,
                 interpreter: agent.interpreter,
             },
+            (None, None) if is_preset => Launch::Preset,
             (None, None) => return None,
         };
         (self.found.len() == before).then_some(())?;
@@ -62,9 +77,52 @@ impl Checker<'_> {
                 written::InheritEnv::Switch(false) => InheritEnv::Nothing,
                 written::InheritEnv::Only(names) => InheritEnv::Only(names),
             },
-            protocol: agent.protocol,
+            protocol: match known {
+                Some(_) => Protocol::Gateway,
+                None => agent.protocol,
+            },
+            resume: agent
+                .resume
+                .unwrap_or_else(|| native_or_replay(known.as_ref())),
+            preset: known,
             grace_ms: agent.grace.0,
         })
+    }
+
+    /// Finds the preset: the one that is named, else the one of the program.
+    fn known(&mut self, path: &KeyPath, agent: &written::Agent) -> Option<Known> {
+        let command = agent.command.as_deref().unwrap_or_default();
+        let found = preset::of_command(command);
+        let Some(name) = &agent.preset else {
+            let is_open = matches!(agent.protocol, Protocol::Auto | Protocol::Gateway);
+            let (found, program) = found.filter(|_| is_open)?;
+            let preset = found.name.to_owned();
+            return Some(Known { preset, program });
+        };
+        if !matches!(agent.protocol, Protocol::Auto | Protocol::Gateway) {
+            self.refuse(
+                &path.key("protocol"),
+                Part::Value,
+                "does not go with `preset`: such an agent is seen by its model calls",
+                Some("`gateway`, or nothing"),
+                Some("remove `protocol`"),
+            );
+        }
+        let program = found.map_or(0, |(_, program)| program);
+        let has_prompt = ["prompt", "prompt_file"]
+            .iter()
+            .any(|key| self.is_written(&KeyPath::root().key("input").key(key)));
+        if agent.command.is_none() && !has_prompt {
+            self.refuse(
+                &path.key("preset"),
+                Part::Value,
+                "has nothing to do",
+                Some("a text under `input.prompt`, or a `command` that has one"),
+                Some("add `input: {prompt: …}`"),
+            );
+        }
+        let preset = name.clone();
+        Some(Known { preset, program })
     }
 
     /// Parses the values of an environment or of headers.
@@ -163,6 +221,15 @@ impl Checker<'_> {
         let expected = "an `http://` or `https://` URL whose host is no argument";
         self.refuse(path, Part::Value, "is no URL to call", Some(expected), None);
         None
+    }
+}
+
+/// How an agent goes on where the task file does not say.
+fn native_or_replay(known: Option<&Known>) -> ResumeMode {
+    let preset = known.and_then(|known| preset::by_name(&known.preset));
+    match preset.map(|preset| preset.restart) {
+        Some(preset::Restart::Native) => ResumeMode::Native,
+        Some(preset::Restart::Replay) | None => ResumeMode::Replay,
     }
 }
 

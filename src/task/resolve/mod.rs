@@ -10,6 +10,7 @@ mod agent;
 mod patterns;
 mod rule;
 mod tool;
+mod upstream;
 
 use std::collections::BTreeMap;
 
@@ -18,9 +19,10 @@ use serde_json::Value;
 
 use super::locate::{KeyPath, Part, Segment};
 use super::parse::PROBLEMS_MAX;
-use super::resolved::{Input, Resolved};
+use super::resolved::{Input, Resolved, RetryConfig};
 use super::template::Template;
 use super::validate::{Mismatch, shown};
+use super::{defaults, written};
 
 /// Resolves the whole file. `stem` is the name of a task without one.
 /// `mismatches` are those already known; new ones are appended. `None` if
@@ -57,6 +59,7 @@ impl Checker<'_> {
             .section_or_default(&top.key("limits"))
             .map(|it| agent::limits(&it));
         let prices = self.entries(&top.key("prices"), |_, _, price| Some(agent::price(&price)));
+        let upstreams = self.upstreams();
         let retry = self
             .section_or_default(&top.key("retry"))
             .and_then(|it| self.retry(it));
@@ -81,9 +84,12 @@ impl Checker<'_> {
             input: input?,
             limits: limits?,
             prices: prices?,
+            upstreams: upstreams?,
             tools: tools?,
             rules: rules?,
             loops: loops?,
+            model_retry: model_retry(retry.as_ref()?),
+            model_breaker: breaker?,
             retry_budget: retry?.budget.run.0,
             notify: notify?,
         })
@@ -380,6 +386,18 @@ impl Checker<'_> {
                 );
             }
         }
+    }
+}
+
+/// Returns how model calls are retried.
+pub fn model_retry(retry: &written::Retry) -> RetryConfig {
+    RetryConfig {
+        strategy: retry.strategy,
+        base_ms: retry.base.0,
+        cap_ms: retry.cap.0,
+        attempts: retry.attempts.unwrap_or_else(defaults::model_attempts),
+        // One tool of many has a share; all models are one.
+        budget: retry.budget.run.0,
     }
 }
 

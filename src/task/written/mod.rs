@@ -11,6 +11,7 @@
 mod patterns;
 mod rule;
 mod tool;
+mod upstream;
 
 use std::collections::BTreeMap;
 
@@ -23,9 +24,10 @@ pub use patterns::{
 };
 pub use rule::{Class, Codes, Rule, Status, Statuses, When};
 pub use tool::{Body, BodyWord, Effect, Http, KeyScope, Method, NativeKey, Probe, Stdin, Tool};
+pub use upstream::{Feature, Level, Provider, Upstream, WireApi};
 
-use super::defaults;
 use super::units::{Count, Duration, Percent, UsdAmount};
+use super::{defaults, preset};
 
 /// A task for `agentguard run`: the agent, its limits, and its tools.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -50,9 +52,17 @@ pub struct Task {
     #[serde(default)]
     pub limits: Limits,
     /// Prices by model name, in USD per million tokens, for loops that report
-    /// tokens and a model instead of a cost.
+    /// tokens and a model instead of a cost, and for the gateway. A dearer tier or
+    /// speed has its own, as `MODEL/TIER`; `*` is for models that nobody knows.
     #[serde(default)]
     pub prices: BTreeMap<String, Price>,
+    /// Where model calls go that pass the gateway. Default: the provider that the
+    /// agent asks.
+    #[serde(default)]
+    pub upstream: Upstream,
+    /// Who answers when `upstream` does not, in this order.
+    #[serde(default)]
+    pub fallbacks: Vec<Upstream>,
     /// Guarded tools by name: the supervisor runs them for the agent.
     #[serde(default)]
     pub tools: BTreeMap<String, Tool>,
@@ -75,7 +85,8 @@ pub struct Task {
     pub notify: Vec<Notify>,
 }
 
-/// The program that is supervised: either `command` or `script`.
+/// The program that is supervised: `command`, `script`, or the command of a
+/// `preset`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Agent {
@@ -86,6 +97,16 @@ pub struct Agent {
     /// A script, written here; run by `interpreter`.
     #[serde(default)]
     pub script: Option<String>,
+    /// An agent that agentguard knows: how it is started without a terminal, where
+    /// it takes the address of its model, how it takes up a session. Default: found
+    /// by the program of `command`.
+    #[serde(default)]
+    #[schemars(extend("enum" = preset::names().collect::<Vec<_>>()))]
+    pub preset: Option<String>,
+    /// How an agent that knows nothing of agentguard goes on after a crash.
+    /// Default: the preset's way, else `replay`.
+    #[serde(default)]
+    pub resume: Option<ResumeMode>,
     /// What runs `script`; the path of the script's file is appended.
     #[serde(default = "defaults::interpreter")]
     #[schemars(length(min = 1))]
@@ -133,8 +154,10 @@ impl Default for InheritEnv {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
-    /// JSON lines over the Unix socket named by `AGENTGUARD_SOCKET`.
+    /// Whichever of `socket` and `gateway` it uses.
     #[default]
+    Auto,
+    /// JSON lines over the Unix socket named by `AGENTGUARD_SOCKET`.
     Socket,
     /// The same lines over the agent's stdin and stdout.
     Stdio,
@@ -143,6 +166,19 @@ pub enum Protocol {
     Gateway,
     /// Not at all: any program. Only what can be seen from outside is limited.
     None,
+}
+
+/// How an agent that knows nothing of agentguard goes on after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ResumeMode {
+    /// By its own command for it, with the session of the attempt before.
+    Native,
+    /// From its beginning; what it asks as before is answered from the journal,
+    /// free of charge.
+    Replay,
+    /// From its beginning, with a note to its model; every call is paid again.
+    Restart,
 }
 
 /// What the agent works on: at most one of `prompt` and `prompt_file`.
@@ -245,7 +281,8 @@ pub struct Price {
     /// Of input tokens read from a cache. Default: as `input`.
     #[serde(default)]
     pub cached_input: Option<UsdAmount>,
-    /// Of input tokens written to a cache. Default: as `input`.
+    /// Of input tokens written to a cache. Default: as `input`. Written for an hour,
+    /// they cost twice the `input`, or this if it is more.
     #[serde(default)]
     pub cache_write: Option<UsdAmount>,
 }

@@ -125,8 +125,8 @@ pub struct Retry {
     pub base: Duration,
     /// The longest wait.
     pub cap: Duration,
-    /// How often a call is tried, the first time counted. Default: 4 for
-    /// `read` tools, 2 for `write`, 1 for `irreversible`. Written here it
+    /// How often a call is tried, the first time counted. Default: 6 for models,
+    /// 4 for `read` tools, 2 for `write`, 1 for `irreversible`. Written here it
     /// gives `write` tools 3 at most and `irreversible` ones 1; a tool's own
     /// `retry.attempts` is taken as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
