@@ -119,6 +119,35 @@ pub struct Wire {
     pub is_in_doubt: bool,
     /// The answer, to be kept for another attempt.
     pub reply: Option<WireReply>,
+    /// How the try went, to be judged; absent where it was before.
+    pub exchange: Option<Box<Exchange>>,
+}
+
+/// One try of a model call, as the gateway saw it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exchange {
+    /// Which link of the chain was asked.
+    pub link: usize,
+    /// The model that was asked.
+    pub model: String,
+    /// Tries of this link for this call, this one included.
+    pub attempt: u32,
+    /// The wait before it, in milliseconds.
+    pub waited_ms: u64,
+    /// How long the client still waits, in milliseconds.
+    pub hold_ms: Option<u64>,
+    /// The HTTP status; 0 where there was no answer.
+    pub status: u16,
+    /// What came, in the taxonomy's terms: `status`, `headers`, `body`, `error`.
+    pub result: serde_json::Value,
+    /// The tools that were offered, as the taxonomy takes them.
+    pub tools: serde_json::Value,
+    /// What the answer must look like, as the taxonomy takes it.
+    pub format: serde_json::Value,
+    /// The call broke off or got no answer, and how.
+    pub broke: Option<String>,
+    /// Whether the agent has seen a part of the answer.
+    pub is_begun: bool,
 }
 
 /// A model's answer as it went to the agent.
@@ -159,6 +188,36 @@ pub struct Usage {
     pub cache_write_tokens: Option<u64>,
     /// The cost as the loop knows it, in nano-USD, rounded up.
     pub cost_nano_usd: Option<u64>,
+    /// What only the gateway sees.
+    pub seen: Seen,
+}
+
+/// What the gateway sees of a model call besides its tokens; not part of the
+/// protocol.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The model as the agent asked for it; answers name it with its date.
+    pub asked_model: Option<String>,
+    /// The part of `cache_write_tokens` that was written for an hour.
+    pub hour_write_tokens: u64,
+    /// Searches of the provider, each with a fee.
+    pub web_searches: u64,
+    /// What changes the price.
+    pub terms: Terms,
+    /// What other models did within the same answer.
+    pub others: Vec<Usage>,
+}
+
+/// What a call is billed by besides its model, in the provider's words; absent is
+/// the standard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// `priority`, `flex` and their like.
+    pub service_tier: Option<String>,
+    /// `fast` (Anthropic).
+    pub speed: Option<String>,
+    /// `us` (Anthropic's `inference_geo`).
+    pub region: Option<String>,
 }
 
 /// Numbers the reservations of a run.
@@ -178,8 +237,26 @@ pub struct Reserve {
     /// The worst case as the loop knows it, in nano-USD, rounded up.
     pub cost_nano_usd: Option<u64>,
     /// Fewest output tokens with which the call still makes sense; from the gateway
-    /// only.
+    /// only, as all below.
     pub least_tokens: u64,
+    /// Who can be asked instead.
+    pub offers: Vec<Offer>,
+    /// What is asked for that changes the price.
+    pub terms: Terms,
+    /// The field that has caches written for longer than is usual, if one does.
+    pub long_cache: Option<String>,
+    /// A part of the input whose size is not known, if there is one: no more than
+    /// what the model can read at once.
+    pub unbounded: Option<String>,
+}
+
+/// A link of the chain that can take a call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// Its place in the chain.
+    pub link: usize,
+    /// The model it would be asked for.
+    pub model: String,
 }
 
 /// Parameters of `tool`.
@@ -208,6 +285,8 @@ pub struct Report {
     pub exit_code: Option<i32>,
     /// HTTP status, of a request; 0 is no response.
     pub status: Option<u16>,
+    /// Set where the gateway found it in a model call; not part of the protocol.
+    pub is_from_wire: bool,
 }
 
 /// The result of a request.
@@ -411,6 +490,24 @@ pub struct TurnAnswer {
     /// What a person should know and the loop may ignore.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// What becomes of the model call; to the gateway only.
+    #[serde(skip)]
+    pub next: Next,
+}
+
+/// What becomes of a model call after a try.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Next {
+    /// The agent gets the answer.
+    #[default]
+    Take,
+    /// It is tried again.
+    Again {
+        /// Milliseconds to wait first.
+        delay_ms: u64,
+    },
+    /// The agent gets what there is.
+    GiveUp,
 }
 
 /// The result of `reserve`.
@@ -426,6 +523,9 @@ pub enum ReserveAnswer {
         /// For the model; to the gateway only.
         #[serde(skip)]
         steer: Option<String>,
+        /// Which link of the chain is asked; to the gateway only.
+        #[serde(skip)]
+        link: usize,
     },
     /// The call does not fit; end the loop.
     Stop {
@@ -437,6 +537,8 @@ pub enum ReserveAnswer {
         #[serde(skip_serializing_if = "Option::is_none")]
         text: Option<String>,
     },
+    /// The loop speaks for itself and counts its calls; to the gateway only.
+    Pass,
 }
 
 /// The result of `tool`.

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use super::frame::{Error, Param};
 use super::method::{
-    Call, NAMES, PROTOCOL, Report, ReservationNo, Reserve, Said, Start, State, Tool, Turn, Usage,
-    Verbatim, Window,
+    Call, NAMES, PROTOCOL, Report, ReservationNo, Reserve, Said, Seen, Start, State, Tool, Turn,
+    Usage, Verbatim, Window,
 };
 use super::raw::{self, Fields};
 use super::{money, suggest};
@@ -152,6 +152,7 @@ fn usage(method: &'static str, raw: &RawValue) -> Result<Usage, Box<Param>> {
         cached_input_tokens: object.count("cached_input_tokens", 0)?,
         cache_write_tokens: object.count("cache_write_tokens", 0)?,
         cost_nano_usd: object.cost("cost_usd")?,
+        seen: Seen::default(),
     })
 }
 
@@ -167,7 +168,7 @@ fn reserve(object: &Object<'_>) -> Result<Reserve, Box<Param>> {
         input_tokens: required("input_tokens", 0)?,
         max_tokens: required("max_tokens", 1)?,
         cost_nano_usd: object.cost("cost_usd")?,
-        least_tokens: 0,
+        ..Reserve::default()
     })
 }
 
@@ -181,6 +182,7 @@ fn tool(object: &Object<'_>) -> Result<Tool, Box<Param>> {
 
 fn report(object: &Object<'_>) -> Result<Report, Box<Param>> {
     Ok(Report {
+        is_from_wire: false,
         tool: object.name("tool")?,
         args: object.args()?,
         result: object.raw("result").map(Verbatim::from),

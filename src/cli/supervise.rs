@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
 use clap::Args;
+use rustix::process::DumpableBehavior;
 use tokio::sync::mpsc;
 
 use super::error::{Failure, Kind};
@@ -46,6 +47,8 @@ where
         .enable_all()
         .build()
         .map_err(|error| Failure::from_error(Kind::Environment, &error))?;
+    // Keys in our memory and environment are not for whom we supervise to read.
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let launcher = Launcher::this_binary();
     let (bar, observers) = observers(show, global);
     let sink = (!show.json).then(|| output(bar));
@@ -233,6 +236,7 @@ fn hint(run: &str, outcome: &Outcome) -> Option<String> {
             format!("to see why: agentguard why {run}; to go on: {resume}"),
         ),
         Outcome::Crashed { .. }
+        | Outcome::Parked { .. }
         | Outcome::TimeUp { .. }
         | Outcome::Stopped { .. }
         | Outcome::Broke { .. } => Some(format!("to go on: {resume}")),

@@ -9,7 +9,7 @@ use crate::driver::policy::loop_traits;
 use crate::ids::{IdempotencyKey, RunId};
 use crate::machine::State;
 use crate::machine::event::{Content, RequestNo, ToolCall};
-use crate::policy::breaker::{Admission, Breaker};
+use crate::policy::breaker::{Admission, Breaker, of_tool};
 use crate::policy::loops::fingerprint::identity;
 use crate::store::{Change, KeyState, Store, breaker};
 use crate::task::resolved::{Effect, KeyScope, Resolved, Tool};
@@ -89,7 +89,19 @@ pub async fn admit(
         return Ok(Admission::Go);
     }
     let probe_ms = tool.timeout_ms.saturating_add(5_000);
-    breaker::decide(store, &breaker_name(name), at, move |row| {
+    admit_to(store, &of_tool(name), probe_ms, at).await
+}
+
+/// Asks the breaker `name`; takes the probe if it is to be had.
+///
+/// - `probe_ms`: how long the probe may take before it counts as lost.
+pub async fn admit_to(
+    store: &dyn Store,
+    name: &str,
+    probe_ms: u64,
+    at: UnixMs,
+) -> crate::store::Result<Admission> {
+    breaker::decide(store, name, at, move |row| {
         let Some(present) = row.and_then(read_breaker) else {
             return (Change::Keep, Admission::Go);
         };
@@ -102,11 +114,6 @@ pub async fn admit(
         (change, admission)
     })
     .await
-}
-
-/// Names the breaker of a tool among all breakers.
-pub fn breaker_name(tool: &str) -> String {
-    format!("tool:{tool}")
 }
 
 /// Reads a stored breaker; one that cannot be read counts as untouched.

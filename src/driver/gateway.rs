@@ -1,24 +1,39 @@
 //! The gateway's side of the driver: what it is opened with, and what of its
 //! answers is kept for an attempt after a crash.
 
+use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::channel::Hub;
 use crate::channel::gateway::upstream::Upstreams;
-use crate::channel::gateway::{self, Gateway};
+use crate::channel::gateway::wire::Api;
+use crate::channel::gateway::{self, Gateway, chain, script};
 use crate::channel::method::WireReply;
+use crate::driver::launch::{Environment, How, Plan};
 use crate::driver::recover::{self, ReadError};
 use crate::driver::session::{Error, Session};
 use crate::driver::supervise::Ports;
 use crate::ids::StepNo;
 use crate::machine::event::{KeptReply, RequestNo};
 use crate::machine::{Cause, Event};
+use crate::task::resolved::{Feature, Place, Provider, Upstream, WireApi};
+use crate::task::template::{self, Template};
 use crate::tools::client_builder;
+
+/// Longest silence within a stream, in milliseconds; every provider sends signs of
+/// life more often.
+const IDLE_MS_MAX: u64 = 150_000;
 
 /// Opens the gateway of an attempt.
 ///
 /// Errors: a sentence for the user.
-pub(super) async fn open(hub: &Hub, session: &Session, ports: &Ports) -> Result<Gateway, String> {
+pub(super) async fn open(
+    hub: &Hub,
+    session: &Session,
+    ports: &Ports,
+    plan: &Plan,
+) -> Result<Gateway, String> {
     let client = client_builder()
         .redirect(reqwest::redirect::Policy::none())
         .build()
@@ -27,19 +42,101 @@ pub(super) async fn open(hub: &Hub, session: &Session, ports: &Ports) -> Result<
     // After a crash the agent does the same again, and gets the same answers;
     // after a failure of its own it has to find another way.
     let recorded = match ports.standing.cause {
-        Cause::Verbatim => recorded(session, &ports.folder).map_err(|error| error.to_string())?,
-        Cause::Fresh | Cause::Reflection => vec![],
+        Cause::Verbatim if plan.how == How::Replay => {
+            recorded(session, &ports.folder).map_err(|error| error.to_string())?
+        }
+        Cause::Fresh | Cause::Verbatim | Cause::Reflection => vec![],
     };
+    let timeout_ms = limits.model_call_timeout_ms;
+    let (mut chain, mut models) = (Vec::new(), Vec::new());
+    for upstream in &session.task.upstreams {
+        let mut link = link(upstream, environment)?;
+        if let Place::Script(file) = &upstream.place {
+            let model = scripted(file).await?;
+            let base = format!("http://{}", model.address());
+            link.place = chain::Place::Server { base, key: None };
+            models.push(model);
+        }
+        chain.push(link);
+    }
     let settings = gateway::Settings {
         upstreams: Upstreams::from_variables(|name| environment.variable(name))?,
+        chain,
+        models,
         client,
+        // A little earlier than the run's own limit, so that it can be tried again.
+        patience: Duration::from_millis(timeout_ms.saturating_sub(timeout_ms / 20)),
+        idle: Duration::from_millis((timeout_ms / 2).min(IDLE_MS_MAX)),
         is_capped: limits.cost_nanousd.is_some() || limits.tokens.is_some(),
         recorded,
-        note: ports.standing.note.clone(),
+        // Who takes up a session is told with it.
+        note: ports
+            .standing
+            .note
+            .clone()
+            .filter(|_| plan.how != How::Native),
     };
     Gateway::open(hub, settings)
         .await
         .map_err(|error| format!("the gateway cannot be opened: {error}"))
+}
+
+/// Starts a scripted model.
+///
+/// Errors: a sentence about its file.
+async fn scripted(file: &Path) -> Result<script::Model, String> {
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file)
+        .map_err(|error| format!("the script {name} cannot be read: {error}"))?;
+    let script = script::parse(&text, &name).map_err(|error| error.to_string())?;
+    script::Model::open(script, None, None)
+        .await
+        .map_err(|error| format!("the scripted model cannot be opened: {error}"))
+}
+
+/// Makes a link of the chain.
+///
+/// Errors: a sentence about what is missing.
+fn link(upstream: &Upstream, environment: &Environment) -> Result<chain::Link, String> {
+    let variable = |name: &str| environment.variable(name);
+    let render = |key: &str, template: &Template| {
+        template
+            .render(template::Place::Word, &serde_json::Value::Null, &variable)
+            .map_err(|error| format!("{key} of upstream `{}`: {error}", upstream.name))
+    };
+    let place = match &upstream.place {
+        Place::Asked => chain::Place::Asked,
+        Place::Provider(provider) => chain::Place::Provider(match provider {
+            Provider::Anthropic => Api::Messages,
+            Provider::OpenAi => Api::Chat,
+            Provider::Google => Api::Gemini,
+        }),
+        Place::Url { url, key } => chain::Place::Server {
+            base: render("url", url)?.trim_end_matches('/').to_owned(),
+            key: key.as_ref().map(|key| render("key", key)).transpose()?,
+        },
+        Place::Reply(text) => chain::Place::Reply(text.clone()),
+        Place::Script(_) => chain::Place::Asked,
+    };
+    let lacks = |feature| upstream.lacks.contains(&feature);
+    Ok(chain::Link {
+        name: upstream.name.clone(),
+        place,
+        api: upstream.api.map(|api| match api {
+            WireApi::Messages => Api::Messages,
+            WireApi::Chat => Api::Chat,
+            WireApi::Responses => Api::Responses,
+            WireApi::Gemini => Api::Gemini,
+        }),
+        model: upstream.model.clone(),
+        models: upstream.models.clone(),
+        lacks: chain::Lacks {
+            tools: lacks(Feature::Tools),
+            images: lacks(Feature::Images),
+            json: lacks(Feature::Json),
+        },
+        context_tokens: upstream.context_tokens,
+    })
 }
 
 /// Finds the answers that earlier attempts were given, in their order.

@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
@@ -205,8 +206,7 @@ pub async fn begin(
         folder,
         standing,
     };
-    let next = session.state().attempt.next();
-    let outcome = attempt(&mut session, ports, next).await?;
+    let outcome = see_through(&mut session, ports, &setup).await?;
     notify::finish(&told).await;
     Ok(Finished {
         run,
@@ -262,12 +262,47 @@ pub async fn go_on(host: Host, asked: &str, how: &GoOn) -> Result<Finished, Erro
                 folder,
                 standing,
             };
-            let next = session.state().attempt.next();
-            Ending::Ran(attempt(&mut session, ports, next).await?)
+            Ending::Ran(see_through(&mut session, ports, &setup).await?)
         }
     };
     notify::finish(&told).await;
     Ok(Finished { run, ending })
+}
+
+/// Sees attempts through until one ends for good: a run that was parked goes on by
+/// itself when its time has come.
+async fn see_through(
+    session: &mut Session,
+    mut ports: Ports,
+    setup: &Setup,
+) -> Result<Outcome, session::Error> {
+    loop {
+        let next = session.state().attempt.next();
+        let (outcome, came_back) = attempt(session, ports, next).await?;
+        ports = came_back;
+        let Outcome::Parked { until, .. } = outcome else {
+            return Ok(outcome);
+        };
+        let wait = Duration::from_millis(until.since(session.clock.now()));
+        let stopped = tokio::select! {
+            () = tokio::time::sleep(wait) => None,
+            by = ports.outside.stops.recv() => by,
+        };
+        if let Some(by) = stopped {
+            session.feed_and_wait(Event::StopRequested { by }).await?;
+            return Ok(session.state().outcome().cloned().unwrap_or(outcome));
+        }
+        match recover::ready(session, &ports.toolbox, &ports.rules).await? {
+            Ready::Start { cause, note } => {
+                ports.standing = standing(setup, &ports.folder, cause, note);
+            }
+            Ready::Done { outcome } | Ready::Refused { outcome } => return Ok(outcome),
+            Ready::InDoubt { call, what, .. } => {
+                let tool = what.tool;
+                return Ok(Outcome::InDoubt { call, tool });
+            }
+        }
+    }
 }
 
 /// Adds somebody who tells people, where the task file asks for it.

@@ -2,12 +2,13 @@
 
 use crate::channel::method;
 use crate::driver::facts;
-use crate::driver::policy::loop_traits;
+use crate::driver::policy::{loop_traits, provider};
 use crate::driver::session::Session;
 use crate::ids::CallId;
-use crate::machine::event::{Content, Delivery, Judged, Report, RequestNo, ToolEnd};
+use crate::machine::event::{Content, Delivery, Exchange, Judged, Report, RequestNo, ToolEnd};
+use crate::policy::breaker::of_model;
 use crate::policy::loops::{ErrorKind, Print, ToolTraits};
-use crate::policy::taxonomy::{Class, Layer, Observation, Verdict, classify, custom};
+use crate::policy::taxonomy::{Class, History, Layer, Observation, Verdict, classify, custom};
 use crate::tools::Tried;
 
 /// Classes the end of a try.
@@ -63,6 +64,81 @@ pub(super) fn reported(
         tool: report.tool,
         args: bounded(args),
         judged: judged(verdict),
+    }
+}
+
+/// Rules by which a delivered reply is unfit to be acted on: the call is made again.
+/// What a model says in prose is the agent's business.
+const UNFIT: &[&str] = &[
+    "delivered.unknown_tool",
+    "delivered.bad_arguments",
+    "delivered.call_as_text",
+    "delivered.empty",
+    "delivered.degenerate",
+    "delivered.not_json",
+    "delivered.breaks_schema",
+];
+
+/// Classes a try of a model call, and says why it failed, if it did.
+pub(super) fn exchange(
+    session: &Session,
+    rules: &[custom::Rule],
+    request: RequestNo,
+    seen: method::Exchange,
+) -> (Exchange, Option<String>) {
+    let upstream = session.task.upstreams.get(seen.link);
+    let provider = upstream.map(provider).unwrap_or_default();
+    let name = upstream.map_or("model", |upstream| upstream.name.as_str());
+    let observation = Observation::from_value(serde_json::json!({
+        "kind": "llm",
+        "tool": name,
+        "context": {
+            "tools_offered": seen.tools,
+            "response_format": seen.format,
+            "model": seen.model,
+            "request": {"method": "POST"},
+        },
+        "result": seen.result,
+    }));
+    let verdict = classify(&observation, rules, &History::default());
+    let is_delivered = seen.broke.is_none() && (200..300).contains(&seen.status);
+    let is_fit = match verdict.class {
+        Class::Success | Class::Partial | Class::Semantic => true,
+        Class::Quality => !UNFIT.contains(&verdict.rule.as_str()),
+        Class::Transient | Class::Persistent | Class::CostPressure => false,
+        // An answer that asks for a human is one.
+        Class::Unrecoverable => verdict.rule.starts_with("delivered"),
+    };
+    let error = match seen.broke {
+        Some(broke) => Some(broke),
+        None if is_delivered && (is_fit || seen.is_begun) => None,
+        None if is_delivered => Some(format!("{}: {}", verdict.why, verdict.evidence)),
+        None => Some(status_text(seen.status, &seen.result)),
+    };
+    let state = session.state();
+    let exchange = Exchange {
+        link: seen.link,
+        breaker: of_model(&provider, &seen.model),
+        attempt: seen.attempt,
+        waited_ms: seen.waited_ms,
+        status: seen.status,
+        judged: judged(verdict),
+        is_begun: seen.is_begun,
+        hold_ms: seen.hold_ms,
+        // Turns and tools draw from different streams.
+        draw: draw(state.seed ^ 0x006d_6f64_656c, CallId(request), seen.attempt),
+    };
+    (exchange, error)
+}
+
+/// An error status with what its body says.
+fn status_text(status: u16, result: &serde_json::Value) -> String {
+    let message = result
+        .pointer("/body/error/message")
+        .and_then(|it| it.as_str());
+    match message {
+        Some(message) => format!("HTTP {status}: {message}"),
+        None => format!("HTTP {status}"),
     }
 }
 

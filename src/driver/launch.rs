@@ -6,9 +6,15 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::ids::{AttemptNo, RunId};
+use crate::channel::gateway::Access;
+use crate::driver::translate::Standing;
+use crate::ids::{AttemptNo, RunId, StepNo};
+use crate::machine::Cause;
 use crate::process::{Spec, Stdin};
-use crate::task::resolved::{InheritEnv, Launch, Pairs, Protocol, Resolved};
+use crate::task::preset::{self, Preset, Values};
+use crate::task::resolved::{
+    InheritEnv, Launch, Pairs, Place as Upstream, Protocol, Resolved, ResumeMode,
+};
 use crate::task::template::{Place, RenderError};
 
 /// The path of the socket that the loop connects to.
@@ -17,27 +23,48 @@ pub const SOCKET_VARIABLE: &str = "AGENTGUARD_SOCKET";
 /// Variables of ours that never pass from one run into another.
 const OWN_PREFIX: &str = "AGENTGUARD_";
 
-/// Where the providers' clients look for keys and addresses.
-const PROVIDER_VARIABLES: &[&str] = &[
-    "ANTHROPIC_API_KEY",
-    "ANTHROPIC_AUTH_TOKEN",
-    "ANTHROPIC_BASE_URL",
-    "ANTHROPIC_CUSTOM_HEADERS",
-    "CLAUDE_CODE_OAUTH_TOKEN",
+/// Where the clients of a provider look for key and address.
+struct Provider {
+    /// Variables that hold a key.
+    keys: &'static [&'static str],
+    /// Those of them that get the token.
+    set_keys: &'static [&'static str],
+    /// Variables that hold the address; all get ours.
+    addresses: &'static [&'static str],
+    /// Whether the address has its version.
+    is_versioned: bool,
+}
+
+#[rustfmt::skip]
+const PROVIDERS: &[Provider] = &[
+    Provider {
+        keys: &["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS", "CLAUDE_CODE_OAUTH_TOKEN"],
+        set_keys: &["ANTHROPIC_API_KEY"],
+        addresses: &["ANTHROPIC_BASE_URL"],
+        is_versioned: false,
+    },
+    Provider {
+        keys: &["OPENAI_API_KEY"],
+        set_keys: &["OPENAI_API_KEY"],
+        addresses: &["OPENAI_BASE_URL", "OPENAI_API_BASE"],
+        is_versioned: true,
+    },
+    Provider {
+        keys: &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+        set_keys: &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+        addresses: &["GOOGLE_GEMINI_BASE_URL"],
+        is_versioned: false,
+    },
+];
+
+/// Ways to models that lead past the gateway.
+const OTHER_WAYS: &[&str] = &[
     "CLAUDE_CODE_USE_BEDROCK",
     "CLAUDE_CODE_USE_FOUNDRY",
     "CLAUDE_CODE_USE_VERTEX",
-    "GEMINI_API_KEY",
-    "GOOGLE_API_KEY",
     "GOOGLE_GENAI_USE_VERTEXAI",
-    "GOOGLE_GEMINI_BASE_URL",
     "GOOGLE_VERTEX_BASE_URL",
-    "NO_PROXY",
-    "OPENAI_API_BASE",
-    "OPENAI_API_KEY",
-    "OPENAI_BASE_URL",
     "OPENROUTER_API_KEY",
-    "no_proxy",
 ];
 
 /// Why the agent's surroundings could not be made.
@@ -52,8 +79,8 @@ pub enum Error {
         #[source]
         source: RenderError,
     },
-    /// The script could not be written.
-    #[error("the script {path} cannot be written", path = .path.display())]
+    /// The script, or a file of the agent's settings, could not be written.
+    #[error("{path} cannot be written", path = .path.display())]
     Script {
         /// Its file.
         path: PathBuf,
@@ -72,18 +99,159 @@ pub struct About<'a> {
     /// The socket, where the protocol uses one.
     pub socket: Option<&'a Path>,
     /// Where the agent finds its model, where that is us.
-    pub gateway: Vec<(&'static str, String)>,
+    pub gateway: Option<Access>,
+    /// How it is started.
+    pub plan: &'a Plan,
+    /// The folder that is the agent's own, over all attempts.
+    pub home: &'a Path,
     /// The folder of the input snapshot.
     pub input: &'a Path,
     /// The folder of the run.
     pub folder: &'a Path,
 }
 
+/// How an agent is started.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// What it is to the attempt before.
+    pub how: How,
+    /// The text it gets.
+    pub prompt: String,
+    /// The session of agents that let us name it.
+    pub session: String,
+}
+
+/// What a start is to the attempt before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum How {
+    /// From its beginning; what it asks as before is answered from the journal.
+    #[default]
+    Replay,
+    /// It takes its own session up again.
+    Native,
+    /// From its beginning, everything anew.
+    Restart,
+}
+
+/// Decides how the agent is started.
+///
+/// - `step`: turns that are done; without one there is no session to take up.
+pub fn plan(task: &Resolved, step: StepNo, standing: &Standing, run: &RunId, home: &Path) -> Plan {
+    let is_first = standing.cause == Cause::Fresh;
+    let mut plan = Plan {
+        how: match task.agent.resume {
+            ResumeMode::Restart if !is_first => How::Restart,
+            ResumeMode::Native if !is_first && step > StepNo(0) => How::Native,
+            _ => How::Replay,
+        },
+        session: session_id(run),
+        prompt: standing.input.prompt.clone().unwrap_or_default(),
+    };
+    if plan.how == How::Native {
+        let go_on = standing.note.clone();
+        let go_on = go_on.unwrap_or_else(|| preset::GO_ON.to_owned());
+        match native(task, &plan, &Access::default(), home, &go_on) {
+            // The text of the task is not found in its command line.
+            None => plan.how = How::Replay,
+            Some(_) => plan.prompt = go_on,
+        }
+    }
+    plan
+}
+
+/// A UUID that belongs to the run: known again after any crash.
+fn session_id(run: &RunId) -> String {
+    use sha2::Digest as _;
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&sha2::Sha256::digest(run.to_string())[..16]);
+    (bytes[6], bytes[8]) = (0x40 | bytes[6] & 0x0f, 0x80 | bytes[8] & 0x3f);
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &hex[range]);
+    parts.join("-")
+}
+
+/// Returns the preset of the agent, where we know it.
+fn preset_of(task: &Resolved) -> Option<(&'static Preset, usize)> {
+    let known = task.agent.preset.as_ref()?;
+    Some((preset::by_name(&known.preset)?, known.program))
+}
+
+/// Returns the command line of a known agent, its text filled in.
+fn command(task: &Resolved, preset: &Preset, values: &Values<'_>) -> Vec<String> {
+    match &task.agent.launch {
+        Launch::Command(argv) => argv
+            .iter()
+            .map(|word| match word.as_str() {
+                "{prompt}" => values.prompt.to_owned(),
+                _ => word.clone(),
+            })
+            .collect(),
+        Launch::Preset | Launch::Script { .. } => preset.default_command(values),
+    }
+}
+
+/// Returns the command line by which the agent takes up its own session.
+fn native(
+    task: &Resolved,
+    plan: &Plan,
+    access: &Access,
+    home: &Path,
+    go_on: &str,
+) -> Option<Vec<String>> {
+    let (preset, program) = preset_of(task)?;
+    let home = home.to_string_lossy();
+    let values = values(preset, plan, access, &home);
+    let argv = command(task, preset, &values);
+    // An id of ours is known; else the newest session of its folder is the run's.
+    let is_ours = preset
+        .start(&argv, program, &values)
+        .contains(&plan.session);
+    let values = Values {
+        prompt: go_on,
+        ..values
+    };
+    preset.resume(&argv, program, &values, is_ours)
+}
+
+fn values<'a>(
+    preset: &'static Preset,
+    plan: &'a Plan,
+    access: &'a Access,
+    home: &'a str,
+) -> Values<'a> {
+    Values {
+        base: &access.base,
+        token: &access.token,
+        home,
+        session: &plan.session,
+        prompt: &plan.prompt,
+        model: preset.model,
+    }
+}
+
 /// Returns what to start.
 pub fn spec(task: &Resolved, about: &About<'_>, own: &Environment) -> Result<Spec, Error> {
-    let argv: Vec<OsString> = match &task.agent.launch {
-        Launch::Command(argv) => argv.iter().map(OsString::from).collect(),
-        Launch::Script { text, interpreter } => {
+    let none = Access::default();
+    let access = about.gateway.as_ref().unwrap_or(&none);
+    let home = about.home.to_string_lossy();
+    let known = preset_of(task).filter(|_| about.gateway.is_some());
+    let known = known.map(|(preset, program)| {
+        let values = values(preset, about.plan, access, &home);
+        (preset, program, values)
+    });
+    let argv: Vec<OsString> = match (&task.agent.launch, &known) {
+        (Launch::Command(_) | Launch::Preset, Some((preset, program, values))) => {
+            let argv = match about.plan.how {
+                How::Native => native(task, about.plan, access, about.home, &about.plan.prompt),
+                How::Replay | How::Restart => None,
+            };
+            let argv = argv
+                .unwrap_or_else(|| preset.start(&command(task, preset, values), *program, values));
+            argv.into_iter().map(OsString::from).collect()
+        }
+        (Launch::Command(argv), None) => argv.iter().map(OsString::from).collect(),
+        (Launch::Preset, None) => vec![],
+        (Launch::Script { text, interpreter }, _) => {
             let path = about.folder.join("script");
             let written = fs::write(&path, text)
                 .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o700)));
@@ -104,17 +272,20 @@ pub fn spec(task: &Resolved, about: &About<'_>, own: &Environment) -> Result<Spe
     if let Some(socket) = about.socket {
         spec.env.push((SOCKET_VARIABLE.into(), socket.into()));
     }
-    if !about.gateway.is_empty() {
-        // Keys and addresses that would lead past the gateway.
-        let is_key = |name: &OsString| PROVIDER_VARIABLES.iter().any(|known| name == known);
-        spec.env.retain(|(name, _)| !is_key(name));
-        let ours = about.gateway.iter();
+    if about.gateway.is_some() {
+        lead_to_gateway(&mut spec.env, task, access, own);
+    }
+    if let Some((preset, _, values)) = &known {
         spec.env
-            .extend(ours.map(|(name, value)| ((*name).into(), value.into())));
-        spec.env
-            .push(("NO_PROXY".into(), "127.0.0.1,localhost".into()));
-        spec.env
-            .push(("no_proxy".into(), "127.0.0.1,localhost".into()));
+            .retain(|(name, _)| !preset.unset.iter().any(|it| name == it));
+        let is_users = |name: &str| task.agent.env.0.contains_key(name);
+        let private = preset.private.iter().filter(|(name, _)| !is_users(name));
+        for (name, template) in preset.env.iter().chain(private) {
+            spec.env.retain(|(known, _)| known != name);
+            spec.env
+                .push(((*name).into(), values.fill(template).into()));
+        }
+        write_files(preset, values, about.home)?;
     }
     spec.env.push((
         "AGENTGUARD_ATTEMPT".into(),
@@ -124,9 +295,71 @@ pub fn spec(task: &Resolved, about: &About<'_>, own: &Environment) -> Result<Spe
         .push(("AGENTGUARD_INPUT".into(), about.input.into()));
     spec.stdin = match task.agent.protocol {
         Protocol::Stdio => Stdin::Piped,
-        Protocol::Socket | Protocol::Gateway | Protocol::None => Stdin::Null,
+        Protocol::Auto | Protocol::Socket | Protocol::Gateway | Protocol::None => Stdin::Null,
     };
     Ok(spec)
+}
+
+/// Puts the gateway in the place of the providers.
+fn lead_to_gateway(
+    env: &mut Vec<(OsString, OsString)>,
+    task: &Resolved,
+    access: &Access,
+    own: &Environment,
+) {
+    // A loop that may speak for itself keeps the ways that are not ours.
+    let is_only_way = task.agent.protocol == Protocol::Gateway;
+    let is_led = task.upstreams[0].place != Upstream::Asked;
+    let versioned = format!("{}/v1", access.base);
+    for provider in PROVIDERS {
+        let names = || provider.keys.iter().chain(provider.addresses);
+        let has_any = names().any(|name| own.variable(name).is_some_and(|it| !it.is_empty()));
+        if !is_only_way && !is_led && !has_any {
+            continue;
+        }
+        env.retain(|(name, _)| !names().any(|known| name == known));
+        for name in provider.set_keys {
+            env.push(((*name).into(), access.token.clone().into()));
+        }
+        for name in provider.addresses {
+            let address = if provider.is_versioned {
+                &versioned
+            } else {
+                &access.base
+            };
+            env.push(((*name).into(), address.into()));
+        }
+    }
+    if is_only_way {
+        env.retain(|(name, _)| !OTHER_WAYS.iter().any(|known| name == known));
+    }
+    for name in ["NO_PROXY", "no_proxy"] {
+        env.retain(|(known, _)| known != name);
+        env.push((name.into(), "127.0.0.1,localhost".into()));
+    }
+}
+
+/// Writes the files by which a known agent is led to the gateway.
+fn write_files(preset: &Preset, values: &Values<'_>, home: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let failed = |path: &Path, source| Error::Script {
+        path: path.to_owned(),
+        source,
+    };
+    let mut make = fs::DirBuilder::new();
+    make.recursive(true).mode(0o700);
+    make.create(home).map_err(|source| failed(home, source))?;
+    for (name, template) in preset.files {
+        let path = home.join(name);
+        if let Some(folder) = path.parent() {
+            make.create(folder)
+                .map_err(|source| failed(folder, source))?;
+        }
+        fs::write(&path, values.fill(template))
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o600)))
+            .map_err(|source| failed(&path, source))?;
+    }
+    Ok(())
 }
 
 fn add(env: &mut Vec<(OsString, OsString)>, pairs: &Pairs, own: &Environment) -> Result<(), Error> {

@@ -24,6 +24,7 @@ pub mod host;
 pub mod input;
 mod judge;
 pub mod launch;
+mod models;
 pub mod notify;
 pub mod output;
 pub mod policy;

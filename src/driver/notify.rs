@@ -110,7 +110,7 @@ fn occasion(outcome: &Outcome) -> Occasion {
         Outcome::Budget { .. } => Occasion::Budget,
         Outcome::TimeUp { .. } => Occasion::Deadline,
         Outcome::Loop { .. } => Occasion::Loop,
-        Outcome::Unavailable { .. } => Occasion::Unavailable,
+        Outcome::Unavailable { .. } | Outcome::Parked { .. } => Occasion::Unavailable,
         Outcome::InDoubt { .. } => Occasion::InDoubt,
         Outcome::Stopped { .. } => Occasion::Interrupted,
     }

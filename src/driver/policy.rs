@@ -1,13 +1,13 @@
 //! From the task as resolved to the rules as the machine and the policies take
 //! them. Plain conversions, no decision.
 
-use crate::machine::{Policy, Risk, Settle, ToolPolicy};
+use crate::machine::{ModelPolicy, Policy, Risk, Settle, ToolPolicy};
 use crate::money::NanoUsd;
 use crate::policy::taxonomy::{Class, custom};
-use crate::policy::{breaker, budget, loops, retry};
+use crate::policy::{breaker, budget, degrade, loops, retry};
 use crate::task::resolved::{
-    self, DeadlineCounts, Effect, Limits, Loops, NativeKey, Protocol, Resolved, RetryConfig, Rule,
-    Strategy, Tool,
+    self, BreakerConfig, DeadlineCounts, Effect, Level, Limits, Loops, NativeKey, Place, Protocol,
+    Provider, Resolved, RetryConfig, Rule, Strategy, Tool, Upstream,
 };
 
 /// Returns the machine's rules for `task`.
@@ -20,6 +20,10 @@ pub fn policy(task: &Resolved) -> Policy {
             .iter()
             .map(|(name, tool)| (name.clone(), tool_policy(tool)))
             .collect(),
+        models: ModelPolicy {
+            chain: task.upstreams.iter().map(link).collect(),
+            retry: retry_config(&task.model_retry),
+        },
         retry_budget: retry::Budget {
             run: small(task.retry_budget),
             tool: tool_budget.map_or(retry::Budget::default().tool, small),
@@ -84,17 +88,53 @@ fn class(written: resolved::Class) -> Class {
     }
 }
 
-/// Returns a tool's breaker settings, if it has a breaker.
-pub fn breaker_config(tool: &Tool) -> Option<breaker::Config> {
-    let config = tool.breaker.as_ref()?;
-    Some(breaker::Config {
+/// Returns the settings of the breaker `name`, if there is to be one.
+pub fn breaker_config(name: &str, task: &Resolved) -> Option<breaker::Config> {
+    let config = match name.split_once(':') {
+        Some(("tool", tool)) => task.tools.get(tool)?.breaker.as_ref(),
+        Some(("model", _)) => task.model_breaker.as_ref(),
+        _ => None,
+    };
+    config.map(as_breaker)
+}
+
+fn as_breaker(config: &BreakerConfig) -> breaker::Config {
+    breaker::Config {
         failures: small(config.failures),
         rate_percent: u32::from(config.rate_percent),
         window_ms: config.window_ms,
         min_calls: small(config.min_calls),
         cool_down_ms: config.cool_down_ms,
         cool_down_max_ms: config.cool_down_max_ms,
-    })
+    }
+}
+
+/// Returns a link of the chain.
+fn link(upstream: &Upstream) -> degrade::Link {
+    degrade::Link {
+        name: upstream.name.clone(),
+        provider: provider(upstream),
+        level: match upstream.level {
+            Level::Primary => degrade::Level::Primary,
+            Level::Cheaper => degrade::Level::Cheaper,
+            Level::Other => degrade::Level::Other,
+            Level::SelfHosted => degrade::Level::SelfHosted,
+            Level::Fixed => degrade::Level::Fixed,
+        },
+    }
+}
+
+/// Names whose an upstream is; those of one name fail together.
+pub fn provider(upstream: &Upstream) -> String {
+    match &upstream.place {
+        Place::Asked => "asked".to_owned(),
+        Place::Provider(Provider::Anthropic) => "anthropic".to_owned(),
+        Place::Provider(Provider::OpenAi) => "openai".to_owned(),
+        Place::Provider(Provider::Google) => "google".to_owned(),
+        Place::Url { url, .. } => url.as_str().to_owned(),
+        Place::Script(_) => "script".to_owned(),
+        Place::Reply(_) => "reply".to_owned(),
+    }
 }
 
 /// Returns what the loop detector is told about a tool.

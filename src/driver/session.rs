@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use crate::clock::{Clock, UnixMs};
 use crate::drill::{Boundary, Side, fault};
-use crate::driver::facts::{breaker_name, put_breaker, read_breaker};
+use crate::driver::facts::{put_breaker, read_breaker};
 use crate::driver::policy::breaker_config;
 use crate::ids::{RunId, Seq};
-use crate::machine::{Decision, Effect, Event, Policy, State, Status, advance};
+use crate::machine::{Decision, Effect, Event, Phase, Policy, State, Status, advance};
 use crate::observe::{Moment, Observer, Report};
 use crate::policy::breaker::{self, Breaker};
 use crate::store::{
@@ -49,7 +49,7 @@ struct InFlight {
     boundary: Boundary,
     event: Event,
     notes: Vec<Decision>,
-    /// Tools whose breakers it moves, in the order of the journal's answer.
+    /// Breakers it moves, in the order of the journal's answer.
     breakers: Vec<String>,
     effects: Vec<Effect>,
 }
@@ -131,15 +131,10 @@ impl Session {
         draft.keys = claims(self.state(), &effects);
         draft.summary = self.summary(&event);
         let breakers = stored.iter().filter_map(|effect| match effect {
-            Effect::Breaker { tool, .. } => Some(tool),
+            Effect::Breaker { name, .. } => Some(name),
             _ => None,
         });
-        let has_breaker = |tool: &&String| {
-            self.task
-                .tools
-                .get(*tool)
-                .is_some_and(|tool| tool.breaker.is_some())
-        };
+        let has_breaker = |name: &&String| breaker_config(name, &self.task).is_some();
         let breakers: Vec<String> = breakers.filter(has_breaker).cloned().collect();
         let mut notes = Vec::new();
         for effect in stored {
@@ -285,12 +280,9 @@ impl Session {
                 });
             }
             Effect::Free { call, key } => draft.keys.push(KeyChange::Free { key, call }),
-            Effect::Breaker { tool, outcome } => {
-                let config = self.task.tools.get(&tool).and_then(breaker_config);
-                if let Some(config) = config {
-                    draft
-                        .breakers
-                        .push(breaker_edit(&tool, config, outcome, at));
+            Effect::Breaker { name, outcome } => {
+                if let Some(config) = breaker_config(&name, &self.task) {
+                    draft.breakers.push(breaker_edit(name, config, outcome, at));
                 }
             }
             Effect::Reply { .. }
@@ -308,7 +300,12 @@ impl Session {
     fn summary(&self, event: &Event) -> Option<Summary> {
         let ended = match event {
             Event::AttemptStarted { .. } => None,
-            Event::Swept { .. } | Event::Settled { .. } => self.state().outcome(),
+            Event::Swept { .. } | Event::Settled { .. } | Event::StopRequested { .. } => {
+                match &self.state().phase {
+                    Phase::Ended { outcome } => Some(outcome),
+                    _ => return None,
+                }
+            }
             _ => return None,
         };
         let status = ended.map_or(Status::Running, crate::machine::Outcome::status);
@@ -333,19 +330,19 @@ pub struct Released {
     pub event: Event,
 }
 
-/// Tools whose breakers went from closed to open with this event.
-fn opened(tools: &[String], committed: &Committed, at: UnixMs) -> Vec<String> {
+/// Breakers that went from closed to open with this event; tools by their name.
+fn opened(names: &[String], committed: &Committed, at: UnixMs) -> Vec<String> {
     let opened_now = |row: &Option<String>| {
         let breaker = row.as_deref().and_then(read_breaker);
         breaker.is_some_and(
             |breaker| matches!(breaker.state, breaker::State::Open { since, .. } if since == at),
         )
     };
-    tools
+    names
         .iter()
         .zip(&committed.breakers)
         .filter(|(_, row)| opened_now(row))
-        .map(|(tool, _)| tool.clone())
+        .map(|(name, _)| name.strip_prefix("tool:").unwrap_or(name).to_owned())
         .collect()
 }
 
@@ -369,12 +366,12 @@ fn claims(state: &State, effects: &[Effect]) -> Vec<KeyChange> {
 }
 
 fn breaker_edit(
-    tool: &str,
+    name: String,
     config: breaker::Config,
     outcome: breaker::Outcome,
     at: UnixMs,
 ) -> BreakerEdit {
-    BreakerEdit::new(breaker_name(tool), at, move |row| {
+    BreakerEdit::new(name, at, move |row| {
         let present = row.and_then(read_breaker).unwrap_or_default();
         // A healthy breaker that sees a success need not be written each time.
         if outcome == breaker::Outcome::Up && present == Breaker::default() {

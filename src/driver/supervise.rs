@@ -30,7 +30,7 @@ use crate::driver::output::{self, Log, Sink, Stream};
 use crate::driver::session::{Error, Released, Session};
 use crate::driver::timer::Timer;
 use crate::driver::translate::{self, Standing};
-use crate::driver::{facts, gateway, judge};
+use crate::driver::{facts, gateway, judge, models};
 use crate::ids::{AttemptNo, CallId};
 use crate::machine::event::{self, RequestNo, SettledBy, Settlement, StoppedBy};
 use crate::machine::{Answer, Effect, Event, Outcome, Phase};
@@ -104,14 +104,15 @@ enum Stage {
     },
 }
 
-/// Starts the agent and sees the attempt through. Returns how it ended.
+/// Starts the agent and sees the attempt through. Returns how it ended, and the
+/// ports for the next one.
 ///
 /// Errors: the journal's. Then the agent and all beneath it are ended too.
 pub async fn attempt(
     session: &mut Session,
     mut ports: Ports,
     attempt: AttemptNo,
-) -> Result<Outcome, Error> {
+) -> Result<(Outcome, Ports), Error> {
     let (cause, note) = (ports.standing.cause, ports.standing.note.clone());
     session
         .feed_and_wait(Event::AttemptStarted {
@@ -124,7 +125,8 @@ pub async fn attempt(
         Ok(log) => Arc::new(Mutex::new(log)),
         Err(error) => {
             let error = format!("the agent's log cannot be opened: {error}");
-            return never_ran(session, Event::Broke { error }).await;
+            let outcome = never_ran(session, Event::Broke { error }).await?;
+            return Ok((outcome, ports));
         }
     };
     let started = start(session, &mut ports, attempt, &log).await;
@@ -133,7 +135,8 @@ pub async fn attempt(
         Err(tail) => {
             // As a shell reports a program that cannot be started.
             let exit = event::Exit::Code(127);
-            return never_ran(session, Event::AgentExited { exit, tail }).await;
+            let outcome = never_ran(session, Event::AgentExited { exit, tail }).await?;
+            return Ok((outcome, ports));
         }
     };
     let mark = Mark::run(session.run.clone());
@@ -181,21 +184,33 @@ async fn start(
     let task = Arc::clone(&session.task);
     let (hub, arrivals) = channel::open(channel::Limits::default());
     let socket = match task.agent.protocol {
-        Protocol::Socket | Protocol::Gateway => Some(
+        Protocol::Auto | Protocol::Socket | Protocol::Gateway => Some(
             Socket::bind(&hub, session.store.paths().state())
                 .map_err(|error| format!("the agent's socket cannot be opened: {error}"))?,
         ),
         Protocol::Stdio | Protocol::None => None,
     };
+    let home = ports.folder.join("agent");
+    let plan = launch::plan(
+        &task,
+        session.state().step,
+        &ports.standing,
+        &session.run,
+        &home,
+    );
     let gateway = match task.agent.protocol {
-        Protocol::Gateway => Some(gateway::open(&hub, session, ports).await?),
+        Protocol::Auto | Protocol::Gateway => {
+            Some(gateway::open(&hub, session, ports, &plan).await?)
+        }
         Protocol::Socket | Protocol::Stdio | Protocol::None => None,
     };
     let about = launch::About {
         run: &session.run,
         attempt,
         socket: socket.as_ref().map(Socket::path),
-        gateway: gateway.as_ref().map(Gateway::variables).unwrap_or_default(),
+        gateway: gateway.as_ref().map(Gateway::access),
+        plan: &plan,
+        home: &home,
         input: &ports.folder.join("input"),
         folder: &ports.folder,
     };
@@ -331,7 +346,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn run(mut self) -> Result<Outcome, Error> {
+    async fn run(mut self) -> Result<(Outcome, Ports), Error> {
         let pid = self.agent.as_ref().map_or(0, Agent::pid);
         self.session.feed(Event::AgentSpawned {
             pid: pid.unsigned_abs(),
@@ -340,10 +355,9 @@ impl<'a> Attempt<'a> {
             self.step().await?;
         }
         self.session.tick();
-        Ok(self
-            .outcome
-            .take()
-            .unwrap_or_else(|| outcome_of(self.session, &[])))
+        let outcome = self.outcome.take();
+        let outcome = outcome.unwrap_or_else(|| outcome_of(self.session, &[]));
+        Ok((outcome, self.ports))
     }
 
     /// Waits for the next thing to happen and deals with it.
@@ -581,7 +595,9 @@ impl<'a> Attempt<'a> {
                 Ok(())
             }
             Call::Turn(mut said) => {
-                let reply = said.wire.as_mut().and_then(|wire| wire.reply.take());
+                let mut wire = said.wire.as_mut();
+                let mut reply = wire.as_mut().and_then(|wire| wire.reply.take());
+                let seen = wire.and_then(|wire| wire.exchange.take());
                 let state = self.session.state();
                 if said
                     .step
@@ -592,8 +608,19 @@ impl<'a> Attempt<'a> {
                     self.repeat_turn(request);
                     return Ok(());
                 }
-                match translate::turn(request, *said, &task, state) {
+                let exchange = seen.map(|seen| {
+                    let (exchange, error) =
+                        judge::exchange(self.session, &self.ports.rules, request, *seen);
+                    if error.is_some() {
+                        // What was unfit is neither conversation nor record.
+                        (said.said, reply) = (method::Said::Nothing, None);
+                        said.error = error;
+                    }
+                    exchange
+                });
+                match translate::turn(request, *said, &task, self.session.state()) {
                     Ok((mut turn, beside)) => {
+                        turn.exchange = exchange;
                         turn.reply = reply
                             .map(|reply| gateway::keep(self.session, request, reply))
                             .transpose()?;
@@ -602,7 +629,12 @@ impl<'a> Attempt<'a> {
                     Err(error) => self.refuse(request, error),
                 }
             }
-            Call::Reserve(asked) => self.reserve(request, asked),
+            Call::Reserve(asked) if !asked.offers.is_empty() && self.counts_itself() => {
+                let answer = method::Answer::Reserve(method::ReserveAnswer::Pass);
+                self.send(request, Ok(answer));
+                Ok(())
+            }
+            Call::Reserve(asked) => self.reserve(request, asked).await,
             Call::Tool(asked) => {
                 let now = self.session.clock.now();
                 let args = serde_json::Value::Object(asked.args);
@@ -616,6 +648,15 @@ impl<'a> Attempt<'a> {
                 let call = facts::gather(&scene, now, request, &asked.name, args).await?;
                 self.session.feed(Event::ToolCalled(call))
             }
+            Call::Report(report) if report.is_from_wire && self.counts_itself() => {
+                let answer = method::Answer::Report(method::ReportAnswer {
+                    call: CallId(0),
+                    class: String::new(),
+                    verdict: method::Verdict::Go,
+                });
+                self.send(request, Ok(answer));
+                Ok(())
+            }
             Call::Report(report) => {
                 let report = judge::reported(self.session, &self.ports.rules, request, report);
                 self.session.feed(Event::ToolReported(report))
@@ -623,9 +664,34 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// Whether the loop speaks for itself, and so counts its own model calls.
+    fn counts_itself(&self) -> bool {
+        let state = self.session.state();
+        state.greeted && !state.on_wire && self.session.task.agent.protocol == Protocol::Auto
+    }
+
     /// Holds the worst case of a model call back. One that does not fit only
     /// because others are under way waits until they have shown what they cost.
-    fn reserve(&mut self, request: RequestNo, asked: method::Reserve) -> Result<(), Error> {
+    async fn reserve(
+        &mut self,
+        request: RequestNo,
+        mut asked: method::Reserve,
+    ) -> Result<(), Error> {
+        let link = match models::choose(self.session, &asked).await? {
+            models::Choice::None => 0,
+            models::Choice::Ask { link, model } => {
+                asked.model = Some(model);
+                link
+            }
+            models::Choice::Down { why } => {
+                let exit_code = crate::exit_code::UNAVAILABLE;
+                let stopping = frame::Error::Stopping {
+                    reason: why,
+                    exit_code,
+                };
+                return self.refuse(request, stopping);
+            }
+        };
         let (task, state) = (&self.session.task, self.session.state());
         let bounded = translate::worst_case(&asked, task, state, &state.spend);
         let (worst, max_tokens) = match bounded {
@@ -651,15 +717,16 @@ impl<'a> Attempt<'a> {
             request,
             worst,
             max_tokens,
+            link,
         })
     }
 
     /// Asks again for the calls that wait.
-    fn unpark(&mut self) -> Result<(), Error> {
+    async fn unpark(&mut self) -> Result<(), Error> {
         let outcome = self.session.state().outcome().cloned();
         for (request, asked) in std::mem::take(&mut self.parked) {
             match &outcome {
-                None => self.reserve(request, asked)?,
+                None => self.reserve(request, asked).await?,
                 Some(outcome) => {
                     let (reason, exit_code) = (outcome.describe(), outcome.exit_code());
                     self.refuse(request, frame::Error::Stopping { reason, exit_code })?;
@@ -679,6 +746,7 @@ impl<'a> Attempt<'a> {
             step: state.step,
             verdict,
             warnings: vec![],
+            next: crate::machine::Next::Take,
         };
         self.reply(request, answer);
     }
@@ -793,7 +861,7 @@ impl<'a> Attempt<'a> {
         }
         fault(boundary, Side::AfterRelease);
         if is_settled || self.session.state().phase != Phase::Running {
-            self.unpark()?;
+            self.unpark().await?;
         }
         self.maybe_over().await
     }

@@ -10,7 +10,7 @@ use crate::channel::method::{
 };
 use crate::clock::UnixMs;
 use crate::driver::facts::read_breaker;
-use crate::driver::prices::{Rate, Tokens};
+use crate::driver::prices::{self, Rate, Tokens, Unpriced};
 use crate::driver::session::Beside;
 use crate::ids::RunId;
 use crate::machine::event::{RequestNo, Turn};
@@ -48,13 +48,7 @@ pub fn turn(
         (Err(_), Some(_)) => NanoUsd(0),
         (Err(error), None) => return Err(error),
     };
-    let tokens = [
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cached_input_tokens,
-        usage.cache_write_tokens,
-    ];
-    let mut tokens = tokens.into_iter().flatten().fold(0, u64::saturating_add);
+    let mut tokens = tokens_of(&usage);
     // Never less than it may have been.
     let is_unpriced = cost_of(&usage, task, state).is_err();
     if said
@@ -95,6 +89,7 @@ pub fn turn(
             .and_then(|result| serde_json::from_str(result.get()).ok()),
         from_wire: said.wire.is_some(),
         reply: None,
+        exchange: None,
     };
     Ok((
         turn,
@@ -128,14 +123,33 @@ pub fn worst_case(
         ));
     }
     let price = match &asked.model {
-        Some(model) => rate_of(model, task, state, "reserve", "model")?,
+        Some(model) => rate_of(&[model], &asked.terms, task, state, Asks::Reserve)?,
         None if state.limits.cost.is_some() => return Err(no_model("reserve", "model")),
         None => None,
     };
+    let (is_long, model) = (asked.long_cache.is_some(), asked.model.as_deref());
+    if let (Some(price), true) = (&price, state.limits.cost.is_some()) {
+        let unknown = match &asked.long_cache {
+            Some(field) if !price.knows_long_cache() => Some((field.clone(), "a longer cache")),
+            _ if price.makes_media() => Some(("model".to_owned(), "more than text")),
+            _ => None,
+        };
+        if let Some((field, what)) = unknown {
+            let model = model.unwrap_or_default();
+            return Err(unpriced(Asks::Reserve, field, what, model, model));
+        }
+    }
+    let input_tokens = match &asked.unbounded {
+        None => asked.input_tokens,
+        Some(part) => match model.and_then(prices::window) {
+            Some(window) => asked.input_tokens.max(window),
+            None => return Err(no_size(part)),
+        },
+    };
     let worst = |max_tokens: u64| Usage {
-        tokens: asked.input_tokens.saturating_add(max_tokens),
+        tokens: input_tokens.saturating_add(max_tokens),
         cost: price.as_ref().map_or(NanoUsd(0), |price| {
-            price.worst(asked.input_tokens, max_tokens)
+            price.worst(input_tokens, max_tokens, is_long)
         }),
     };
     let fits = |max_tokens| spend.next_call(&state.limits, &worst(max_tokens)).is_none();
@@ -165,61 +179,154 @@ fn shrink(asked: u64, least: u64, fits: impl Fn(u64) -> bool) -> Option<u64> {
     Some(low)
 }
 
-fn cost_of(usage: &method::Usage, task: &Resolved, state: &State) -> Result<NanoUsd, frame::Error> {
-    if let Some(cost) = usage.cost_nano_usd {
-        return Ok(NanoUsd(cost));
-    }
+/// Returns the tokens of a call, those of other models in it too.
+fn tokens_of(usage: &method::Usage) -> u64 {
+    let others = usage.seen.others.iter().map(tokens_of);
+    let own = counts(usage).into_iter();
+    own.chain(others).fold(0, u64::saturating_add)
+}
+
+/// Returns input, output, cached and written tokens.
+fn counts(usage: &method::Usage) -> [u64; 4] {
     let counts = [
         usage.input_tokens,
         usage.output_tokens,
         usage.cached_input_tokens,
         usage.cache_write_tokens,
     ];
-    if counts.iter().all(|count| count.unwrap_or(0) == 0) {
-        return Ok(NanoUsd(0));
+    counts.map(|count| count.unwrap_or(0))
+}
+
+fn cost_of(usage: &method::Usage, task: &Resolved, state: &State) -> Result<NanoUsd, frame::Error> {
+    if let Some(cost) = usage.cost_nano_usd {
+        return Ok(NanoUsd(cost));
     }
-    let price = match &usage.model {
-        Some(model) => rate_of(model, task, state, "turn", "usage.model")?,
-        None if state.limits.cost.is_some() => return Err(no_model("turn", "usage.model")),
-        None => None,
+    let seen = &usage.seen;
+    let others = seen.others.iter().try_fold(NanoUsd(0), |sum, other| {
+        Ok::<_, frame::Error>(sum.plus(cost_of(other, task, state)?))
+    })?;
+    let [input, output, cached, written] = counts(usage);
+    if [input, output, cached, written, seen.web_searches] == [0; 5] {
+        return Ok(others);
+    }
+    let names: Vec<&str> = [&usage.model, &seen.asked_model]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    let price = match names.is_empty() {
+        false => rate_of(&names, &seen.terms, task, state, Asks::Turn)?,
+        true if state.limits.cost.is_some() => return Err(no_model("turn", "usage.model")),
+        true => None,
     };
     let Some(price) = price else {
-        return Ok(NanoUsd(0));
+        return Ok(others);
     };
-    let [input, output, cached, cache_write] = counts.map(|count| count.unwrap_or(0));
-    Ok(price.cost(&Tokens {
+    let hour_write = seen.hour_write_tokens.min(written);
+    let tokens = Tokens {
         input,
         output,
         cached,
-        cache_write,
-    }))
+        cache_write: written - hour_write,
+        hour_write,
+    };
+    Ok(others.plus(price.cost(&tokens, seen.web_searches)))
 }
 
-/// Returns the rate of `model`; `None` where none is known and none is needed.
+/// Which request asks for a price.
+#[derive(Clone, Copy)]
+enum Asks {
+    Turn,
+    Reserve,
+}
+
+impl Asks {
+    /// Returns the method, and its field for the model.
+    fn place(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Turn => ("turn", "usage.model"),
+            Self::Reserve => ("reserve", "model"),
+        }
+    }
+}
+
+/// Returns the rate of a model by its names; `None` where none is known and none
+/// is needed.
 fn rate_of<'a>(
-    model: &'a str,
+    names: &[&'a str],
+    terms: &'a method::Terms,
     task: &'a Resolved,
     state: &State,
-    method: &'static str,
-    field: &str,
+    asks: Asks,
 ) -> Result<Option<Rate<'a>>, frame::Error> {
-    let rate = Rate::of(model, task);
-    if rate.is_none() && state.limits.cost.is_some() {
-        let model: String = model.chars().take(80).collect();
-        return Err(Box::new(Param {
-            method,
+    let why = match Rate::of(names, terms, task) {
+        Ok(rate) => return Ok(Some(rate)),
+        Err(_) if state.limits.cost.is_none() => return Ok(None),
+        Err(why) => why,
+    };
+    let model = names.last().copied().unwrap_or_default();
+    Err(match why {
+        Unpriced::Model => {
+            let field = asks.place().1.to_owned();
+            let found = names.first().copied().unwrap_or_default();
+            unpriced(asks, field, found, found, found)
+        }
+        // A region has no price of its own that could be listed.
+        Unpriced::Term { field, word } if field == "inference_geo" => Box::new(Param {
+            method: asks.place().0,
             field: field.to_owned(),
-            expected: "a model with a price, or cost_usd beside it".into(),
-            found: format!("`{model}`, which has no price"),
-            fix: Some(format!(
-                "add `prices: {{{model}: {{input: …, output: …}}}}` (USD per million tokens) to \
-                 the task file"
-            )),
+            expected: "a region with a price".into(),
+            found: format!("`{}`, which has none", clipped(&word)),
+            fix: Some("take it out, or ask for `us` or `global`".into()),
             meant: None,
         })
-        .into());
-    }
-    Ok(rate)
+        .into(),
+        Unpriced::Term { field, word } => {
+            let priced = format!("{model}/{}", word.to_lowercase());
+            unpriced(asks, field.to_owned(), &word, model, &priced)
+        }
+    })
+}
+
+/// Says which price is missing, and where it belongs.
+///
+/// - `found`: what was asked for; `listed`: the name to list a price under.
+fn unpriced(asks: Asks, field: String, found: &str, model: &str, listed: &str) -> frame::Error {
+    let [found, model, listed] = [found, model, listed].map(clipped);
+    let (of, instead) = match field == asks.place().1 && found == model {
+        true => (String::new(), String::new()),
+        false => (format!(" for {model}"), "take it out, or ".to_owned()),
+    };
+    Box::new(Param {
+        method: asks.place().0,
+        field,
+        expected: "a model with a price, or cost_usd beside it".into(),
+        found: format!("`{found}`, which has no price{of}"),
+        fix: Some(format!(
+            "{instead}add `prices: {{{listed}: {{input: …, output: …}}}}` (USD per million tokens) \
+             to the task file"
+        )),
+        meant: None,
+    })
+    .into()
+}
+
+fn clipped(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+/// Says that nobody knows how large a part of the input is.
+fn no_size(part: &str) -> frame::Error {
+    Box::new(Param {
+        method: "reserve",
+        field: clipped(part),
+        expected: "content in the request itself, because the task limits cost_usd or tokens"
+            .into(),
+        found: "input of a size that cannot be known".into(),
+        fix: Some("send its text instead, or take the limit out".into()),
+        meant: None,
+    })
+    .into()
 }
 
 fn no_model(method: &'static str, field: &str) -> frame::Error {
@@ -326,7 +433,7 @@ fn tools(task: &Resolved, store: &dyn Store, now: UnixMs) -> store::Result<Vec<T
         store.breakers()?
     };
     let down = |name: &str| {
-        let name = crate::driver::facts::breaker_name(name);
+        let name = breaker::of_tool(name);
         let row = breakers.iter().find(|row| row.name == name)?;
         let breaker: breaker::Breaker = read_breaker(&row.state)?;
         Some((breaker.refuses(now)?, breaker.last_error))
@@ -398,22 +505,30 @@ pub fn answer(
             step,
             verdict,
             warnings,
+            next,
         } => method::Answer::Turn(TurnAnswer {
             step,
             verdict: self::verdict(verdict),
             limits: limits(state, now),
             warnings,
+            next: match next {
+                machine::Next::Take => method::Next::Take,
+                machine::Next::Again { delay_ms } => method::Next::Again { delay_ms },
+                machine::Next::GiveUp => method::Next::GiveUp,
+            },
         }),
         machine::Answer::Reserved {
             reservation,
             max_tokens,
             steer,
+            link,
         } => {
             let reservation = ReservationNo(reservation);
             method::Answer::Reserve(ReserveAnswer::Go {
                 reservation,
                 max_tokens,
                 steer,
+                link,
             })
         }
         machine::Answer::Tool {

@@ -32,17 +32,19 @@ pub fn advance(
         Event::Replayed { request } => turn::replayed(&mut state, request),
         Event::Greeted { request } => {
             state.spoke = true;
+            state.greeted = true;
             vec![Effect::Reply {
                 request,
                 answer: Answer::Standing,
             }]
         }
-        Event::TurnReported(report) => turn::reported(&mut state, at, report),
+        Event::TurnReported(report) => turn::reported(&mut state, at, report, policy),
         Event::Reserved {
             request,
             worst,
             max_tokens,
-        } => turn::reserved(&mut state, at, request, worst, max_tokens),
+            link,
+        } => turn::reserved(&mut state, at, request, worst, max_tokens, link),
         Event::ToolCalled(call) => tool::called(&mut state, at, call, policy),
         Event::ToolEnded(end) => tool::ended(&mut state, at, end, policy),
         Event::RetryDue {

@@ -41,10 +41,10 @@ pub enum Effect {
         /// The key.
         key: IdempotencyKey,
     },
-    /// Tell the tool's breaker how a try went.
+    /// Tell a breaker how a try went.
     Breaker {
-        /// The tool.
-        tool: String,
+        /// The breaker, such as `tool:mail`.
+        name: String,
         /// How it went.
         outcome: breaker::Outcome,
     },
@@ -116,6 +116,8 @@ pub enum Answer {
         verdict: Verdict,
         /// Things worth knowing, in words.
         warnings: Vec<String>,
+        /// What becomes of the model call, where the gateway asks.
+        next: Next,
     },
     /// A model call may go out.
     Reserved {
@@ -125,6 +127,8 @@ pub enum Answer {
         max_tokens: u64,
         /// For the model, where the call is one of the gateway's.
         steer: Option<String>,
+        /// Which link of the chain is asked, by its place.
+        link: usize,
     },
     /// A tool call ended.
     Tool {
@@ -153,6 +157,21 @@ pub enum Answer {
         /// The exit code the run will have.
         exit_code: u8,
     },
+}
+
+/// What becomes of a model call after a try.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Next {
+    /// The agent gets the answer.
+    #[default]
+    Take,
+    /// It is tried again; which link is asked comes with the reservation.
+    Again {
+        /// Milliseconds to wait first.
+        delay_ms: u64,
+    },
+    /// The agent gets what there is.
+    GiveUp,
 }
 
 /// What the loop should do next.

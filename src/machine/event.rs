@@ -66,6 +66,9 @@ pub enum Event {
         worst: Usage,
         /// Output tokens it may ask the model for.
         max_tokens: u64,
+        /// Which link of the chain is asked, by its place; 0 where the loop asks.
+        #[serde(default, skip_serializing_if = "is_first")]
+        link: usize,
     },
     /// The loop asked for a guarded tool.
     ToolCalled(ToolCall),
@@ -163,6 +166,10 @@ impl Event {
     }
 }
 
+fn is_first(link: &usize) -> bool {
+    *link == 0
+}
+
 /// A turn as the loop reports it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Turn {
@@ -198,6 +205,35 @@ pub struct Turn {
     /// The model's answer as it was, where it is kept for another attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<KeptReply>,
+    /// How the try of the model call went that this turn is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<Exchange>,
+}
+
+/// One try of a model call, as the gateway saw it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// Which link of the chain was asked, by its place.
+    pub link: usize,
+    /// The breaker of the model that was asked.
+    pub breaker: String,
+    /// Tries of this link for this call, this one included.
+    pub attempt: u32,
+    /// The wait before it, in milliseconds.
+    pub waited_ms: u64,
+    /// The HTTP status; 0 where there was no answer.
+    pub status: u16,
+    /// How it is classed.
+    pub judged: Judged,
+    /// Whether the agent has seen a part of the answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_begun: bool,
+    /// How long the agent's client still waits, in milliseconds; `None`: as long
+    /// as it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_ms: Option<u64>,
+    /// A uniform draw.
+    pub draw: u32,
 }
 
 /// A model's answer that an attempt after a crash gets again, without paying.

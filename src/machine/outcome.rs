@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::UnixMs;
 use crate::exit_code;
 use crate::ids::CallId;
 use crate::machine::event::{Exit, StoppedBy, TimeLimit};
@@ -46,6 +47,14 @@ pub enum Outcome {
         /// The tool.
         tool: String,
         /// What is wrong with it.
+        why: String,
+    },
+    /// The model is not to be had for longer than the agent's client waits; the
+    /// run goes on by itself.
+    Parked {
+        /// When.
+        until: UnixMs,
+        /// What it waits for.
         why: String,
     },
     /// A side effect may or may not have happened.
@@ -138,7 +147,7 @@ impl Outcome {
             Self::Budget { .. } => exit_code::BUDGET,
             Self::TimeUp { .. } => exit_code::DEADLINE,
             Self::Loop { .. } => exit_code::LOOP,
-            Self::Unavailable { .. } => exit_code::UNAVAILABLE,
+            Self::Unavailable { .. } | Self::Parked { .. } => exit_code::UNAVAILABLE,
             Self::InDoubt { .. } => exit_code::IN_DOUBT,
             Self::Stopped {
                 by: StoppedBy::Interrupt,
@@ -159,7 +168,7 @@ impl Outcome {
             Self::Budget { .. } => Status::Budget,
             Self::TimeUp { .. } => Status::Deadline,
             Self::Loop { .. } => Status::Loop,
-            Self::Unavailable { .. } => Status::Unavailable,
+            Self::Unavailable { .. } | Self::Parked { .. } => Status::Unavailable,
             Self::InDoubt { .. } => Status::InDoubt,
             Self::Stopped { .. } => Status::Interrupted,
             Self::Broke { .. } => Status::Internal,
@@ -185,6 +194,7 @@ impl Outcome {
             } => "a model call took too long".into(),
             Self::Loop { why } => format!("loop: {why}"),
             Self::Unavailable { tool, why } => format!("`{tool}` is unavailable: {why}"),
+            Self::Parked { until, why } => format!("parked until {}: {why}", clock_text(*until)),
             Self::InDoubt { call, tool } => {
                 format!("call {call} of `{tool}` may or may not have happened")
             }
@@ -200,6 +210,11 @@ impl Outcome {
             Self::Broke { error } => format!("agentguard could not go on: {error}"),
         }
     }
+}
+
+/// Returns an instant as people read it.
+fn clock_text(at: UnixMs) -> String {
+    jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| "later".into(), |at| format!("{at:.0}"))
 }
 
 impl Exit {

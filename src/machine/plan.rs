@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::policy::budget::Limits;
+use crate::policy::degrade::Link;
 use crate::policy::loops;
 use crate::policy::retry;
 
@@ -16,12 +17,23 @@ pub struct Policy {
     pub limits: Limits,
     /// The guarded tools, by name.
     pub tools: BTreeMap<String, ToolPolicy>,
+    /// Who answers model calls, and how they are retried.
+    pub models: ModelPolicy,
     /// How many retries the run may use up.
     pub retry_budget: retry::Budget,
     /// How loops are found; `None` where nobody looks for them.
     pub loops: Option<loops::Config>,
     /// Whether the agent has a way to say that it is done.
     pub speaks: bool,
+}
+
+/// Who answers model calls, and how they are retried.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelPolicy {
+    /// The chain, in the order in which links are asked.
+    pub chain: Vec<Link>,
+    /// How often and when a link is asked again.
+    pub retry: retry::Config,
 }
 
 /// What a guarded tool may do, and how it is kept from doing it twice.

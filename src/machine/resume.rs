@@ -131,6 +131,7 @@ pub(super) fn start(
     state.attempt_at = at;
     state.ended_at = None;
     state.spoke = false;
+    state.greeted = false;
     state.on_wire = false;
     state.done = None;
     state.model_error = None;

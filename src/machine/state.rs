@@ -60,6 +60,8 @@ pub struct State {
     pub next_reservation: u64,
     /// When each open reservation was made.
     pub reserved_at: BTreeMap<u64, UnixMs>,
+    /// Who answers model calls.
+    pub models: Models,
     /// Retries used.
     pub retries: retry::Used,
     /// How the last tries of each tool went; for the taxonomy.
@@ -75,6 +77,8 @@ pub struct State {
     pub warned: BTreeSet<Resource>,
     /// Whether the loop has spoken in this attempt.
     pub spoke: bool,
+    /// Whether the loop has said hello in this attempt, and so speaks for itself.
+    pub greeted: bool,
     /// Whether a turn of this attempt was read from the agent's model calls.
     pub on_wire: bool,
     /// The result of the loop's word, in this attempt, that it is done.
@@ -112,6 +116,35 @@ pub enum Phase {
         /// How the attempt ended.
         outcome: Outcome,
     },
+}
+
+/// Who answers model calls, as a run knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Models {
+    /// The link that answered last, by its place in the chain.
+    pub link: usize,
+    /// Its name, if it is not the first one.
+    pub name: Option<String>,
+    /// Why it is not the first one, if it is not.
+    pub why: Option<String>,
+    /// Links that are left alone, by their place.
+    pub rests: BTreeMap<usize, Rest>,
+}
+
+/// How long a link is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// When it may be asked again.
+    pub until: UnixMs,
+    /// Rests in a row.
+    pub times: u32,
+}
+
+impl Models {
+    /// Whether the link at `place` is left alone at `now`.
+    pub fn rests(&self, place: usize, now: UnixMs) -> bool {
+        self.rests.get(&place).is_some_and(|rest| now < rest.until)
+    }
 }
 
 /// A guarded call that is under way.
@@ -223,6 +256,7 @@ impl State {
             step_keys: StepKeys::default(),
             next_reservation: 1,
             reserved_at: BTreeMap::new(),
+            models: Models::default(),
             retries: retry::Used::default(),
             histories: BTreeMap::new(),
             detector: policy.loops.clone().map(Detector::new),
@@ -230,6 +264,7 @@ impl State {
             steer: None,
             warned: BTreeSet::new(),
             spoke: false,
+            greeted: false,
             on_wire: false,
             done: None,
             done_at: StepNo::default(),

@@ -357,7 +357,7 @@ fn try_again(
             Some(vec![
                 Effect::Note(note),
                 Effect::Breaker {
-                    tool: call.tool.clone(),
+                    name: breaker::of_tool(&call.tool),
                     outcome,
                 },
                 Effect::Wait {
@@ -749,7 +749,7 @@ fn breaker_effect(tool: &str, class: Class, text: &str) -> Effect {
         | Class::Unrecoverable => breaker::Outcome::Up,
     };
     Effect::Breaker {
-        tool: tool.to_owned(),
+        name: breaker::of_tool(tool),
         outcome,
     }
 }

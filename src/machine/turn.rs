@@ -4,23 +4,48 @@ use crate::clock::UnixMs;
 use crate::machine::advance::run_note;
 use crate::machine::ending::stop;
 use crate::machine::event::{RequestNo, Turn};
-use crate::machine::{Answer, Effect, Outcome, Phase, State, Verdict};
+use crate::machine::model::After;
+use crate::machine::{Answer, Effect, Next, Outcome, Phase, Policy, State, Verdict, model};
 use crate::policy::budget::{Hit, Usage};
 
 /// The loop finished a turn: it is saved with this event, then released.
-pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn) -> Vec<Effect> {
+pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn, policy: &Policy) -> Vec<Effect> {
     state.spoke = true;
     if let Some(stopping) = stopping(state, turn.request) {
         return stopping;
     }
     state.on_wire |= turn.from_wire;
     state.head = turn.head;
-    settle(state, &turn.usage, turn.reservation);
-    if let Some(error) = turn.error {
-        // A model call that failed is no step; what it cost counts.
-        state.last_error = Some(error.clone());
-        state.model_error = Some(error);
-        return answer(state, turn.request);
+    // What the gateway has counted is not counted again when the loop tells of it.
+    let usage = match state.on_wire && !turn.from_wire {
+        true => Usage::default(),
+        false => turn.usage,
+    };
+    settle(state, &usage, turn.reservation);
+    let mut effects = Vec::new();
+    if let Some(exchange) = &turn.exchange {
+        let (next, decided) = model::ended(state, at, exchange, turn.error.as_deref(), policy);
+        effects = decided;
+        match next {
+            After::Take => {}
+            After::Next(next) => {
+                effects.extend(failed(state, turn.request, turn.error, next));
+                return effects;
+            }
+            After::Park(outcome) => {
+                let answer = Answer::Turn {
+                    step: state.step,
+                    verdict: Verdict::stop(&outcome),
+                    warnings: vec![],
+                    next: Next::GiveUp,
+                };
+                effects.extend(stop(state, outcome, Some((turn.request, answer))));
+                return effects;
+            }
+        }
+    }
+    if turn.error.is_some() {
+        return failed(state, turn.request, turn.error, Next::GiveUp);
     }
     state.model_error = None;
     state.step = state.step.next();
@@ -37,10 +62,20 @@ pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn) -> Vec<Effect>
             step,
             verdict: Verdict::Go,
             warnings: vec![],
+            next: Next::Take,
         };
-        return vec![Effect::Reply { request, answer }];
+        effects.push(Effect::Reply { request, answer });
+        return effects;
     }
-    answer(state, turn.request)
+    effects.extend(answer(state, turn.request, Next::Take));
+    effects
+}
+
+/// A model call that failed is no step; what it cost counts.
+fn failed(state: &mut State, request: RequestNo, error: Option<String>, next: Next) -> Vec<Effect> {
+    state.last_error.clone_from(&error);
+    state.model_error = error;
+    answer(state, request, next)
 }
 
 /// A model call was answered from the record: nothing new, but a sign of life.
@@ -55,6 +90,7 @@ pub(super) fn replayed(state: &mut State, request: RequestNo) -> Vec<Effect> {
         step: state.step,
         verdict: Verdict::Go,
         warnings: vec![],
+        next: Next::Take,
     };
     vec![Effect::Reply { request, answer }]
 }
@@ -66,6 +102,7 @@ pub(super) fn reserved(
     request: RequestNo,
     worst: Usage,
     max_tokens: u64,
+    link: usize,
 ) -> Vec<Effect> {
     state.spoke = true;
     if let Some(stopping) = stopping(state, request) {
@@ -92,6 +129,7 @@ pub(super) fn reserved(
             reservation,
             max_tokens,
             steer,
+            link,
         },
     }]
 }
@@ -137,7 +175,7 @@ fn settle(state: &mut State, usage: &Usage, reservation: Option<u64>) {
 }
 
 /// Answers a turn: stop, steer, or go on.
-fn answer(state: &mut State, request: RequestNo) -> Vec<Effect> {
+fn answer(state: &mut State, request: RequestNo, next: Next) -> Vec<Effect> {
     let step = state.step;
     // A call through the gateway is reserved before it goes out: no need to guess.
     let hit = if state.on_wire {
@@ -151,11 +189,13 @@ fn answer(state: &mut State, request: RequestNo) -> Vec<Effect> {
             step,
             verdict: Verdict::stop(&outcome),
             warnings: vec![],
+            next,
         };
         return over_budget(state, &hit, Some((request, answer)));
     }
     let (mut effects, warnings) = warn(state);
-    let verdict = match state.steer.take() {
+    // While a call is tried again its model is told by the next reservation.
+    let verdict = match state.steer.take_if(|_| !matches!(next, Next::Again { .. })) {
         Some(text) => {
             state.counters.steers += 1;
             Verdict::Steer { text }
@@ -168,6 +208,7 @@ fn answer(state: &mut State, request: RequestNo) -> Vec<Effect> {
             step,
             verdict,
             warnings,
+            next,
         },
     });
     effects

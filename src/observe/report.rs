@@ -74,8 +74,20 @@ pub struct Report {
     /// What the loop gave as its result.
     #[serde(default)]
     pub result: Option<serde_json::Value>,
+    /// Who answers in the place of the first model, if somebody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub degraded: Option<Degraded>,
     /// Limits and what is used of them, in the limit's unit.
     pub limits: BTreeMap<String, Used>,
+}
+
+/// Who answers in the place of the first model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Degraded {
+    /// The name of the link.
+    pub link: String,
+    /// Why.
+    pub why: String,
 }
 
 /// A limit and what is used of it.
@@ -131,9 +143,18 @@ impl Report {
             last_error: state.last_error.clone(),
             last_checkpoint: state.checkpoint_at,
             result: state.done.clone().filter(|result| !result.is_null()),
+            degraded: degraded(state),
             limits: limits(state),
         }
     }
+}
+
+fn degraded(state: &State) -> Option<Degraded> {
+    let models = &state.models;
+    Some(Degraded {
+        link: models.name.clone()?,
+        why: models.why.clone().unwrap_or_default(),
+    })
 }
 
 fn limits(state: &State) -> BTreeMap<String, Used> {
@@ -179,6 +200,7 @@ fn error_class(outcome: &Outcome) -> Option<String> {
         Outcome::Budget { .. } => "cost_pressure",
         Outcome::TimeUp { .. } => "deadline",
         Outcome::Loop { .. } => "loop",
+        Outcome::Parked { .. } => "transient",
         Outcome::Unavailable { .. } => "persistent",
         Outcome::InDoubt { .. } => "in_doubt",
         Outcome::Stopped { .. } => "interrupted",

@@ -69,6 +69,16 @@ pub struct Breaker {
     pub last_error: Option<String>,
 }
 
+/// Names the breaker of a tool among all breakers.
+pub fn of_tool(tool: &str) -> String {
+    format!("tool:{tool}")
+}
+
+/// Names the breaker of a model among all breakers.
+pub fn of_model(provider: &str, model: &str) -> String {
+    format!("model:{provider}/{model}")
+}
+
 /// Tries remembered for the failure rate; more are forgotten oldest first.
 pub const WINDOW_ENTRIES: usize = 128;
 

@@ -28,7 +28,7 @@ pub enum Strategy {
 }
 
 /// The retry settings of one tool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// How the wait grows.
     pub strategy: Strategy,

@@ -1,6 +1,7 @@
 //! The tests that need more than one room: one binary, one file a subject.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
+mod chain;
 mod check;
 mod classify;
 mod cli_support;
@@ -8,6 +9,7 @@ mod crash;
 mod deps;
 mod fuzz;
 mod gateway;
+mod gateway_money;
 mod hostile;
 mod init;
 mod inside;

@@ -153,6 +153,7 @@ impl World {
                 ),
                 (TOOLS[3].to_owned(), tool(Risk::Write, Settle::Human, 2)),
             ]),
+            models: agentguard::machine::ModelPolicy::default(),
             retry_budget: retry::Budget::default(),
             loops: Some(loops::Config::default()),
             speaks: true,
@@ -340,6 +341,7 @@ impl World {
                 request,
                 worst,
                 max_tokens: 50,
+                link: 0,
             });
             return;
         }

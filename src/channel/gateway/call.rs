@@ -1,36 +1,50 @@
-//! One model call: held back, sent, read, settled, released.
+//! One model call: held back, sent, read, judged, settled, released; and again.
 //!
 //! ```text
-//!  request ─► report new tool results ─► reserve ─► patch ─► upstream
-//!  answer  ◄── its end, once the turn is durable ◄── turn ◄──┘
+//!  request ─► report new tool results ─► reserve ─► prepare ─► upstream
+//!                                           ▲                     │
+//!                                     again ├──── judge ◄── turn ◄┘
+//!  answer  ◄── its end, once the turn is durable ◄──┘
 //! ```
 //!
 //! What a call used is never guessed low: an answer whose usage is not known
 //! (cut, or of an upstream that does not say) costs all that was held back for
 //! it; one that never came to be (refused connection, an error status) nothing.
+//!
+//! Whether a try is made again, and of whom, is the driver's to say. Until the
+//! agent has seen the first words of an answer it does not notice; behind them
+//! nothing is tried again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Either;
-use hyper::header::{HeaderMap, HeaderName};
-use hyper::{Method, Response, StatusCode};
-use serde_json::Value;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::Shared;
-use super::body::{Answer, Broken, Coming, Pieces};
-use super::memory::{self, Memory};
+use super::body::Answer;
+use super::chain::{Change, Link, Prepared, Unfit};
+use super::line::Line;
+use super::memory::{self, Failure, Memory};
 use super::server::{from_refusal, whole};
+use super::stream;
 use super::wire::bounds::BODY_BYTES_MAX;
+use super::wire::extras::{self, Extras, Uncounted};
 use super::wire::reply::{self, Reader};
+use super::wire::request::{Expects, ToolKind};
 use super::wire::said::{self, Said};
 use super::wire::sse;
-use super::wire::{Api, Asked, Framing, Patch, Reply, Route, Usage, Why, patch, refuse, request};
+use super::wire::{
+    Api, Asked, Framing, Reply, Route, Stop, Usage, Why, refuse, request, translate,
+};
 use crate::channel::frame::Error;
 use crate::channel::method::{
-    self, Call, Report, Reserve, ReserveAnswer, Turn, Verbatim, Verdict, Wire,
+    self, Call, Exchange, Next, Offer, Report, Reserve, ReserveAnswer, Turn, Verbatim, Verdict,
+    Wire,
 };
 
 /// Output that a call without a limit is given where money is limited, in tokens.
@@ -42,17 +56,12 @@ fn output_tokens(api: Api) -> u64 {
     }
 }
 
-/// Longest silence of an upstream before it counts as dead.
-const SILENCE: Duration = Duration::from_secs(300);
+/// How often the agent gets a sign of life while it waits.
+const HOLD_EVERY: Duration = Duration::from_secs(10);
 
-/// How long a call goes on after its client hung up, to learn what it used.
-const DRAIN: Duration = Duration::from_secs(60);
-
-/// How long an upstream has to close a stream behind its end mark.
-const REST: Duration = Duration::from_secs(1);
-
-/// How long the last words before a break have to get out.
-const FLUSH: Duration = Duration::from_millis(50);
+/// How long a call that failed for good is not tried again, whoever asks: the
+/// retries of the agent's own client come to nothing.
+const FAILED_FOR: Duration = Duration::from_secs(30);
 
 /// Largest answer that is kept for another attempt, in bytes.
 const KEPT_BYTES_MAX: usize = 16 << 20;
@@ -82,26 +91,42 @@ pub(super) struct Request {
 }
 
 /// Answers a request.
-pub(super) async fn answer(request: Request, shared: Arc<Shared>) -> Answer {
+pub(super) async fn answer(request: Request, shared: Arc<Shared>, mut line: Line) {
     match request.route.clone() {
         Route::Call {
             api,
             model,
             framing,
-        } if api != Api::CountTokens => ask_model(request, shared, api, model, framing).await,
-        _ => pass(&request, &shared).await,
+        } if api != Api::CountTokens => {
+            ask_model(&request, shared, &mut line, api, model, framing).await;
+        }
+        _ => line.answer(pass(&request, &shared).await),
     }
 }
 
 /// Passes a request that costs nothing.
 async fn pass(asked: &Request, shared: &Shared) -> Answer {
-    let sent = send(asked, shared, asked.body.clone(), &asked.path).await;
+    let settings = &shared.settings;
+    let upstream = settings.chain[0].upstream(&settings.upstreams, &asked.route, asked, Api::Chat);
+    let url = upstream.address(&asked.path);
+    let headers = upstream.headers(&asked.headers);
+    let sent = send(
+        shared,
+        asked.method.clone(),
+        url,
+        headers,
+        asked.body.clone(),
+    )
+    .await;
     let response = match sent {
         Ok(response) => response,
-        Err(error) => return unreachable_upstream(None, &error),
+        Err(error) => {
+            let message = describe(&error);
+            return from_refusal(refuse::refuse(None, Why::Unreachable, &message));
+        }
     };
     let (status, headers) = (response.status(), passed_on(response.headers()));
-    match bounded(response).await {
+    match bounded(response, shared.settings.patience).await {
         Ok(body) => whole(status, headers, body),
         Err(why) => from_refusal(refuse::refuse(None, Why::Cut, &why)),
     }
@@ -109,22 +134,23 @@ async fn pass(asked: &Request, shared: &Shared) -> Answer {
 
 /// Asks a model: the way that costs money.
 async fn ask_model(
-    request: Request,
+    request: &Request,
     shared: Arc<Shared>,
+    line: &mut Line,
     api: Api,
     model: Option<String>,
     framing: Option<Framing>,
-) -> Answer {
+) {
     let refused = |why, message: &str| from_refusal(refuse::refuse(Some(api), why, message));
     let asked = match request::read(api, &request.body) {
         Ok(asked) => asked,
         Err(error @ request::Error::TooLarge { .. }) => {
-            return refused(Why::TooLarge, &error.to_string());
+            return line.answer(refused(Why::TooLarge, &error.to_string()));
         }
-        Err(error) => return refused(Why::BadRequest, &error.to_string()),
+        Err(error) => return line.answer(refused(Why::BadRequest, &error.to_string())),
     };
     let Some(model) = model.or_else(|| asked.model.clone()) else {
-        return refused(Why::BadRequest, "the request names no model");
+        return line.answer(refused(Why::BadRequest, "the request names no model"));
     };
     let framing = framing.unwrap_or(match asked.is_stream {
         true => Framing::Events,
@@ -132,7 +158,14 @@ async fn ask_model(
     });
     let history = asked.history();
     let bytes = request.body.len() as u64;
-    let mut input_tokens = shared.memory().input_bound(&history, bytes);
+    let seen = shared.memory().beginning(&history);
+    let extras = match shared.settings.is_capped {
+        true => widest(&shared.settings.chain, &asked, &model, seen.messages),
+        false => Extras::default(),
+    };
+    let mut input_tokens = seen
+        .input_bound(bytes.saturating_sub(extras.image_bytes))
+        .saturating_add(extras.hidden_tokens);
     if let Some(former) = &asked.previous_response_id {
         let carried = shared.memory().carried(former);
         if carried.is_none() && shared.settings.is_capped {
@@ -140,430 +173,895 @@ async fn ask_model(
                 "`previous_response_id` is {former}, an answer that this run has not seen: what its \
                  history costs cannot be held back; send the history itself"
             );
-            return refused(Why::Unpriced, &message);
+            return line.answer(refused(Why::Unpriced, &message));
         }
         input_tokens = input_tokens.saturating_add(carried.unwrap_or(0));
     }
-    let identity = memory::identity(&asked, &model, framing, &history);
-    let recorded = shared.memory().replay(&identity);
-    if let Some(recorded) = recorded {
-        // A record that was lost is asked for again, at its price.
-        if let Ok(body) = tokio::fs::read(&recorded.file).await {
-            if let Err(error) = shared.hub.ask(Call::Replayed).await {
-                return told_off(api, &error);
-            }
-            let reply = read_back(api, framing, &body);
-            let mut memory = shared.memory();
-            // They were told of when the answer was new.
-            for (key, _) in reports(&history) {
-                memory.is_first(key);
-            }
-            learn(&mut memory, &reply, &history, bytes);
-            return replayed(&recorded.content_type, body);
-        }
-    }
-    for (key, report) in reports(&history) {
-        if !shared.memory().is_first(key) {
-            continue;
-        }
-        match shared.hub.ask(Call::Report(report)).await {
-            Ok(method::Answer::Report(told)) => match told.verdict {
-                Verdict::Stop {
-                    reason, exit_code, ..
-                } => return refused(why_stopped(exit_code), &reason),
-                // A steer comes with the reservation.
-                Verdict::Go | Verdict::Steer { .. } => {}
-            },
-            Ok(_) => {}
-            Err(error) => return told_off(api, &error),
-        }
-    }
-    let output = asked.max_output.unwrap_or_else(|| output_tokens(api));
-    let worst = Reserve {
-        model: Some(model.clone()),
-        input_tokens,
-        max_tokens: output.saturating_mul(asked.choices.max(1)).max(1),
-        cost_nano_usd: None,
-        // The API refuses less than what is set aside for thinking.
-        least_tokens: asked
-            .thinking
-            .map_or(0, |thinking| thinking.saturating_add(1)),
-    };
-    let (reservation, granted) = match shared.hub.ask(Call::Reserve(worst)).await {
-        Ok(method::Answer::Reserve(ReserveAnswer::Go {
-            reservation,
-            max_tokens,
-            steer,
-        })) => {
-            if steer.is_some() {
-                shared.memory().steer = steer;
-            }
-            (reservation, max_tokens / asked.choices.max(1))
-        }
-        Ok(method::Answer::Reserve(ReserveAnswer::Stop {
-            reason, exit_code, ..
-        })) => return refused(why_stopped(exit_code), &reason),
-        Ok(_) => return refused(Why::Unreachable, "the supervisor gave no answer"),
-        Err(error) => return told_off(api, &error),
-    };
-    let mut open = Open {
-        shared: Arc::clone(&shared),
-        api,
+    let agent = request.headers.get(USER_AGENT);
+    let agent = agent
+        .and_then(|agent| agent.to_str().ok())
+        .unwrap_or_default();
+    let asking = Asking {
+        identity: memory::identity(&asked, &model, framing, &history),
+        hold: refuse::hold(api, framing == Framing::Events, agent),
+        began: Instant::now(),
+        shared,
+        request,
+        framing,
         model,
-        reservation,
-        said: stored(&asked),
-        identity,
         history,
         bytes,
-        steer: shared.memory().steer.take(),
+        input_tokens,
+        terms: terms(&asked, &request.headers),
+        extras,
+        asked,
     };
-    let steer = open.steer.clone();
-    let is_capped = shared.settings.is_capped;
-    let limit = match asked.max_output {
-        Some(asked) => (granted < asked).then_some(granted),
-        None => is_capped.then_some(granted),
-    };
-    let mut body = patched(&asked, &request.body, framing, limit, steer);
-    if let Err(patch::PatchError::NoPlace { .. }) = body {
-        // The model is to continue its own words; it is told with a later call.
-        shared.memory().steer = open.steer.take();
-        body = patched(&asked, &request.body, framing, limit, None);
+    if let Some(answer) = asking.from_record().await {
+        return line.answer(answer);
     }
-    let body = match body {
-        Ok(body) => body,
-        Err(error) => {
-            open.failed(format!("the call was not sent: {error}"), false)
-                .await;
-            return refused(Why::BadRequest, &error.to_string());
-        }
-    };
-    let wants_usage = asked.asks_usage;
-    drop(asked);
-    let response = match send(&request, &shared, body, &request.path).await {
-        Ok(response) => response,
-        Err(error) => {
-            // Refused at the door: nothing was asked. Anything later may be billed.
-            open.failed(describe(&error), !error.is_connect()).await;
-            return unreachable_upstream(Some(api), &error);
-        }
-    };
-    let (status, headers) = (response.status(), passed_on(response.headers()));
-    if !status.is_success() {
-        return failed_status(open, response, status, headers).await;
+    if let Some(answer) = asking.failed_before() {
+        return line.answer(answer);
     }
-    match framing {
-        Framing::Events => {
-            let (pieces, coming) = Coming::new();
-            let kind = content_type(&headers);
-            tokio::spawn(relay(open, response, pieces, wants_usage, kind));
-            let mut answer = Response::new(Either::Right(coming));
-            *answer.status_mut() = status;
-            *answer.headers_mut() = headers;
-            answer
-        }
-        Framing::Whole | Framing::List => {
-            let body = match bounded(response).await {
-                Ok(body) => body,
-                Err(why) => {
-                    open.failed(why.clone(), true).await;
-                    return refused(Why::Cut, &why);
-                }
-            };
-            match reply::whole(api, framing, &body) {
-                Ok(reply) => {
-                    let kind = content_type(&headers);
-                    if let Err(error) = open.settle(reply, kind, body.to_vec()).await {
-                        return told_off(api, &error);
-                    }
-                }
-                Err(error) => open.failed(error.to_string(), true).await,
-            }
-            whole(status, headers, body)
-        }
+    if let Err(answer) = asking.report().await {
+        return line.answer(answer);
     }
+    asking.ask(line).await;
 }
 
-/// A call that was let out and has not been settled.
-struct Open {
+/// A model call, understood.
+struct Asking<'a> {
     shared: Arc<Shared>,
-    api: Api,
+    request: &'a Request,
+    asked: Asked<'a>,
+    framing: Framing,
+    /// The model that the agent names.
     model: String,
-    reservation: method::ReservationNo,
-    /// The conversation as the agent sent it.
-    said: Vec<Verbatim>,
     /// What identifies the request.
     identity: String,
     history: Vec<Said>,
     bytes: u64,
+    /// The most input that it can be.
+    input_tokens: u64,
+    /// What it asks for besides text.
+    extras: Extras,
+    /// What it asks for that changes the price.
+    terms: method::Terms,
+    /// How its answer is held.
+    hold: refuse::Hold,
+    began: Instant,
+}
+
+/// Tries of a call so far.
+#[derive(Default)]
+struct Tries {
+    /// By link.
+    of_link: HashMap<usize, u32>,
+    /// The wait before the present one, in milliseconds.
+    waited_ms: u64,
+    /// Links that cannot take it, and the last reason.
+    unfit: Vec<usize>,
+    why_unfit: String,
+}
+
+/// Whether a call may go out.
+enum Let {
+    /// It may, and is settled afterwards.
+    Out(Open),
+    /// It may; the loop counts it.
+    Through,
+}
+
+/// A try that was let out and has not been settled.
+struct Open {
+    reservation: method::ReservationNo,
+    link: usize,
+    /// The model that is asked.
+    model: String,
+    /// Output tokens it may ask for.
+    max_tokens: u64,
     /// What the model is told with it.
     steer: Option<String>,
 }
 
-impl Open {
-    /// Settles a call whose answer came, whole or not.
-    ///
-    /// - `body`: the answer as the agent gets it, to be kept.
-    async fn settle(self, reply: Reply, content_type: String, body: Vec<u8>) -> Result<(), Error> {
-        if let Some(error) = &reply.error {
-            let error = format!("{}: {}", error.kind, error.message);
-            return self.close(Some(error), &reply, None).await;
-        }
-        if !reply.is_terminal {
-            let why = "the answer broke off".to_owned();
-            return self.close(Some(why), &reply, None).await;
-        }
-        let kept = method::WireReply {
-            request: self.identity.clone(),
-            content_type,
-            body,
-        };
-        self.close(None, &reply, Some(kept)).await
+/// What came of a try.
+#[derive(Default)]
+pub(super) struct Came {
+    /// The HTTP status; 0 where there was no answer.
+    pub status: u16,
+    /// The head of the answer, as far as it is passed on.
+    pub headers: HeaderMap,
+    /// The answer, as far as it came and is one.
+    pub reply: Option<Reply>,
+    /// What the agent has not got yet: held frames, or the whole body.
+    pub rest: Vec<u8>,
+    /// All that the agent gets, for the record.
+    pub kept: Vec<u8>,
+    /// How it broke off, if it did.
+    pub broke: Option<String>,
+    /// It may have been billed, though nobody says how much.
+    pub is_in_doubt: bool,
+    /// Whether the agent has seen a part of it.
+    pub is_begun: bool,
+}
+
+impl Asking<'_> {
+    fn api(&self) -> Api {
+        self.asked.api
     }
 
-    /// Settles a call without an answer.
-    ///
-    /// - `is_in_doubt`: it may have been billed.
-    async fn failed(mut self, error: String, is_in_doubt: bool) {
-        let reservation = self.reservation;
-        if let Some(steer) = self.steer.take() {
+    fn refused(&self, why: Why, message: &str) -> Answer {
+        from_refusal(refuse::refuse(Some(self.api()), why, message))
+    }
+
+    /// Answers from the record of an earlier attempt, where it has an answer.
+    async fn from_record(&self) -> Option<Answer> {
+        let recorded = self.shared.memory().replay(&self.identity)?;
+        // A record that was lost is asked for again, at its price.
+        let body = tokio::fs::read(&recorded.file).await.ok()?;
+        if let Err(error) = self.shared.hub.ask(Call::Replayed).await {
+            return Some(told_off(self.api(), &error));
+        }
+        let reply = read_back(self.api(), self.framing, &body);
+        let mut memory = self.shared.memory();
+        // They were told of when the answer was new.
+        for (key, _) in reports(&self.history) {
+            memory.is_first(key);
+        }
+        learn(&mut memory, &reply, &self.history, self.bytes);
+        Some(replayed(&recorded.content_type, body))
+    }
+
+    /// Answers a call that failed for good a moment ago.
+    fn failed_before(&self) -> Option<Answer> {
+        let failure = self.shared.memory().failed(&self.identity)?;
+        tracing::debug!("the agent's client asks again for what failed for good");
+        Some(whole(failure.status, failure.headers, failure.body))
+    }
+
+    /// Tells of the tool results that are new.
+    async fn report(&self) -> Result<(), Answer> {
+        for (key, report) in reports(&self.history) {
+            if !self.shared.memory().is_first(key) {
+                continue;
+            }
+            match self.shared.hub.ask(Call::Report(report)).await {
+                Ok(method::Answer::Report(told)) => match told.verdict {
+                    Verdict::Stop {
+                        reason, exit_code, ..
+                    } => return Err(self.refused(why_stopped(exit_code), &reason)),
+                    // A steer comes with the reservation.
+                    Verdict::Go | Verdict::Steer { .. } => {}
+                },
+                Ok(_) => {}
+                Err(error) => return Err(told_off(self.api(), &error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks until there is an answer, or none is to be had.
+    async fn ask(&self, line: &mut Line) {
+        let mut tries = Tries::default();
+        loop {
+            let mut open = match self.reserve(line, &tries).await {
+                Ok(Let::Out(open)) => open,
+                Ok(Let::Through) => return self.pass_through(line).await,
+                Err((why, message)) => return self.refuse(line, why, &message).await,
+            };
+            if line.is_gone() {
+                return self
+                    .unsent(open, "the agent hung up before the call went out")
+                    .await;
+            }
+            let prepared = match self.prepare(&mut open) {
+                Ok(prepared) => prepared,
+                Err(Unfit::Link { link, why }) => {
+                    tries.unfit.push(open.link);
+                    tries.why_unfit = format!("`{link}` cannot take this call: {why}");
+                    self.unsent(open, &tries.why_unfit).await;
+                    continue;
+                }
+                Err(error) => {
+                    self.unsent(open, &error.to_string()).await;
+                    return self.refuse(line, Why::BadRequest, &error.to_string()).await;
+                }
+            };
+            *tries.of_link.entry(open.link).or_default() += 1;
+            let mut came = self.try_once(line, prepared).await;
+            match self.settle(open, &came, &tries).await {
+                Err(error) => {
+                    let (why, message) = stopped(&error);
+                    return self.refuse(line, why, &message).await;
+                }
+                Ok(Next::Take) => return release(line, came).await,
+                Ok(Next::Again { delay_ms }) => {
+                    tries.waited_ms = delay_ms;
+                    if !self.wait(line, Duration::from_millis(delay_ms)).await {
+                        return;
+                    }
+                }
+                Ok(Next::GiveUp) => {
+                    let is_answer = came.broke.is_none() && (200..300).contains(&came.status);
+                    if !is_answer {
+                        return self.give_up(line, came).await;
+                    }
+                    // Unfit twice: it is the agent's to deal with.
+                    return match self.accept(&mut came).await {
+                        Ok(()) => release(line, came).await,
+                        Err(error) => {
+                            let (why, message) = stopped(&error);
+                            self.refuse(line, why, &message).await;
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    /// Does `work` while the agent gets signs of life.
+    async fn held<T>(&self, line: &mut Line, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(HOLD_EVERY), if !self.hold.keep_alive.is_empty() => {
+                    line.hold(self.hold.keep_alive).await;
+                }
+            }
+        }
+    }
+
+    /// Waits before another try; tells whether the agent is still there.
+    async fn wait(&self, line: &mut Line, delay: Duration) -> bool {
+        let until = Instant::now() + delay;
+        loop {
+            let holds = !self.hold.keep_alive.is_empty();
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return !line.is_gone(),
+                () = line.gone() => return false,
+                () = tokio::time::sleep(HOLD_EVERY), if holds => {
+                    line.hold(self.hold.keep_alive).await;
+                }
+            }
+        }
+    }
+
+    /// How long the agent's client still waits, in milliseconds.
+    fn hold_ms(&self) -> Option<u64> {
+        let longest = Duration::from_secs(self.hold.longest_s?);
+        let left = longest.saturating_sub(self.began.elapsed());
+        Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Holds the worst case of the call back, and learns who is asked.
+    async fn reserve(&self, line: &mut Line, tries: &Tries) -> Result<Let, (Why, String)> {
+        let chain = &self.shared.settings.chain;
+        let fits = |link: &Link| {
+            link.context_tokens
+                .is_none_or(|most| self.input_tokens <= most)
+        };
+        let links = chain.iter().enumerate();
+        let offers: Vec<Offer> = links
+            .filter(|(place, link)| !tries.unfit.contains(place) && fits(link))
+            .map(|(link, it)| Offer {
+                link,
+                model: it.model_for(&self.model).to_owned(),
+            })
+            .collect();
+        if offers.is_empty() {
+            let why = match tries.why_unfit.as_str() {
+                "" => "no upstream takes a call as long as this",
+                why => why,
+            };
+            return Err((Why::BadRequest, why.to_owned()));
+        }
+        if let Some(Uncounted { field, why }) = &self.extras.uncounted {
+            return Err((Why::Unpriced, format!("{field} {why}")));
+        }
+        let choices = self.asked.choices.max(1);
+        let output = self
+            .asked
+            .max_output
+            .unwrap_or_else(|| output_tokens(self.api()));
+        let worst = Reserve {
+            model: Some(self.model.clone()),
+            input_tokens: self.input_tokens,
+            max_tokens: output.saturating_mul(choices).max(1),
+            cost_nano_usd: None,
+            // The API refuses less than what is set aside for thinking.
+            least_tokens: self
+                .asked
+                .thinking
+                .map_or(0, |thinking| thinking.saturating_add(1)),
+            offers,
+            terms: self.terms.clone(),
+            long_cache: self.extras.long_cache.clone(),
+            unbounded: self.extras.unbounded.clone(),
+        };
+        match self
+            .held(line, self.shared.hub.ask(Call::Reserve(worst)))
+            .await
+        {
+            Ok(method::Answer::Reserve(ReserveAnswer::Go {
+                reservation,
+                max_tokens,
+                steer,
+                link,
+            })) => {
+                let mut memory = self.shared.memory();
+                if steer.is_some() {
+                    memory.steer = steer;
+                }
+                let model = chain
+                    .get(link)
+                    .map_or(self.model.as_str(), |it| it.model_for(&self.model));
+                Ok(Let::Out(Open {
+                    reservation,
+                    link,
+                    model: model.to_owned(),
+                    max_tokens: max_tokens / choices,
+                    steer: memory.steer.take(),
+                }))
+            }
+            Ok(method::Answer::Reserve(ReserveAnswer::Pass)) => Ok(Let::Through),
+            Ok(method::Answer::Reserve(ReserveAnswer::Stop {
+                reason, exit_code, ..
+            })) => Err((why_stopped(exit_code), reason)),
+            Ok(_) => Err((Why::Unreachable, "the supervisor gave no answer".to_owned())),
+            Err(error) => Err(stopped(&error)),
+        }
+    }
+
+    /// Puts the call into the words of the link that is asked.
+    fn prepare(&self, open: &mut Open) -> Result<Prepared, Unfit> {
+        let settings = &self.shared.settings;
+        let link = settings.chain.get(open.link).ok_or_else(|| Unfit::Link {
+            link: "?".to_owned(),
+            why: "it is not there".to_owned(),
+        })?;
+        let change = Change {
+            max_output: match self.asked.max_output {
+                Some(asked) => (open.max_tokens < asked).then_some(open.max_tokens),
+                None => settings.is_capped.then_some(open.max_tokens),
+            },
+            steer: open.steer.clone(),
+        };
+        let prepare = |change: &Change| {
+            let (upstreams, asked) = (&settings.upstreams, &self.asked);
+            link.prepare(
+                upstreams,
+                self.request,
+                asked,
+                &self.model,
+                self.framing,
+                change,
+            )
+        };
+        match prepare(&change) {
+            Err(Unfit::NoPlace) => {
+                // It is told with a later call.
+                self.shared.memory().steer = open.steer.take();
+                let steer = None;
+                prepare(&Change { steer, ..change })
+            }
+            prepared => prepared,
+        }
+    }
+
+    /// Makes one try.
+    async fn try_once(&self, line: &mut Line, prepared: Prepared) -> Came {
+        let (url, headers, body, from) = match prepared {
+            Prepared::Fixed(text) => return self.fixed(&text),
+            Prepared::Sent {
+                url,
+                headers,
+                body,
+                api,
+            } => (url, headers, body, api),
+        };
+        let method = self.request.method.clone();
+        let patience = self.shared.settings.patience;
+        let sent = send(&self.shared, method, url, headers, body);
+        let sent = self.held(line, tokio::time::timeout(patience, sent)).await;
+        let response = match sent {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                return Came {
+                    // Refused at the door: nothing was asked. Anything later may be billed.
+                    is_in_doubt: !error.is_connect(),
+                    broke: Some(describe(&error)),
+                    ..Came::default()
+                };
+            }
+            Err(_) => {
+                return Came {
+                    is_in_doubt: true,
+                    broke: Some("the upstream fell silent".to_owned()),
+                    ..Came::default()
+                };
+            }
+        };
+        let (status, headers) = (response.status().as_u16(), passed_on(response.headers()));
+        let came = Came {
+            status,
+            headers,
+            ..Came::default()
+        };
+        if self.framing == Framing::Events && (200..300).contains(&status) {
+            let way = stream::Way {
+                from,
+                to: self.api(),
+                wants_usage: self.asked.asks_usage,
+                hold: self.hold,
+                hold_every: HOLD_EVERY,
+                patience: self.shared.settings.idle,
+                kept_bytes_max: KEPT_BYTES_MAX,
+            };
+            return stream::relay(line, response, way, came).await;
+        }
+        let body = self.held(line, bounded(response, patience)).await;
+        self.read_whole(came, body, from)
+    }
+
+    /// Reads an answer that came as a whole.
+    fn read_whole(&self, mut came: Came, body: Result<Bytes, String>, from: Api) -> Came {
+        let body = match body {
+            Ok(body) => body,
+            Err(why) => {
+                came.is_in_doubt = true;
+                came.broke = Some(why);
+                return came;
+            }
+        };
+        let is_answer = (200..300).contains(&came.status);
+        let is_foreign = from != self.api();
+        came.is_in_doubt = may_be_billed(came.status);
+        came.rest = body.to_vec();
+        if is_foreign {
+            came.headers.remove("content-encoding");
+            came.rest = match is_answer {
+                true => match translate::reply(from, self.api(), &body) {
+                    Ok(reply) => reply,
+                    Err(error) => {
+                        came.is_in_doubt = true;
+                        came.broke = Some(format!("its answer cannot be translated: {error}"));
+                        return came;
+                    }
+                },
+                false => translate::error(from, self.api(), came.status, &body),
+            };
+        }
+        if is_answer {
+            match reply::whole(from, self.framing, &body) {
+                Ok(read) => {
+                    let own = is_foreign
+                        .then(|| reply::whole(self.api(), self.framing, &came.rest).ok())
+                        .flatten();
+                    came.reply = Some(stream::as_client_has_it(read, own));
+                    came.kept.clone_from(&came.rest);
+                }
+                // HTML and the like: nothing can be made of it.
+                Err(error) => {
+                    came.is_in_doubt = true;
+                    came.broke = Some(error.to_string());
+                }
+            }
+        }
+        came
+    }
+
+    /// Answers with a fixed text.
+    fn fixed(&self, text: &str) -> Came {
+        let (content_type, body) = super::script::say(self.api(), self.framing, &self.model, text);
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            hyper::header::CONTENT_TYPE,
+            HeaderValue::from_static(content_type),
+        );
+        Came {
+            status: 200,
+            headers,
+            reply: Some(read_back(self.api(), self.framing, &body)),
+            kept: body.clone(),
+            rest: body,
+            ..Came::default()
+        }
+    }
+
+    /// Passes the call of a loop that speaks for itself.
+    async fn pass_through(&self, line: &mut Line) {
+        let settings = &self.shared.settings;
+        let prepared = settings.chain[0].prepare(
+            &settings.upstreams,
+            self.request,
+            &self.asked,
+            &self.model,
+            self.framing,
+            &Change::default(),
+        );
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                return self.refuse(line, Why::BadRequest, &error.to_string()).await;
+            }
+        };
+        let came = self.try_once(line, prepared).await;
+        let is_answer = came.broke.is_none() && (200..300).contains(&came.status);
+        match is_answer {
+            true => release(line, came).await,
+            false => self.give_up(line, came).await,
+        }
+    }
+
+    /// Settles a try, and hears what becomes of it.
+    async fn settle(&self, mut open: Open, came: &Came, tries: &Tries) -> Result<Next, Error> {
+        let is_answer = came.broke.is_none() && (200..300).contains(&came.status);
+        let reply = came.reply.clone().unwrap_or_default();
+        let usage = reply.usage.clone().unwrap_or_default();
+        let is_known = match &came.reply {
+            Some(reply) => reply.is_usage_final && reply.usage.is_some(),
+            None => !came.is_in_doubt,
+        };
+        if is_answer {
+            learn(&mut self.shared.memory(), &reply, &self.history, self.bytes);
+        } else if let Some(steer) = open.steer.take() {
             // The model did not hear it.
             self.shared.memory().steer.get_or_insert(steer);
         }
+        let model = reply.model.as_deref().unwrap_or(&open.model);
         let turn = Turn {
-            usage: Some(method::Usage {
-                model: Some(self.model.clone()),
-                ..method::Usage::default()
-            }),
-            reservation: Some(reservation),
-            error: Some(clipped(&error)),
-            wire: Some(Wire {
-                is_in_doubt,
-                reply: None,
-            }),
-            ..Turn::default()
-        };
-        // There is no answer that would have to wait for it.
-        let _ = self.commit(turn).await;
-    }
-
-    async fn close(
-        mut self,
-        error: Option<String>,
-        reply: &Reply,
-        kept: Option<method::WireReply>,
-    ) -> Result<(), Error> {
-        let usage = reply.usage.clone().unwrap_or_default();
-        let is_known = reply.is_usage_final && reply.usage.is_some();
-        learn(&mut self.shared.memory(), reply, &self.history, self.bytes);
-        let said = match error {
-            Some(_) => method::Said::Nothing,
-            None => {
-                let mut said = std::mem::take(&mut self.said);
-                said.extend(reply.messages.iter().map(Verbatim::from_value));
-                method::Said::History(said)
-            }
-        };
-        let turn = Turn {
-            said,
-            usage: Some(used(&usage, reply.model.as_deref().unwrap_or(&self.model))),
-            reservation: Some(self.reservation),
-            error: error.as_deref().map(clipped),
+            said: match is_answer {
+                true => self.said(&reply),
+                false => method::Said::Nothing,
+            },
+            usage: Some(self.used(&usage, model, &open.model)),
+            reservation: Some(open.reservation),
             wire: Some(Wire {
                 is_in_doubt: !is_known,
-                reply: kept.filter(|kept| kept.body.len() <= KEPT_BYTES_MAX),
+                reply: is_answer.then(|| self.kept(came)).flatten(),
+                exchange: Some(Box::new(self.exchange(&open, came, &reply, tries))),
             }),
             ..Turn::default()
         };
         self.commit(turn).await
     }
 
+    /// Takes an answer that is unfit for what it is.
+    async fn accept(&self, came: &mut Came) -> Result<(), Error> {
+        let reply = came.reply.clone().unwrap_or_default();
+        let turn = Turn {
+            said: self.said(&reply),
+            wire: Some(Wire {
+                is_in_doubt: false,
+                reply: self.kept(came),
+                exchange: None,
+            }),
+            ..Turn::default()
+        };
+        self.commit(turn).await.map(drop)
+    }
+
+    /// Settles a reservation whose call was not sent.
+    async fn unsent(&self, mut open: Open, why: &str) {
+        if let Some(steer) = open.steer.take() {
+            self.shared.memory().steer.get_or_insert(steer);
+        }
+        let turn = Turn {
+            usage: Some(self.used(&Usage::default(), &open.model, &open.model)),
+            reservation: Some(open.reservation),
+            error: Some(clipped(&format!("the call was not sent: {why}"))),
+            wire: Some(Wire::default()),
+            ..Turn::default()
+        };
+        // There is no answer that would have to wait for it.
+        let _ = self.commit(turn).await;
+    }
+
+    /// Our protocol's counts of an API's.
+    ///
+    /// - `model`: that used them;
+    /// - `named`: that was asked.
+    fn used(&self, usage: &Usage, model: &str, named: &str) -> method::Usage {
+        let written = usage.cache_write_5m.saturating_add(usage.cache_write_1h);
+        let terms = method::Terms {
+            // Anthropic's is paid for beforehand, and no dearer a token.
+            service_tier: match self.api() {
+                Api::Messages | Api::CountTokens => self.terms.service_tier.clone(),
+                _ => said_or_asked(&usage.service_tier, &self.terms.service_tier),
+            },
+            speed: said_or_asked(&usage.speed, &self.terms.speed),
+            region: said_or_asked(&usage.region, &self.terms.region),
+        };
+        let others = usage.others.iter().map(|(model, usage)| {
+            let mut other = self.used(usage, model, named);
+            // What was asked for is another one.
+            other.seen.asked_model = None;
+            other
+        });
+        method::Usage {
+            model: Some(model.to_owned()),
+            input_tokens: Some(usage.input),
+            output_tokens: Some(usage.output),
+            cached_input_tokens: Some(usage.cache_read),
+            cache_write_tokens: Some(written),
+            cost_nano_usd: None,
+            seen: method::Seen {
+                asked_model: Some(named.to_owned()),
+                hour_write_tokens: usage.cache_write_1h,
+                web_searches: usage.web_searches,
+                terms,
+                others: others.collect(),
+            },
+        }
+    }
+
     /// Makes the turn durable.
     ///
     /// Errors: the run is ending and takes it no more; what was held back then
     /// counts as spent, and the answer must not leave.
-    async fn commit(&self, turn: Turn) -> Result<(), Error> {
-        if let method::Answer::Turn(told) = self.shared.hub.ask(Call::Turn(Box::new(turn))).await?
-            && let Verdict::Steer { text, .. } = told.verdict
-        {
-            self.shared.memory().steer = Some(text);
-        }
-        Ok(())
-    }
-}
-
-/// Passes a stream on, frame by frame; its end waits for the turn.
-async fn relay(
-    open: Open,
-    mut response: reqwest::Response,
-    pieces: Pieces,
-    wants_usage: bool,
-    content_type: String,
-) {
-    let api = open.api;
-    let mut frames = sse::Reader::default();
-    let mut reader = Reader::new(api);
-    let mut held: Vec<u8> = Vec::new();
-    let mut kept: Vec<u8> = Vec::new();
-    let mut is_heard = true;
-    let mut hung_up = None;
-    let broke = loop {
-        let patience = if is_heard { SILENCE } else { DRAIN };
-        let chunk = tokio::select! {
-            chunk = tokio::time::timeout(patience, response.chunk()) => chunk,
-            () = pieces.closed(), if is_heard => {
-                is_heard = false;
-                hung_up = Some(tokio::time::Instant::now());
-                continue;
-            }
-        };
-        let chunk = match chunk {
-            Ok(Ok(Some(chunk))) => chunk,
-            Ok(Ok(None)) => break None,
-            Ok(Err(error)) => break Some(describe(&error)),
-            Err(_) => break Some("the upstream fell silent".to_owned()),
-        };
-        if hung_up.is_some_and(|since| since.elapsed() > DRAIN) {
-            break Some("the agent hung up".to_owned());
-        }
-        frames.feed(&chunk);
-        let mut out = Vec::new();
-        let too_long = loop {
-            match frames.next_frame() {
-                Ok(Some(frame)) => {
-                    let seen = reader.take(&frame);
-                    let is_held = !held.is_empty() || seen.is_terminal || seen.is_error;
-                    match (seen.is_usage_extra && !wants_usage, is_held) {
-                        (true, _) => {}
-                        (false, true) => held.extend_from_slice(&frame.raw),
-                        (false, false) => out.extend_from_slice(&frame.raw),
+    async fn commit(&self, turn: Turn) -> Result<Next, Error> {
+        match self.shared.hub.ask(Call::Turn(Box::new(turn))).await? {
+            method::Answer::Turn(told) => {
+                match told.verdict {
+                    Verdict::Steer { text, .. } => self.shared.memory().steer = Some(text),
+                    Verdict::Stop {
+                        reason, exit_code, ..
+                    } if told.next != Next::Take => {
+                        return Err(Error::Stopping { reason, exit_code });
                     }
+                    Verdict::Go | Verdict::Stop { .. } => {}
                 }
-                Ok(None) => break None,
-                Err(error) => break Some(error.to_string()),
+                Ok(told.next)
+            }
+            _ => Ok(Next::Take),
+        }
+    }
+
+    /// The conversation with the answer behind it.
+    fn said(&self, reply: &Reply) -> method::Said {
+        let mut said = stored(&self.asked);
+        said.extend(reply.messages.iter().map(Verbatim::from_value));
+        method::Said::History(said)
+    }
+
+    fn kept(&self, came: &Came) -> Option<method::WireReply> {
+        (came.kept.len() <= KEPT_BYTES_MAX).then(|| method::WireReply {
+            request: self.identity.clone(),
+            content_type: content_type(&came.headers),
+            body: came.kept.clone(),
+        })
+    }
+
+    /// The try, as it is judged.
+    fn exchange(&self, open: &Open, came: &Came, reply: &Reply, tries: &Tries) -> Exchange {
+        let is_cut = came.reply.is_some()
+            && !reply.is_terminal
+            && reply.error.is_none()
+            && came.broke.is_none();
+        let broke = match is_cut {
+            true => Some("the answer ended without its end mark".to_owned()),
+            false => came.broke.clone(),
+        };
+        let headers: serde_json::Map<String, Value> = came
+            .headers
+            .iter()
+            .filter_map(|(name, value)| {
+                Some((name.as_str().to_owned(), value.to_str().ok()?.into()))
+            })
+            .collect();
+        let result = match (&broke, &came.reply) {
+            (Some(broke), _) => json!({"status": 0, "error": broke}),
+            (None, Some(reply)) => {
+                let body = reply
+                    .error
+                    .as_ref()
+                    .map_or_else(|| as_chat(reply), as_error);
+                let fault = reply.error.as_ref().and_then(|fault| fault.status);
+                json!({"status": fault.unwrap_or(came.status), "headers": headers, "body": body})
+            }
+            (None, None) => {
+                let body = serde_json::from_slice::<Value>(&came.rest)
+                    .unwrap_or_else(|_| String::from_utf8_lossy(&came.rest).into());
+                json!({"status": came.status, "headers": headers, "body": body})
             }
         };
-        if kept.len() <= KEPT_BYTES_MAX {
-            kept.extend_from_slice(&out);
+        let fault = reply.error.as_ref();
+        Exchange {
+            link: open.link,
+            model: open.model.clone(),
+            attempt: tries.of_link.get(&open.link).copied().unwrap_or(1),
+            waited_ms: tries.waited_ms,
+            hold_ms: self.hold_ms(),
+            status: fault.and_then(|fault| fault.status).unwrap_or(came.status),
+            result,
+            tools: tools(&self.asked, reply),
+            format: match self.asked.expects {
+                Expects::Text => Value::Null,
+                Expects::Json => json!({"type": "json_object"}),
+                Expects::Schema(schema) => {
+                    json!({"type": "json_schema", "json_schema": {"schema": schema}})
+                }
+            },
+            broke: match (broke, fault) {
+                (None, Some(fault)) => Some(clipped(&format!("{}: {}", fault.kind, fault.message))),
+                (broke, _) => broke.map(|broke| clipped(&broke)),
+            },
+            is_begun: came.is_begun,
         }
-        if !out.is_empty() && is_heard {
-            is_heard = pieces.send(Ok(out.into())).await.is_ok();
-            if !is_heard {
-                hung_up.get_or_insert_with(tokio::time::Instant::now);
-            }
-        }
-        // Nothing comes behind the end mark; Gemini's may be followed by usage.
-        if reader.is_terminal() && api != Api::Gemini {
-            break None;
-        }
-        if too_long.is_some() {
-            break too_long;
-        }
-    };
-    if let Some(rest) = frames.finish() {
-        reader.take(&rest);
-        held.extend_from_slice(&rest.raw);
     }
-    let reply = reader.finish();
-    let is_whole = reply.is_terminal || reply.error.is_some();
-    let mut why = broke.unwrap_or_else(|| "the answer ended without its end mark".to_owned());
-    let taken = match is_whole {
-        true => {
-            kept.extend_from_slice(&held);
-            open.settle(reply, content_type, kept).await
-        }
-        false => open.close(Some(why.clone()), &reply, None).await,
-    };
-    if let Err(error) = &taken {
-        why = error.to_string();
-    } else if !held.is_empty() {
-        let _ = pieces.send(Ok(held.into())).await;
-    }
-    if is_whole && taken.is_ok() {
-        drop(pieces);
-        // Read to its end, so that the connection can be used again.
-        let rest = async { while let Ok(Some(_)) = response.chunk().await {} };
-        let _ = tokio::time::timeout(REST, rest).await;
-        return;
-    }
-    let frame = refuse::error_frame(api, Why::Cut, &why, u64::MAX >> 11);
-    let _ = pieces.send(Ok(frame.into())).await;
-    // What is still in a buffer when we break off would be lost.
-    tokio::time::sleep(FLUSH).await;
-    let _ = pieces.send(Err(Broken)).await;
-}
 
-/// Settles a call that was answered with an error, and passes the answer on.
-async fn failed_status(
-    open: Open,
-    response: reqwest::Response,
-    status: StatusCode,
-    headers: HeaderMap,
-) -> Answer {
-    let api = open.api;
-    match bounded(response).await {
-        Ok(body) => {
-            let said = serde_json::from_slice::<Value>(&body).ok();
-            let message = said
+    /// Tells the agent that there is no answer, in the upstream's own words where
+    /// it has any.
+    async fn give_up(&self, line: &mut Line, mut came: Came) {
+        let message = match (
+            &came.broke,
+            came.reply.as_ref().and_then(|it| it.error.as_ref()),
+        ) {
+            (_, Some(fault)) => fault.message.clone(),
+            (Some(broke), _) => broke.clone(),
+            _ => format!("the upstream answers with HTTP {}", came.status),
+        };
+        if !line.is_silent() {
+            // Its own error frame, if it sent one, says it best.
+            let own = std::mem::take(&mut came.rest);
+            let has_fault = came
+                .reply
                 .as_ref()
-                .and_then(|said| said.pointer("/error/message")?.as_str())
-                .map_or_else(String::new, |message| format!(": {message}"));
-            open.failed(format!("HTTP {}{message}", status.as_u16()), false)
-                .await;
-            whole(status, headers, body)
+                .is_some_and(|reply| reply.error.is_some());
+            let last = match has_fault && !own.is_empty() {
+                true => own.into(),
+                false => error_frame(self.api(), Why::Cut, &message),
+            };
+            return line.break_off(last).await;
         }
-        Err(why) => {
-            open.failed(format!("HTTP {}: {why}", status.as_u16()), false)
-                .await;
-            from_refusal(refuse::refuse(Some(api), Why::Cut, &why))
+        let is_status = !(200..300).contains(&came.status) && came.status > 0;
+        let failure = match is_status && came.broke.is_none() {
+            true => {
+                // Our retries are over; the client's would only multiply them.
+                let no = HeaderValue::from_static("false");
+                came.headers
+                    .insert(HeaderName::from_static("x-should-retry"), no);
+                Failure {
+                    until: Instant::now() + FAILED_FOR,
+                    status: StatusCode::from_u16(came.status).unwrap_or(StatusCode::BAD_GATEWAY),
+                    headers: came.headers,
+                    body: came.rest.into(),
+                }
+            }
+            false => Failure::from_refusal(
+                refuse::refuse(Some(self.api()), Why::Unreachable, &message),
+                Instant::now() + FAILED_FOR,
+            ),
+        };
+        let answer = whole(
+            failure.status,
+            failure.headers.clone(),
+            failure.body.clone(),
+        );
+        self.shared.memory().fail(self.identity.clone(), failure);
+        line.answer(answer);
+    }
+
+    /// Tells the agent what the driver refused.
+    async fn refuse(&self, line: &mut Line, why: Why, message: &str) {
+        // The agent may keep it to itself.
+        tracing::warn!(why = why.code(), message, "a model call was refused");
+        match line.is_silent() {
+            true => line.answer(self.refused(why, message)),
+            false => line.break_off(error_frame(self.api(), why, message)).await,
         }
     }
 }
 
-/// Changes what money and the steer need, and nothing else.
-fn patched(
-    asked: &Asked<'_>,
-    body: &Bytes,
-    framing: Framing,
-    max_output: Option<u64>,
-    steer: Option<String>,
-) -> Result<Bytes, patch::PatchError> {
-    let patch = Patch {
-        max_output,
-        include_usage: asked.api == Api::Chat && framing == Framing::Events && !asked.asks_usage,
-        steer,
-        ..Patch::default()
+/// Lets out what the agent has not got yet.
+async fn release(line: &mut Line, came: Came) {
+    let status = StatusCode::from_u16(came.status).unwrap_or(StatusCode::OK);
+    if content_type(&came.headers).starts_with("text/event-stream") || !line.is_silent() {
+        line.begin(status, came.headers);
+        line.send(came.rest.into()).await;
+        return line.end();
+    }
+    line.answer(whole(status, came.headers, came.rest.into()));
+}
+
+/// Reports whether an error came from somewhere between us and the model, which may
+/// have worked all the same, and is billed then.
+fn may_be_billed(status: u16) -> bool {
+    matches!(status, 408 | 499 | 502 | 504 | 520..=527)
+}
+
+/// What a request asks for besides text, as the widest of the models that may
+/// answer it counts.
+fn widest(chain: &[Link], asked: &Asked<'_>, named: &str, seen: usize) -> Extras {
+    let models = chain.iter().map(|link| link.model_for(named));
+    let all = models.map(|model| extras::read(asked, model, seen));
+    all.max_by_key(|extras| extras.hidden_tokens)
+        .unwrap_or_default()
+}
+
+fn error_frame(api: Api, why: Why, message: &str) -> Bytes {
+    refuse::error_frame(api, why, message, u64::MAX >> 11).into()
+}
+
+/// A reply in the one shape that the taxonomy is given.
+fn as_chat(reply: &Reply) -> Value {
+    let calls: Vec<Value> = reply
+        .calls
+        .iter()
+        .map(|call| {
+            let arguments = match call.is_free_text {
+                true => json!({}),
+                false => call.arguments.as_str().into(),
+            };
+            json!({"function": {"name": call.name, "arguments": arguments}})
+        })
+        .collect();
+    let stop = match &reply.stop {
+        Some(Stop::End) => "stop",
+        Some(Stop::ToolUse) => "tool_calls",
+        Some(Stop::Length) => "length",
+        Some(Stop::Refusal(_)) => "content_filter",
+        Some(Stop::Paused) => "pause_turn",
+        Some(Stop::Other(word)) => word,
+        None => "",
     };
-    Ok(match patch::apply(asked.api, body, &patch)? {
-        std::borrow::Cow::Borrowed(_) => body.clone(),
-        std::borrow::Cow::Owned(body) => body.into(),
-    })
+    let mut message = json!({"role": "assistant", "content": reply.text, "tool_calls": calls});
+    if !reply.refusal.is_empty() {
+        message["refusal"] = reply.refusal.as_str().into();
+    }
+    if reply.others > 0 {
+        // Pictures and the upstream's own tools are answers, too.
+        message["images"] = json!([reply.others]);
+    }
+    json!({"object": "chat.completion", "choices": [{"message": message, "finish_reason": stop}]})
+}
+
+fn as_error(fault: &reply::Fault) -> Value {
+    json!({"error": {"type": fault.kind, "message": fault.message, "code": fault.code}})
+}
+
+/// The tools that were offered: all names, and the schemas of those that are called.
+fn tools(asked: &Asked<'_>, reply: &Reply) -> Value {
+    if asked.tools.is_empty() || reply.calls.is_empty() {
+        return Value::Null;
+    }
+    // What the upstream runs itself has names of its own.
+    if asked
+        .tools
+        .iter()
+        .any(|tool| tool.kind == ToolKind::BuiltIn)
+    {
+        return Value::Null;
+    }
+    let is_called = |name: &str| reply.calls.iter().any(|call| call.name == name);
+    let offered = asked.tools.iter().map(|tool| match tool.schema {
+        Some(schema) if is_called(&tool.name) => json!({"name": tool.name, "input_schema": schema}),
+        _ => json!({"name": tool.name}),
+    });
+    offered.collect()
 }
 
 async fn send(
-    asked: &Request,
     shared: &Shared,
+    method: Method,
+    url: String,
+    headers: HeaderMap,
     body: Bytes,
-    path: &str,
 ) -> Result<reqwest::Response, reqwest::Error> {
-    let upstreams = &shared.settings.upstreams;
-    shared
-        .settings
-        .client
-        .request(
-            asked.method.clone(),
-            upstreams.address(&asked.route, &asked.headers, path),
-        )
-        .headers(upstreams.headers(&asked.route, &asked.headers, path))
+    let client = &shared.settings.client;
+    client
+        .request(method, url)
+        .headers(headers)
         .body(body)
         .send()
         .await
 }
 
 /// Reads an answer whole, as far as the bound allows.
-async fn bounded(mut response: reqwest::Response) -> Result<Bytes, String> {
+async fn bounded(mut response: reqwest::Response, patience: Duration) -> Result<Bytes, String> {
     let mut body = Vec::new();
     loop {
-        match tokio::time::timeout(SILENCE, response.chunk()).await {
+        match tokio::time::timeout(patience, response.chunk()).await {
             Ok(Ok(Some(chunk))) if body.len() + chunk.len() <= BODY_BYTES_MAX => {
                 body.extend_from_slice(&chunk);
             }
@@ -597,6 +1095,7 @@ fn reports(history: &[Said]) -> Vec<(String, Report)> {
             args,
             result: Some(Verbatim::from_value(&Value::from(result.text.as_str()))),
             is_error: result.is_error,
+            is_from_wire: true,
             ..Report::default()
         };
         Some((key, report))
@@ -670,45 +1169,49 @@ fn unmarked(message: Value) -> Value {
     }
 }
 
-/// Our protocol's counts of an API's.
-fn used(usage: &Usage, model: &str) -> method::Usage {
-    method::Usage {
-        model: Some(model.to_owned()),
-        input_tokens: Some(usage.input),
-        output_tokens: Some(usage.output),
-        cached_input_tokens: Some(usage.cache_read),
-        cache_write_tokens: Some(usage.cache_write_5m.saturating_add(usage.cache_write_1h)),
-        cost_nano_usd: None,
-    }
+/// What the request asks for that changes its price.
+fn terms(asked: &Asked<'_>, headers: &HeaderMap) -> method::Terms {
+    // One platform of Google's takes the tier from a header.
+    let header = headers.get("x-vertex-ai-llm-shared-request-type");
+    let header = header.and_then(|value| value.to_str().ok());
+    let header = header.filter(|word| !word.eq_ignore_ascii_case("flex"));
+    let mut terms = extras::terms(asked);
+    terms.service_tier = terms.service_tier.or(header.map(str::to_owned));
+    terms
+}
+
+/// What an answer says, else what was asked for.
+fn said_or_asked(said: &Option<String>, asked: &Option<String>) -> Option<String> {
+    said.as_ref().or(asked.as_ref()).cloned()
 }
 
 fn why_stopped(exit_code: u8) -> Why {
     match exit_code {
         crate::exit_code::DEADLINE => Why::Deadline,
         crate::exit_code::LOOP => Why::Loop,
+        crate::exit_code::UNAVAILABLE => Why::Unreachable,
         _ => Why::Cap,
     }
 }
 
 /// Says in the API's words what the driver refused.
 fn told_off(api: Api, error: &Error) -> Answer {
+    let (why, message) = stopped(error);
+    from_refusal(refuse::refuse(Some(api), why, &message))
+}
+
+/// Why the driver refused, in the gateway's terms.
+fn stopped(error: &Error) -> (Why, String) {
     let why = match error {
         Error::Stopping { exit_code, .. } => why_stopped(*exit_code),
         Error::Params(_) => Why::Unpriced,
         _ => Why::Unreachable,
     };
-    let message = error.to_string();
-    // The agent may keep it to itself.
-    tracing::warn!(why = why.code(), message, "a model call was refused");
-    from_refusal(refuse::refuse(Some(api), why, &message))
-}
-
-fn unreachable_upstream(api: Option<Api>, error: &reqwest::Error) -> Answer {
-    from_refusal(refuse::refuse(api, Why::Unreachable, &describe(error)))
+    (why, error.to_string())
 }
 
 /// An error with its causes, without the address.
-fn describe(error: &reqwest::Error) -> String {
+pub(super) fn describe(error: &reqwest::Error) -> String {
     let mut text = match error {
         _ if error.is_connect() => "the upstream cannot be reached".to_owned(),
         _ if error.is_timeout() => "the upstream took too long".to_owned(),

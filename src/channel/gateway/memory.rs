@@ -8,9 +8,14 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use sha2::{Digest as _, Sha256};
 
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{HeaderMap, HeaderValue};
+use tokio::time::Instant;
+
 use super::Recorded;
 use super::wire::request::Expects;
-use super::wire::{Asked, Digest, Framing, Said};
+use super::wire::{Asked, Digest, Framing, Refusal, Said};
 
 /// Histories that are remembered; the oldest is forgotten.
 const HISTORIES_MAX: usize = 1024;
@@ -35,13 +40,60 @@ pub(super) struct Memory {
     carried: HashMap<String, u64>,
     /// Answers of earlier attempts, by their request, in the order they came.
     recorded: HashMap<String, VecDeque<Recorded>>,
+    /// Calls that failed for good, by their request.
+    failed: HashMap<String, Failure>,
+}
+
+/// What a call that failed for good was answered.
+#[derive(Clone)]
+pub(super) struct Failure {
+    /// How long whoever asks the same gets the same answer.
+    pub until: Instant,
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Failure {
+    /// Makes one of our own words.
+    pub(super) fn from_refusal(refusal: Refusal, until: Instant) -> Self {
+        let headers = refusal.headers.iter().map(|(name, value)| {
+            let name = hyper::header::HeaderName::from_static(name);
+            (name, HeaderValue::from_static(value))
+        });
+        Self {
+            until,
+            status: StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_GATEWAY),
+            headers: headers.collect(),
+            body: refusal.body.into(),
+        }
+    }
 }
 
 /// A history that was answered.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Seen {
     input_tokens: u64,
     body_bytes: u64,
+}
+
+/// The beginning of a history that was answered before.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Beginning {
+    /// How many messages it has.
+    pub messages: usize,
+    seen: Seen,
+}
+
+impl Beginning {
+    /// Returns the most input tokens that a body takes that goes on from here.
+    ///
+    /// - `body_bytes`: those of its text.
+    pub(super) fn input_bound(&self, body_bytes: u64) -> u64 {
+        let new = body_bytes.saturating_sub(self.seen.body_bytes);
+        let bound = new.div_ceil(TOKEN_BYTES).saturating_add(EXTRA_TOKENS);
+        self.seen.input_tokens.saturating_add(bound)
+    }
 }
 
 impl Memory {
@@ -81,20 +133,29 @@ impl Memory {
         self.recorded.get_mut(request)?.pop_front()
     }
 
-    /// Returns the most input tokens that a history takes, by its longest beginning
-    /// that was seen.
-    pub(super) fn input_bound(&self, history: &[Said], body_bytes: u64) -> u64 {
-        let bound = |bytes: u64| bytes.div_ceil(TOKEN_BYTES).saturating_add(EXTRA_TOKENS);
+    /// Remembers a call that failed for good.
+    pub(super) fn fail(&mut self, request: String, failure: Failure) {
+        let now = Instant::now();
+        self.failed.retain(|_, failure| now < failure.until);
+        self.failed.insert(request, failure);
+    }
+
+    /// Returns what a call that failed a moment ago was answered.
+    pub(super) fn failed(&self, request: &str) -> Option<Failure> {
+        let failure = self.failed.get(request)?;
+        (Instant::now() < failure.until).then(|| failure.clone())
+    }
+
+    /// Returns the longest beginning of a history that was seen.
+    pub(super) fn beginning(&self, history: &[Said]) -> Beginning {
         let seen = beginnings(history)
-            .filter_map(|digest| self.seen.get(&digest))
-            .last();
-        seen.map_or_else(
-            || bound(body_bytes),
-            |seen| {
-                let new = body_bytes.saturating_sub(seen.body_bytes);
-                seen.input_tokens.saturating_add(bound(new))
-            },
-        )
+            .enumerate()
+            .filter_map(|(last, digest)| {
+                let seen = *self.seen.get(&digest)?;
+                let messages = last + 1;
+                Some(Beginning { messages, seen })
+            });
+        seen.last().unwrap_or_default()
     }
 
     /// Remembers what a history took.
@@ -182,14 +243,18 @@ mod tests {
     fn only_what_is_new_is_bounded_by_its_bytes() {
         let mut memory = Memory::default();
         let first = history(&["a"]);
-        assert_eq!(memory.input_bound(&first, 10_000), 5_064);
+        let bound = |memory: &Memory, history, bytes| {
+            let seen = memory.beginning(history);
+            (seen.messages, seen.input_bound(bytes))
+        };
+        assert_eq!(bound(&memory, &first, 10_000), (0, 5_064));
         memory.learn(&first, 10_000, 1_500);
         let longer = history(&["a", "b"]);
-        assert_eq!(memory.input_bound(&longer, 10_400), 1_500 + 200 + 64);
+        assert_eq!(bound(&memory, &longer, 10_400), (1, 1_500 + 200 + 64));
         let other = history(&["b", "a"]);
         assert_eq!(
-            memory.input_bound(&other, 10_400),
-            5_264,
+            bound(&memory, &other, 10_400),
+            (0, 5_264),
             "another beginning"
         );
     }

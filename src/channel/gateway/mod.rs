@@ -27,14 +27,19 @@
 
 mod body;
 mod call;
+pub mod chain;
+mod line;
 mod memory;
+pub mod script;
 mod server;
+mod stream;
 pub mod upstream;
 pub mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rand::Rng as _;
 use tokio::net::TcpListener;
@@ -48,8 +53,14 @@ use upstream::Upstreams;
 pub struct Settings {
     /// Where calls go.
     pub upstreams: Upstreams,
+    /// The links of the chain; never empty.
+    pub chain: Vec<chain::Link>,
     /// The client they go out by.
     pub client: reqwest::Client,
+    /// How long a whole answer may take.
+    pub patience: Duration,
+    /// Longest silence within a stream.
+    pub idle: Duration,
     /// Whether money is limited: then a call without a limit of its output gets
     /// one.
     pub is_capped: bool,
@@ -58,6 +69,8 @@ pub struct Settings {
     pub recorded: Vec<Recorded>,
     /// What the model is told with its first call.
     pub note: Option<String>,
+    /// Scripted models that links go to; they end with the gateway.
+    pub models: Vec<script::Model>,
 }
 
 /// An answer of an earlier attempt.
@@ -75,6 +88,15 @@ pub struct Gateway {
     address: SocketAddr,
     token: String,
     server: JoinHandle<()>,
+}
+
+/// How an agent gets in.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// The address, without a slash at its end.
+    pub base: String,
+    /// The key of this attempt.
+    pub token: String,
 }
 
 /// What all calls of a run share.
@@ -118,22 +140,12 @@ impl Gateway {
         })
     }
 
-    /// Returns the variables by which programs find the gateway; they replace
-    /// the real keys.
-    pub fn variables(&self) -> Vec<(&'static str, String)> {
-        let base = format!("http://{}", self.address);
-        let versioned = format!("{base}/v1");
-        let token = || self.token.clone();
-        vec![
-            ("ANTHROPIC_BASE_URL", base.clone()),
-            ("ANTHROPIC_API_KEY", token()),
-            ("OPENAI_BASE_URL", versioned.clone()),
-            ("OPENAI_API_BASE", versioned),
-            ("OPENAI_API_KEY", token()),
-            ("GOOGLE_GEMINI_BASE_URL", base),
-            ("GEMINI_API_KEY", token()),
-            ("GOOGLE_API_KEY", token()),
-        ]
+    /// Returns how an agent gets in.
+    pub fn access(&self) -> Access {
+        Access {
+            base: format!("http://{}", self.address),
+            token: self.token.clone(),
+        }
     }
 }
 

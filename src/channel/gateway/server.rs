@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,6 +15,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::body::Answer;
+use super::line::Line;
+use super::memory::Failure;
 use super::wire::bounds::BODY_BYTES_MAX;
 use super::wire::{Refusal, Route, Why, api, refuse};
 use super::{Shared, call};
@@ -125,11 +127,11 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Answer {
         body,
     };
     // A task of its own: a client that hangs up does not end a call that is paid.
-    let answered = tokio::spawn(call::answer(asked, shared));
-    match answered.await {
-        Ok(answer) => answer,
-        Err(error) => refused(Why::Unreachable, &format!("the call was given up: {error}")),
-    }
+    let (line, answered) = Line::open();
+    tokio::spawn(call::answer(asked, shared, line));
+    answered
+        .await
+        .unwrap_or_else(|_| refused(Why::Unreachable, "the call was given up"))
 }
 
 /// Against a page that has its name point to the loopback.
@@ -165,10 +167,11 @@ pub(super) fn whole(status: StatusCode, headers: HeaderMap, body: Bytes) -> Answ
 
 /// Answers with our own words.
 pub(super) fn from_refusal(refusal: Refusal) -> Answer {
-    let mut headers = HeaderMap::new();
-    for (name, value) in refusal.headers {
-        headers.insert(*name, HeaderValue::from_static(value));
-    }
-    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    whole(status, headers, refusal.body.into())
+    let Failure {
+        status,
+        headers,
+        body,
+        ..
+    } = Failure::from_refusal(refusal, tokio::time::Instant::now());
+    whole(status, headers, body)
 }

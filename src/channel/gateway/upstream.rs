@@ -14,12 +14,13 @@ pub struct Upstreams {
     google: Upstream,
 }
 
-/// One provider.
-struct Upstream {
+/// One provider or server.
+#[derive(Clone)]
+pub(super) struct Upstream {
     /// Its address, without a slash at the end.
-    base: String,
+    pub base: String,
     /// The header that carries the key, and its value.
-    key: Option<(HeaderName, HeaderValue)>,
+    pub key: Option<(HeaderName, HeaderValue)>,
 }
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -94,12 +95,47 @@ impl Upstreams {
         })
     }
 
+    /// Returns the provider of an API.
+    pub(super) fn of_api(&self, api: Api) -> &Upstream {
+        match api {
+            Api::Messages | Api::CountTokens => &self.anthropic,
+            Api::Chat | Api::Responses => &self.openai,
+            Api::Gemini => &self.google,
+        }
+    }
+
+    /// Returns the provider that a request asks.
+    pub(super) fn of(&self, route: &Route, headers: &HeaderMap, path: &str) -> &Upstream {
+        match route {
+            Route::Call { api, .. } => self.of_api(*api),
+            // Lists of models and the like: the client shows whose it is.
+            _ if headers.contains_key("anthropic-version") => &self.anthropic,
+            _ if headers.contains_key(X_GOOG_API_KEY) || path.starts_with("/v1beta") => {
+                &self.google
+            }
+            _ => &self.openai,
+        }
+    }
+}
+
+/// Returns the header that carries a key for `api`.
+pub(super) fn bearer(api: Api, key: &str) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = match api {
+        Api::Messages | Api::CountTokens => (X_API_KEY, key.to_owned()),
+        Api::Chat | Api::Responses => (AUTHORIZATION, format!("Bearer {key}")),
+        Api::Gemini => (X_GOOG_API_KEY, key.to_owned()),
+    };
+    let mut value = HeaderValue::from_str(&value).ok()?;
+    value.set_sensitive(true);
+    Some((name, value))
+}
+
+impl Upstream {
     /// Returns the address that a request goes to.
     ///
     /// - `path`: as the agent asked for it, with its query.
-    pub(super) fn address(&self, route: &Route, headers: &HeaderMap, path: &str) -> String {
-        let upstream = self.of(route, headers, path);
-        let base = upstream.base.as_str();
+    pub(super) fn address(&self, path: &str) -> String {
+        let base = self.base.as_str();
         let rest = without_version(path);
         let version = path.strip_suffix(rest).unwrap_or_default();
         let is_versioned = without_version(base.rsplit_once('/').map_or("", |(_, last)| last))
@@ -115,7 +151,7 @@ impl Upstreams {
     }
 
     /// Returns the headers that a request goes with.
-    pub(super) fn headers(&self, route: &Route, headers: &HeaderMap, path: &str) -> HeaderMap {
+    pub(super) fn headers(&self, headers: &HeaderMap) -> HeaderMap {
         let mut out = HeaderMap::new();
         for (name, value) in headers {
             if !OURS.contains(&name.as_str()) {
@@ -124,28 +160,10 @@ impl Upstreams {
         }
         let plain = HeaderValue::from_static("identity");
         out.insert(hyper::header::ACCEPT_ENCODING, plain);
-        if let Some((name, value)) = &self.of(route, headers, path).key {
+        if let Some((name, value)) = &self.key {
             out.insert(name.clone(), value.clone());
         }
         out
-    }
-
-    fn of(&self, route: &Route, headers: &HeaderMap, path: &str) -> &Upstream {
-        let api = match route {
-            Route::Call { api, .. } => Some(*api),
-            _ => None,
-        };
-        match api {
-            Some(Api::Messages | Api::CountTokens) => &self.anthropic,
-            Some(Api::Chat | Api::Responses) => &self.openai,
-            Some(Api::Gemini) => &self.google,
-            // Lists of models and the like: the client shows whose it is.
-            None if headers.contains_key("anthropic-version") => &self.anthropic,
-            None if headers.contains_key(X_GOOG_API_KEY) || path.starts_with("/v1beta") => {
-                &self.google
-            }
-            None => &self.openai,
-        }
     }
 }
 
@@ -195,7 +213,7 @@ mod tests {
             let variable = |wanted: &str| (wanted == "OPENAI_BASE_URL").then(|| base.to_owned());
             let upstreams = Upstreams::from_variables(variable).unwrap();
             let route = api::route("POST", path, false);
-            let address = upstreams.address(&route, &HeaderMap::new(), path);
+            let address = upstreams.of(&route, &HeaderMap::new(), path).address(path);
             assert_eq!(address, want, "row: {name}");
         }
     }
@@ -227,7 +245,9 @@ mod tests {
             headers.insert(name, HeaderValue::from_static(value));
         }
         let route = api::route("POST", "/v1/messages", false);
-        let out = upstreams.headers(&route, &headers, "/v1/messages");
+        let out = upstreams
+            .of(&route, &headers, "/v1/messages")
+            .headers(&headers);
         assert_eq!(out["x-api-key"], "sk-real");
         assert_eq!(out["anthropic-beta"], "b");
         assert!(!out.contains_key("authorization") && !out.contains_key("host"));

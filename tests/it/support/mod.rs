@@ -2,6 +2,7 @@
 
 pub mod children;
 pub mod http_server;
+pub mod model;
 pub mod tmpfs;
 
 use std::fs;

@@ -1,0 +1,238 @@
+//! An answer that comes as events: passed on frame by frame, its beginning and
+//! its end held.
+//!
+//! The beginning is held until the first words, so that a try that fails before
+//! them can be made again unseen; a reply that is nothing but tool calls is held
+//! whole, so that it can be looked at. The end is held until the turn is durable.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use tokio::time::Instant;
+
+use super::call::{Came, describe};
+use super::line::Line;
+use super::wire::reply::Reader;
+use super::wire::{Api, Frame, Reply, Seen, refuse::Hold, sse, translate};
+
+/// How long a call goes on after its client hung up, to learn what it used.
+const DRAIN: Duration = Duration::from_secs(60);
+
+/// How long an upstream has to close a stream behind its end mark.
+const REST: Duration = Duration::from_secs(1);
+
+/// Most of an answer that is held before its first words, in bytes.
+const OPENING_BYTES_MAX: usize = 1 << 20;
+
+/// How an answer is passed on.
+pub(super) struct Way {
+    /// The API that the upstream speaks.
+    pub from: Api,
+    /// The API that the agent speaks.
+    pub to: Api,
+    /// Whether the agent asked for a chat's usage itself.
+    pub wants_usage: bool,
+    /// How the agent is held while nothing comes.
+    pub hold: Hold,
+    /// How often.
+    pub hold_every: Duration,
+    /// Longest silence of the upstream before it counts as dead.
+    pub patience: Duration,
+    /// Most that is kept for the record, in bytes.
+    pub kept_bytes_max: usize,
+}
+
+/// Passes an answer on as far as it comes.
+pub(super) async fn relay(
+    line: &mut Line,
+    mut response: reqwest::Response,
+    way: Way,
+    mut came: Came,
+) -> Came {
+    let mut frames = sse::Reader::default();
+    let mut reader = Reader::new(way.from);
+    let mut words = Words::new(&way);
+    let mut hung_up: Option<Instant> = None;
+    let mut last_sent = Instant::now();
+    let mut silent_since = Instant::now();
+    let broke = loop {
+        let patience = match hung_up {
+            None => way.patience,
+            Some(_) => DRAIN,
+        };
+        let holds = !way.hold.keep_alive.is_empty() && hung_up.is_none();
+        let chunk = tokio::select! {
+            chunk = response.chunk() => chunk,
+            () = tokio::time::sleep_until(silent_since + patience) => {
+                break Some("the upstream fell silent".to_owned());
+            }
+            () = tokio::time::sleep_until(last_sent + way.hold_every), if holds => {
+                line.hold(way.hold.keep_alive).await;
+                last_sent = Instant::now();
+                continue;
+            }
+            () = line.gone(), if hung_up.is_none() => {
+                hung_up = Some(Instant::now());
+                continue;
+            }
+        };
+        silent_since = Instant::now();
+        let chunk = match chunk {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break None,
+            Err(error) => break Some(describe(&error)),
+        };
+        if hung_up.is_some_and(|since| since.elapsed() > DRAIN) {
+            break Some("the agent hung up".to_owned());
+        }
+        frames.feed(&chunk);
+        let mut out = Vec::new();
+        let too_long = loop {
+            match frames.next_frame() {
+                Ok(Some(frame)) => {
+                    let seen = reader.take(&frame);
+                    let bytes = words.of(&frame, seen);
+                    if words.is_ending || seen.is_terminal || seen.is_error {
+                        words.is_ending = true;
+                        came.rest.extend_from_slice(&bytes);
+                    } else {
+                        words.is_spoken |= seen.is_content && !calls_a_tool(&frame);
+                        out.extend_from_slice(&bytes);
+                    }
+                }
+                Ok(None) => break None,
+                Err(error) => break Some(error.to_string()),
+            }
+        };
+        if came.kept.len() <= way.kept_bytes_max {
+            came.kept.extend_from_slice(&out);
+        }
+        words.opening.append(&mut out);
+        if words.is_spoken || words.opening.len() > OPENING_BYTES_MAX {
+            words.is_spoken = true;
+            came.is_begun = true;
+            line.begin(status(&came), came.headers.clone());
+            line.send(std::mem::take(&mut words.opening).into()).await;
+            last_sent = Instant::now();
+        }
+        // Nothing comes behind the end mark; Gemini's may be followed by usage.
+        if reader.is_terminal() && way.from != Api::Gemini {
+            break None;
+        }
+        if too_long.is_some() {
+            break too_long;
+        }
+    };
+    if let Some(rest) = frames.finish() {
+        let seen = reader.take(&rest);
+        came.rest.extend(words.of(&rest, seen));
+    }
+    let reply = words.as_client_has_it(reader.finish());
+    if reply.is_terminal || reply.error.is_some() {
+        came.kept.extend_from_slice(&came.rest);
+        // Read to its end, so that the connection can be used again.
+        tokio::spawn(tokio::time::timeout(REST, async move {
+            while let Ok(Some(_)) = response.chunk().await {}
+        }));
+    } else {
+        came.broke = broke.or_else(|| Some("the answer ended without its end mark".to_owned()));
+    }
+    // What was held of the beginning comes before what was held of the end.
+    words.opening.append(&mut came.rest);
+    came.rest = words.opening;
+    came.reply = Some(reply);
+    came
+}
+
+/// The answer in the agent's words, and how much of it the agent has.
+struct Words {
+    wants_usage: bool,
+    /// Where the upstream speaks another API.
+    translator: Option<Translator>,
+    /// Held until the first words.
+    opening: Vec<u8>,
+    is_spoken: bool,
+    /// Everything from here on is held until the turn is durable.
+    is_ending: bool,
+}
+
+struct Translator {
+    stream: translate::Stream,
+    frames: sse::Reader,
+    reader: Reader,
+}
+
+impl Words {
+    fn new(way: &Way) -> Self {
+        let translator = (way.from != way.to).then(|| Translator {
+            stream: translate::Stream::new(way.from, way.to),
+            frames: sse::Reader::default(),
+            reader: Reader::new(way.to),
+        });
+        Self {
+            wants_usage: way.wants_usage,
+            translator,
+            opening: Vec::new(),
+            is_spoken: false,
+            is_ending: false,
+        }
+    }
+
+    /// Returns a frame of the upstream as the agent gets it.
+    fn of(&mut self, frame: &Frame, seen: Seen) -> Vec<u8> {
+        let Some(translator) = &mut self.translator else {
+            return match seen.is_usage_extra && !self.wants_usage {
+                true => Vec::new(),
+                false => frame.raw.clone(),
+            };
+        };
+        translator.frames.feed(&translator.stream.take(frame));
+        let mut out = Vec::new();
+        while let Ok(Some(own)) = translator.frames.next_frame() {
+            let seen = translator.reader.take(&own);
+            if self.wants_usage || !seen.is_usage_extra {
+                out.extend_from_slice(&own.raw);
+            }
+        }
+        out
+    }
+
+    fn as_client_has_it(&mut self, read: Reply) -> Reply {
+        let own = self.translator.take();
+        as_client_has_it(read, own.map(|translator| translator.reader.finish()))
+    }
+}
+
+/// Joins what the upstream counted with the messages as the agent will send them
+/// again.
+pub(super) fn as_client_has_it(read: Reply, own: Option<Reply>) -> Reply {
+    match own {
+        None => read,
+        Some(own) => Reply {
+            messages: own.messages,
+            hashes: own.hashes,
+            // What cannot be translated is seen in its words alone.
+            error: own.error.or(read.error),
+            ..read
+        },
+    }
+}
+
+/// Whether a frame is a piece of a tool call: until there are words besides, such
+/// a reply can still be made again.
+fn calls_a_tool(frame: &Frame) -> bool {
+    const MARKS: [&str; 6] = [
+        "\"tool_use\"",
+        "\"input_json_delta\"",
+        "\"tool_calls\"",
+        "\"function_call",
+        "response.function_call_arguments",
+        "\"functionCall\"",
+    ];
+    let data = frame.data.as_deref().unwrap_or_default();
+    MARKS.iter().any(|mark| data.contains(mark))
+}
+
+fn status(came: &Came) -> StatusCode {
+    StatusCode::from_u16(came.status).unwrap_or(StatusCode::OK)
+}

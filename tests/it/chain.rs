@@ -1,0 +1,302 @@
+//! What becomes of a model call that fails: tried again, asked elsewhere, told.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+
+use crate::support::model::Upstream;
+use crate::support::{Ran, Sandbox, finish};
+
+const KEY: &str = "sk-ant-the-real-key-0123456789";
+
+/// An agent that knows nothing of us: it asks until the model is done. Driven by
+/// `TURNS` (most calls), `STREAM`, and `TRIES` (what its client makes of a failure).
+#[test]
+#[ignore = "the agent of the tests below"]
+fn an_agent() {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    let Some(turns) = number("TURNS") else { return };
+    let address = std::env::var("ANTHROPIC_BASE_URL").expect("an address");
+    let address = address.trim_start_matches("http://");
+    let mut history = vec![json!({"role": "user", "content": "do it"})];
+    let tools = json!([{"name": "bash", "description": "runs a command", "input_schema": {
+        "type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]}}]);
+    for turn in 0..turns {
+        let body = json!({"model": "claude-sonnet-4-5", "max_tokens": 1000, "tools": tools,
+            "stream": number("STREAM") == Some(1), "messages": history});
+        let mut tries = 0;
+        let reply = loop {
+            tries += 1;
+            let (status, answer) = post(address, &body.to_string());
+            let reply = read(&answer);
+            println!("turn {turn} try {tries}: {status} {reply}");
+            match reply {
+                Value::Null if tries < number("TRIES").unwrap_or(1) => {}
+                Value::Null => std::process::exit(3),
+                reply => break reply,
+            }
+        };
+        let calls: Vec<Value> = reply
+            .as_array()
+            .expect("blocks")
+            .iter()
+            .filter(|block| block["type"] == "tool_use")
+            .map(|call| {
+                let output = std::process::Command::new("sh")
+                    .args(["-c", call["input"]["command"].as_str().unwrap_or("true")])
+                    .output()
+                    .expect("a shell");
+                json!({"type": "tool_result", "tool_use_id": call["id"],
+                    "content": String::from_utf8_lossy(&output.stdout)})
+            })
+            .collect();
+        if calls.is_empty() {
+            return;
+        }
+        history.push(json!({"role": "assistant", "content": reply}));
+        history.push(json!({"role": "user", "content": calls}));
+    }
+}
+
+fn post(address: &str, body: &str) -> (u16, String) {
+    let token = std::env::var("ANTHROPIC_API_KEY").expect("a token");
+    let mut stream = TcpStream::connect(address).expect("the gateway listens");
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nHost: {address}\r\nx-api-key: {token}\r\n\
+         Content-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream
+        .write_all(format!("{head}{body}").as_bytes())
+        .expect("it reads");
+    let mut answer = Vec::new();
+    // A broken answer is an error here, and what came before it counts.
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|word| word.parse().ok());
+    (status.unwrap_or(0), answer)
+}
+
+/// The blocks of an answer; null if it is none, or not whole.
+fn read(answer: &str) -> Value {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    if !head.starts_with("HTTP/1.1 200") {
+        return Value::Null;
+    }
+    let events: Vec<Value> = body
+        .lines()
+        .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+        .collect();
+    if events.is_empty() {
+        let whole: Value = serde_json::from_str(body).unwrap_or_default();
+        return whole["content"].clone();
+    }
+    if !events.iter().any(|event| event["type"] == "message_stop") {
+        return Value::Null;
+    }
+    let mut blocks: Vec<Value> = Vec::new();
+    let mut arguments = String::new();
+    for event in events {
+        match event["type"].as_str() {
+            Some("content_block_start") => blocks.push(event["content_block"].clone()),
+            Some("content_block_delta") => {
+                if let Some(piece) = event["delta"]["partial_json"].as_str() {
+                    arguments.push_str(piece);
+                }
+                if let (Some(piece), Some(block)) =
+                    (event["delta"]["text"].as_str(), blocks.last_mut())
+                {
+                    let text = format!("{}{piece}", block["text"].as_str().unwrap_or_default());
+                    block["text"] = text.into();
+                }
+            }
+            Some("content_block_stop") if !arguments.is_empty() => {
+                let input = serde_json::from_str(&arguments).unwrap_or_default();
+                arguments.clear();
+                if let Some(block) = blocks.last_mut() {
+                    block["input"] = input;
+                }
+            }
+            _ => {}
+        }
+    }
+    blocks.into()
+}
+
+/// How the agent is to behave.
+#[derive(Clone, Copy)]
+struct How {
+    is_stream: bool,
+    tries: u32,
+}
+
+const PLAIN: How = How {
+    is_stream: false,
+    tries: 1,
+};
+const STREAM: How = How {
+    is_stream: true,
+    tries: 1,
+};
+
+/// Runs the agent with `rest` in its task file.
+fn run(upstream: &Upstream, how: How, rest: &str) -> (Sandbox, Ran) {
+    let sandbox = Sandbox::new();
+    let argv = json!([
+        std::env::current_exe().expect("this test binary"),
+        "--exact",
+        "chain::an_agent",
+        "--ignored",
+        "--nocapture"
+    ]);
+    let (stream, tries) = (u8::from(how.is_stream), how.tries);
+    sandbox.write(
+        "task.yaml",
+        &format!(
+            "agent: {{command: {argv}, protocol: gateway, grace: 1s, \
+             env: {{TURNS: '20', STREAM: '{stream}', TRIES: '{tries}'}}}}\n{rest}"
+        ),
+    );
+    let mut command = sandbox.command(&["run", "task.yaml"]);
+    command
+        .env("ANTHROPIC_BASE_URL", upstream.url())
+        .env("ANTHROPIC_API_KEY", KEY);
+    let ran = finish(&mut command);
+    (sandbox, ran)
+}
+
+fn actions(sandbox: &Sandbox) -> String {
+    sandbox.run(&["why", "latest"]).stdout
+}
+
+const TWO_TURNS: &str = "turns:\n  - {say: I look., shell: echo hello}\n  - say: done\n";
+
+#[test]
+fn what_passes_by_itself_is_tried_again_unseen() {
+    for how in [PLAIN, STREAM] {
+        #[rustfmt::skip]
+        let rows = [
+            ("429 with Retry-After",   "{turn: 2, status: 429, retry_after: 1s, times: 2}", 2),
+            ("an overload",            "{turn: 2, status: 529, times: 3}", 3),
+            ("a server error",         "{turn: 1, status: 500, times: 1}", 1),
+            ("a reset before a byte",  "{turn: 2, reset: true, times: 2}", 2),
+            ("an empty reply",         "{turn: 2, empty: true, times: 1}", 1),
+            ("a page of HTML",         "{turn: 2, garbage: true, times: 1}", 1),
+        ];
+        for (name, fault, failed) in rows {
+            let upstream = Upstream::start(&format!("{TWO_TURNS}faults:\n  - {fault}\n"));
+            let (sandbox, ran) = run(&upstream, how, "limits: {cost_usd: 1}\nretry: {base: 10ms}");
+            let why = actions(&sandbox);
+            assert_eq!(ran.code, 0, "{name}: {ran:?}\n{why}");
+            assert_eq!(upstream.calls(), 2 + failed, "{name}: {why}");
+            assert_eq!(
+                ran.stdout.matches("try 2").count(),
+                0,
+                "{name}: {}",
+                ran.stdout
+            );
+            assert_eq!(sandbox.report()["completed_steps"], json!(2), "{name}");
+            assert!(why.contains("retry"), "{name}: {why}");
+        }
+    }
+}
+
+#[test]
+fn what_the_agents_client_retries_does_not_reach_the_model() {
+    let upstream = Upstream::start(&format!(
+        "{TWO_TURNS}faults:\n  - {{turn: 1, status: 503, times: forever}}\n"
+    ));
+    let tries = How {
+        is_stream: false,
+        tries: 5,
+    };
+    let (sandbox, ran) = run(&upstream, tries, "retry: {attempts: 1}");
+    assert_eq!(upstream.calls(), 1, "what we do not retry is asked once");
+    assert_eq!(ran.stdout.matches("503").count(), 5, "{}", ran.stdout);
+    assert_eq!(ran.code, 23, "{ran:?}\n{}", actions(&sandbox));
+    let upstream = Upstream::start(&format!(
+        "{TWO_TURNS}faults:\n  - {{turn: 1, status: 400, times: forever}}\n"
+    ));
+    let (_, ran) = run(&upstream, tries, "limits: {cost_usd: 1}");
+    assert_eq!(upstream.calls(), 1, "a wrong request is never tried again");
+    assert_eq!(ran.code, 1, "{ran:?}");
+}
+
+#[test]
+fn an_answer_that_breaks_off_in_the_middle_breaks_off_here_too() {
+    for fault in ["cut: 4", "end: 4", "error: 529, after: 4"] {
+        let upstream = Upstream::start(&format!(
+            "{TWO_TURNS}faults:\n  - {{turn: 2, {fault}, times: 1}}\n"
+        ));
+        let again = How {
+            is_stream: true,
+            tries: 2,
+        };
+        let (sandbox, ran) = run(&upstream, again, "limits: {cost_usd: 1}");
+        let why = actions(&sandbox);
+        assert_eq!(ran.code, 0, "{fault}: {ran:?}\n{why}");
+        assert!(
+            ran.stdout.contains("turn 1 try 1: 200 null"),
+            "{fault}: {}",
+            ran.stdout
+        );
+        assert_eq!(
+            upstream.calls(),
+            3,
+            "{fault}: the agent's own second try is a call of its own"
+        );
+    }
+}
+
+#[test]
+fn the_chain_is_walked_as_the_tree_says() {
+    #[rustfmt::skip]
+    let rows = [
+        ("a hard limit takes the cheaper model",    "status: 429", "claude-haiku-4-5", "degrade.hard_limit"),
+        ("a wrong key takes another provider",      "status: 401", "gpt-5-mini", "degrade.credentials"),
+        ("a provider that fails takes another",     "status: 500", "gpt-5-mini", "degrade.server_error"),
+        ("no such model takes the next",            "status: 404", "claude-haiku-4-5", "degrade.no_model"),
+    ];
+    for how in [PLAIN, STREAM] {
+        for (name, fault, model, rule) in rows {
+            let upstream = Upstream::start(&format!(
+                "{TWO_TURNS}faults:\n  - {{model: claude-sonnet-4-5, {fault}, times: forever}}\n"
+            ));
+            let rest = format!(
+                "retry: {{base: 1ms, attempts: 2}}\nlimits: {{cost_usd: 1}}\nfallbacks:\n  \
+                 - {{model: claude-haiku-4-5}}\n  \
+                 - {{url: '{}/v1', api: chat, key: k, model: gpt-5-mini, level: other}}\n",
+                upstream.url()
+            );
+            let (sandbox, ran) = run(&upstream, how, &rest);
+            let why = actions(&sandbox);
+            assert_eq!(ran.code, 0, "{name}: {ran:?}\n{why}");
+            assert!(why.contains(rule), "{name}: {why}");
+            let ledger = upstream.ledger();
+            let answered: Vec<&str> = ledger["requests"]
+                .as_array()
+                .expect("requests")
+                .iter()
+                .filter(|request| request["outcome"] == "answered")
+                .filter_map(|request| request["model"].as_str())
+                .collect();
+            assert_eq!(answered, [model, model], "{name}: {ledger}");
+            assert_eq!(sandbox.report()["completed_steps"], json!(2), "{name}");
+            assert_eq!(sandbox.report()["degraded"]["link"], json!(model), "{name}");
+        }
+    }
+}
+
+#[test]
+fn when_nobody_answers_the_fixed_text_does() {
+    let upstream = Upstream::start(&format!(
+        "{TWO_TURNS}faults:\n  - {{status: 529, times: forever}}\n"
+    ));
+    for how in [PLAIN, STREAM] {
+        let rest = "retry: {base: 1ms, attempts: 2}\nfallbacks: [{reply: Nobody is there.}]\n";
+        let (sandbox, ran) = run(&upstream, how, rest);
+        assert_eq!(ran.code, 0, "{ran:?}\n{}", actions(&sandbox));
+        assert!(ran.stdout.contains("Nobody is there."), "{}", ran.stdout);
+    }
+}
