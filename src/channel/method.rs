@@ -218,6 +218,8 @@ pub struct Terms {
     pub speed: Option<String>,
     /// `us` (Anthropic's `inference_geo`).
     pub region: Option<String>,
+    /// Which link of the chain is asked; it may have a price of its own.
+    pub link: Option<usize>,
 }
 
 /// Numbers the reservations of a run.

@@ -1,7 +1,7 @@
 //! Who is asked: the links of the chain, their rests, breakers and prices, put
 //! together for one model call.
 
-use crate::channel::method::Reserve;
+use crate::channel::method::{Offer, Reserve};
 use crate::driver::facts::admit_to;
 use crate::driver::policy::provider;
 use crate::driver::session::{Error, Session};
@@ -45,20 +45,21 @@ pub(super) async fn choose(session: &Session, asked: &Reserve) -> Result<Choice,
         .iter()
         .filter_map(|place| asked.offers.iter().find(|offer| offer.link == *place))
         .collect();
-    let fits = |model: &String| {
-        let bid = Reserve {
-            model: Some(model.clone()),
+    let fits = |offer: &Offer| {
+        let mut bid = Reserve {
+            model: Some(offer.model.clone()),
             ..asked.clone()
         };
+        bid.terms.link = Some(offer.link);
         let spend = state.spend.without_reserved();
         translate::worst_case(&bid, task, state, &spend)
             .is_ok_and(|(worst, _)| spend.next_call(&state.limits, &worst).is_none())
     };
     // Where nothing fits, the first one's worst case says by how much.
-    let first_fitting = offers.iter().position(|offer| fits(&offer.model));
+    let first_fitting = offers.iter().position(|offer| fits(offer));
     let mut down = None;
     for offer in offers.iter().skip(first_fitting.unwrap_or(0)) {
-        if offers.len() > 1 && first_fitting.is_some() && !fits(&offer.model) {
+        if offers.len() > 1 && first_fitting.is_some() && !fits(offer) {
             continue;
         }
         let name = of_model(&provider(&task.upstreams[offer.link]), &offer.model);

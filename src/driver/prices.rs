@@ -110,6 +110,13 @@ impl<'a> Rate<'a> {
     /// Errors: [`Unpriced::Model`], and [`Unpriced::Term`] for a tier, speed or
     /// region that may be dearer, and has no price of its own.
     pub fn of(names: &[&'a str], terms: &'a Terms, task: &'a Resolved) -> Result<Self, Unpriced> {
+        let link = terms.link.and_then(|link| task.upstreams.get(link));
+        if let Some(price) = link.and_then(|link| link.price.as_ref()) {
+            return Ok(Self {
+                source: Source::Listed(price),
+                is_regional: false,
+            });
+        }
         let is_regional = match terms.region.as_deref() {
             Some("us") => true,
             word => unusual("inference_geo", word).map_or(Ok(false), Err)?,

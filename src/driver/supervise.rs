@@ -681,6 +681,7 @@ impl<'a> Attempt<'a> {
             models::Choice::None => 0,
             models::Choice::Ask { link, model } => {
                 asked.model = Some(model);
+                asked.terms.link = Some(link);
                 link
             }
             models::Choice::Down { why } => {

@@ -175,7 +175,7 @@ mod tests {
         let rows = [
             ("/$defs/Agent/properties/grace/default", "\"10s\""),
             ("/$defs/Agent/properties/interpreter/default", "[\"sh\"]"),
-            ("/$defs/Agent/properties/protocol/default", "\"socket\""),
+            ("/$defs/Agent/properties/protocol/default", "\"auto\""),
             ("/$defs/Limits/properties/soft/default", "\"80%\""),
             ("/$defs/Limits/properties/model_call_timeout/default", "\"5m\""),
             ("/$defs/Tool/properties/timeout/default", "\"1m\""),

@@ -271,11 +271,31 @@ fn bad_agents_table() {
         ("two programs", "agent: {command: [a], script: b}\n", "1:23 agent.script stands beside `command`, expected either `command` or `script`; remove `command` or `script`"),
         ("an interpreter for nothing", "agent: {command: [a], interpreter: [sh]}\n", "1:23 agent.interpreter stands beside `command`, expected it beside `script` only; remove `interpreter`, or write the program first in `command`"),
         ("an empty script", "agent: {script: \" \"}\n", "1:17 agent.script is empty, expected a script"),
-        ("an unknown protocol", "agent: {command: [a], protocol: sockets}\n", "1:33 agent.protocol is \"sockets\", expected `socket`, `stdio`, `gateway` or `none`; did you mean `socket`?"),
+        ("an unknown protocol", "agent: {command: [a], protocol: sockets}\n", "1:33 agent.protocol is \"sockets\", expected `auto`, `socket`, `stdio`, `gateway` or `none`; did you mean `socket`?"),
+        ("a misspelt preset", "agent: {preset: claude-cod}\ninput: {prompt: p}\n", "1:17 agent.preset is \"claude-cod\", expected `claude-code`, `codex`, `gemini-cli`, `opencode`, `aider`, `mini-swe-agent`, `qwen-code`, `pi`, `continue`, `gptme`, `openhands`, `vibe`, `llm` or `cline`; did you mean `claude-code`?"),
+        ("a preset with nothing to do", "agent: {preset: codex}\n", "1:17 agent.preset has nothing to do, expected a text under `input.prompt`, or a `command` that has one; add `input: {prompt: …}`"),
+        ("a preset beside a script", "agent: {preset: codex, script: s}\ninput: {prompt: p}\n", "1:9 agent.preset stands beside `script`, expected it alone, or beside `command`; remove `script`"),
+        ("a preset that speaks", "agent: {preset: codex, protocol: stdio}\ninput: {prompt: p}\n", "1:34 agent.protocol does not go with `preset`: such an agent is seen by its model calls, expected `gateway`, or nothing; remove `protocol`"),
         ("a word for inherit_env", "agent: {command: [a], inherit_env: all}\n", "1:36 agent.inherit_env is \"all\", expected `true`, `false` or a list of names"),
         ("a number among names", "agent: {command: [a], inherit_env: [1]}\n", "1:37 agent.inherit_env[0] is 1, expected a text; put it in quotes: `\"1\"`"),
     ];
     assert_rows(&rows.map(|(name, text, want)| (name, text.to_owned(), want)));
+}
+
+#[test]
+fn bad_upstreams_table() {
+    #[rustfmt::skip]
+    let rows = [
+        ("two places", "upstream: {script: a, url: 'http://h'}", "2:23 upstream.url stands beside `script`, expected one of `provider`, `url`, `script` and `reply`; remove `script` or `url`"),
+        ("a key for nobody", "upstream: {key: k}", "2:12 upstream.key stands without `url`, expected a key beside the `url` it is for; a provider's key is taken from its environment variable"),
+        ("the same again", "fallbacks: [{}]", "2:13 fallbacks[0] is the same as `upstream`, expected another `model`, `provider`, `url`, `script` or `reply`"),
+        ("no address", "fallbacks: [{url: localhost}]", "2:19 fallbacks[0].url is no URL to call, expected an `http://` or `https://` URL whose host is no argument"),
+        ("a misspelt provider", "fallbacks: [{provider: antropic}]", "2:24 fallbacks[0].provider is \"antropic\", expected `anthropic`, `openai` or `google`; did you mean `anthropic`?"),
+        ("one name twice", "fallbacks: [{name: a, model: m}, {name: a, model: n}]", "2:41 fallbacks[1].name is given twice, expected a name of its own"),
+        ("an API that is not translated to", "fallbacks: [{url: 'http://h', api: gemini}]", "2:36 fallbacks[0].api is an API that calls are not translated to, expected `messages`, `chat` or `responses`; Gemini has an OpenAI-shaped address, too: use it with `api: chat`"),
+        ("a script that is a list", "upstream: {script: [a]}", "2:12 upstream.script is a list, expected a text that is not empty"),
+    ];
+    assert_rows(&rows.map(|(name, text, want)| (name, format!("{ONE_AGENT}{text}\n"), want)));
 }
 
 #[test]
@@ -388,8 +408,20 @@ fn a_file_full_of_mistakes_is_told_within_bounds() {
 #[test]
 fn every_section_of_the_schema_is_read() {
     let mut known = [
-        "version", "name", "agent", "input", "limits", "prices", "tools", "rules", "loops",
-        "retry", "breaker", "notify",
+        "version",
+        "name",
+        "agent",
+        "input",
+        "limits",
+        "prices",
+        "upstream",
+        "fallbacks",
+        "tools",
+        "rules",
+        "loops",
+        "retry",
+        "breaker",
+        "notify",
     ];
     known.sort_unstable();
     assert_eq!(validate::sections(), known);

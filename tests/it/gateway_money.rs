@@ -214,7 +214,7 @@ fn an_error_is_free_unless_the_model_may_have_worked() {
     for (status, is_free) in rows {
         let body = call("claude-sonnet-4-5", json!({}));
         let came = came(
-            "limits: {cost_usd: 1}",
+            "limits: {cost_usd: 1}\nretry: {attempts: 1}",
             &[body],
             vec![Reply::json(status, &error)],
         );

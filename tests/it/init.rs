@@ -13,12 +13,27 @@ fn the_kinds_are_listed() {
         str![[r#"
 status 0
 --- stdout
-shell          a loop in plain shell
-python         your own loop in Python
-openai-sdk     a loop on the openai package
-anthropic-sdk  a loop on the anthropic package
-stdio          a loop in any language, over stdin and stdout
-wrap           any program as it is
+shell                  a loop in plain shell
+python                 your own loop in Python
+openai-sdk             a loop on the openai package
+anthropic-sdk          a loop on the anthropic package
+stdio                  a loop in any language, over stdin and stdout
+gateway                an agent that knows nothing of agentguard
+wrap                   any program as it is
+--agent claude-code    Claude Code
+--agent codex          Codex CLI
+--agent gemini-cli     Gemini CLI
+--agent opencode       opencode
+--agent aider          aider
+--agent mini-swe-agent mini-swe-agent
+--agent qwen-code      Qwen Code
+--agent pi             pi
+--agent continue       Continue (cn)
+--agent gptme          gptme
+--agent openhands      OpenHands CLI
+--agent vibe           Mistral Vibe
+--agent llm            llm
+--agent cline          Cline CLI
 --- stderr
 
 "#]]
@@ -86,7 +101,7 @@ status 2
 --- stdout
 --- stderr
 error: invalid value 'openai_sdk' for '[KIND]'
-  [possible values: shell, python, openai-sdk, anthropic-sdk, stdio, wrap]
+  [possible values: shell, python, openai-sdk, anthropic-sdk, stdio, gateway, wrap]
 
   tip: a similar value exists: 'openai-sdk'
 

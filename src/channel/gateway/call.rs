@@ -686,10 +686,16 @@ impl Asking<'_> {
             }
         };
         let came = self.try_once(line, prepared).await;
-        let is_answer = came.broke.is_none() && (200..300).contains(&came.status);
-        match is_answer {
-            true => release(line, came).await,
-            false => self.give_up(line, came).await,
+        // What fails is the loop's to deal with, its client's retries included.
+        match came.broke.clone() {
+            None => release(line, came).await,
+            Some(_) if !line.is_silent() => line.break_off(came.rest.into()).await,
+            Some(broke) => {
+                let refusal = refuse::refuse(Some(self.api()), Why::Unreachable, &broke);
+                let (mut head, body) = from_refusal(refusal).into_parts();
+                head.headers.remove("x-should-retry");
+                line.answer(hyper::Response::from_parts(head, body));
+            }
         }
     }
 
@@ -714,7 +720,7 @@ impl Asking<'_> {
                 true => self.said(&reply),
                 false => method::Said::Nothing,
             },
-            usage: Some(self.used(&usage, model, &open.model)),
+            usage: Some(self.used(&usage, model, &open.model, open.link)),
             reservation: Some(open.reservation),
             wire: Some(Wire {
                 is_in_doubt: !is_known,
@@ -747,7 +753,7 @@ impl Asking<'_> {
             self.shared.memory().steer.get_or_insert(steer);
         }
         let turn = Turn {
-            usage: Some(self.used(&Usage::default(), &open.model, &open.model)),
+            usage: Some(self.used(&Usage::default(), &open.model, &open.model, open.link)),
             reservation: Some(open.reservation),
             error: Some(clipped(&format!("the call was not sent: {why}"))),
             wire: Some(Wire::default()),
@@ -760,8 +766,9 @@ impl Asking<'_> {
     /// Our protocol's counts of an API's.
     ///
     /// - `model`: that used them;
-    /// - `named`: that was asked.
-    fn used(&self, usage: &Usage, model: &str, named: &str) -> method::Usage {
+    /// - `named`: that was asked;
+    /// - `link`: of the chain.
+    fn used(&self, usage: &Usage, model: &str, named: &str, link: usize) -> method::Usage {
         let written = usage.cache_write_5m.saturating_add(usage.cache_write_1h);
         let terms = method::Terms {
             // Anthropic's is paid for beforehand, and no dearer a token.
@@ -771,9 +778,10 @@ impl Asking<'_> {
             },
             speed: said_or_asked(&usage.speed, &self.terms.speed),
             region: said_or_asked(&usage.region, &self.terms.region),
+            link: Some(link),
         };
         let others = usage.others.iter().map(|(model, usage)| {
-            let mut other = self.used(usage, model, named);
+            let mut other = self.used(usage, model, named, link);
             // What was asked for is another one.
             other.seen.asked_model = None;
             other

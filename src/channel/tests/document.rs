@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::channel::frame::{self, Code};
 use crate::channel::method::{
+    Next,
     Briefing, Cause, Count, Deadline, Input, Money, NAMES, ReportAnswer, ReservationNo,
     ReserveAnswer, ToolAnswer, ToolInfo, Unfinished, Verbatim,
 };
@@ -115,6 +116,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         verdict: stop.clone(),
         limits,
         warnings: vec!["w".into()],
+        next: Next::Take,
     };
     vec![
         ("start", Answer::Briefing(Box::new(briefing()))),
@@ -125,6 +127,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
                 reservation: ReservationNo(1),
                 max_tokens: 5,
                 steer: None,
+                link: 0,
             }),
         ),
         (

@@ -139,6 +139,7 @@ fn go(step: u64) -> Answer {
         verdict: Verdict::Go,
         limits: Left::default(),
         warnings: vec![],
+        next: super::method::Next::Take,
     })
 }
 

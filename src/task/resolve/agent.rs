@@ -15,7 +15,7 @@ impl Checker<'_> {
     pub(super) fn agent(&mut self, agent: written::Agent) -> Option<Agent> {
         let path = KeyPath::root().key("agent");
         let before = self.found.len();
-        let is_preset = agent.preset.is_some();
+        let is_preset = self.is_written(&path.key("preset"));
         if !is_preset || agent.command.is_some() && agent.script.is_some() {
             self.one_of(&path, "command", "script");
         }

@@ -66,11 +66,8 @@ impl Checker<'_> {
                 Some("Gemini has an OpenAI-shaped address, too: use it with `api: chat`"),
             );
         }
-        let is_same = written.url.is_none()
-            && written.provider.is_none()
-            && written.script.is_none()
-            && written.reply.is_none();
-        if is_same && !is_first && written.model.is_none() && written.models.is_empty() {
+        let other = ["script", "reply", "url", "provider", "model", "models"];
+        if !is_first && !other.iter().any(|name| self.is_written(&path.key(name))) {
             self.refuse(
                 path,
                 Part::Value,

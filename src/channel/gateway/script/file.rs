@@ -128,10 +128,10 @@ pub(super) struct Usage {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Price {
-    input: f64,
-    output: f64,
-    cache_read: Option<f64>,
-    cache_write: Option<f64>,
+    input: Usd,
+    output: Usd,
+    cache_read: Option<Usd>,
+    cache_write: Option<Usd>,
 }
 
 /// An answer to requests beside the conversation: titles, routers.
@@ -240,6 +240,10 @@ pub(super) struct Span(pub(super) Duration);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times(pub(super) u64);
 
+/// An amount of money, in nano-USD.
+#[derive(Clone, Copy, Debug)]
+struct Usd(u64);
+
 impl Default for Times {
     fn default() -> Self {
         Self(1)
@@ -265,6 +269,13 @@ impl Commands {
             Self::One(command) => std::slice::from_ref(command),
             Self::Many(commands) => commands,
         }
+    }
+}
+
+impl Turn {
+    fn says_nothing(&self) -> bool {
+        let has_calls = self.call.is_some() || !self.calls.is_empty();
+        self.say.is_empty() && self.shell.list().is_empty() && !has_calls
     }
 }
 
@@ -298,9 +309,7 @@ impl Used {
 impl Price {
     /// Returns what `usage` costs, in millionths of a nano-USD.
     pub(super) fn cost(&self, usage: &Usage) -> u128 {
-        // What is below zero or no number becomes 0, what is too much the most.
-        let part =
-            |tokens: u64, usd: f64| u128::from(tokens) * u128::from((usd * 1e9).round() as u64);
+        let part = |tokens: u64, usd: Usd| u128::from(tokens) * u128::from(usd.0);
         part(usage.input, self.input)
             + part(usage.output, self.output)
             + part(usage.cache_read, self.cache_read.unwrap_or(self.input))
@@ -361,6 +370,20 @@ const SAID: &[(&str, &str)] = &[
     ("repetition limit exceeded", "repeats its aliases too often"),
 ];
 
+/// What serde calls a type, and what a person does.
+const TYPES: &[(&str, &str)] = &[
+    ("u16", "a whole number"),
+    ("u32", "a whole number"),
+    ("u64", "a whole number"),
+    ("usize", "a whole number"),
+    ("a string", "text"),
+    ("a sequence", "a list"),
+    ("a boolean", "`true` or `false`"),
+    ("is sequence", "is a list"),
+    ("is map", "is a mapping"),
+    ("is unit value", "is empty"),
+];
+
 impl Error {
     /// Returns the next thing the reader can do, if there is one.
     pub fn hint(&self) -> Option<&str> {
@@ -371,7 +394,7 @@ impl Error {
     fn from_yaml(file: &str, error: &serde_yaml::Error) -> Box<Self> {
         let text = error.to_string();
         let place = error.location().map(|at| (at.line(), at.column()));
-        let end = text.rfind(" at line ").filter(|_| place.is_some());
+        let end = text.find(" at line ").filter(|_| place.is_some());
         let text = &text[..end.unwrap_or(text.len())];
         let is_path = |path: &str| {
             path.chars()
@@ -394,6 +417,10 @@ impl Error {
             Some((what, expected)) => (what, Some(expected)),
             None => (words.as_str(), parts.next().filter(|text| !text.is_empty())),
         };
+        let plain = |text: &str| {
+            let known = TYPES.iter().find(|(name, _)| *name == text);
+            known.map_or(text, |(_, plain)| plain).to_owned()
+        };
         let word = what.split('`').nth(1).unwrap_or_default();
         let known: Vec<&str> = expected
             .unwrap_or_default()
@@ -407,8 +434,8 @@ impl Error {
             file: file.to_owned(),
             place,
             key: key.to_owned(),
-            what: what.to_owned(),
-            expected: expected.map(str::to_owned),
+            what: plain(what),
+            expected: expected.map(plain),
             fix: parts
                 .next()
                 .filter(|fix| !fix.is_empty())
@@ -443,10 +470,14 @@ pub fn parse(text: &str, name: &str) -> Result<Script, Box<Error>> {
     let counted = Count(&Cell::new(0)).deserialize(serde_yaml::Deserializer::from_str(text));
     counted.map_err(of_yaml)?;
     let script: Script = serde_yaml::from_str(text).map_err(of_yaml)?;
-    match script.turns.is_empty() {
-        true => Err(refused("turns", "is empty".to_owned(), "at least one turn")),
-        false => Ok(script),
+    if script.turns.is_empty() {
+        return Err(refused("turns", "is empty".to_owned(), "at least one turn"));
     }
+    let silent = script.turns.iter().position(Turn::says_nothing);
+    silent.map_or(Ok(script), |at| {
+        let (key, what) = (format!("turns[{at}]"), "says nothing".to_owned());
+        Err(refused(&key, what, "`say`, `shell`, `call` or `calls`"))
+    })
 }
 
 /// Makes an error whose parts [`Error::from_yaml`] finds again.
@@ -528,12 +559,27 @@ impl<T> Visitor<'_> for Scalar<T> {
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
         self.visit_str(&number.to_string())
     }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
 }
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let expected = "a duration up to `24h`, such as `5ms`, `20s` or `1m30s`";
         deserializer.deserialize_any(Scalar(span, expected, "write the unit too: `20s`"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Usd {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = |text: &str| {
+            let usd = text.parse::<f64>().ok();
+            let usd = usd.filter(|usd| (0.0..=1e6).contains(usd))?;
+            Some(Self((usd * 1e9).round() as u64))
+        };
+        deserializer.deserialize_any(Scalar(read, "USD for a million tokens, such as `0.25`", ""))
     }
 }
 

@@ -8,7 +8,7 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::super::wire::request::{Asked, Expects, Offered, ToolKind};
+use super::super::wire::request::{Asked, Expects, ToolKind};
 use super::super::wire::{Api, Call, Role, Said};
 use super::file::{Args, Otherwise, Script, Side, Tools, Turn, When};
 
@@ -42,7 +42,7 @@ pub(super) fn choose<'s>(script: &'s Script, asked: &Asked<'_>) -> Choice<'s> {
     {
         return Choice::Side { place, side };
     }
-    let Some(number) = next_turn(asked.previous_response_id.as_deref(), &history) else {
+    let Some(number) = next_turn(script, asked.previous_response_id.as_deref(), &history) else {
         let why = "previous_response_id names no response of this model".to_owned();
         return Choice::Refused { number: 0, why };
     };
@@ -106,16 +106,15 @@ fn holds(when: &When, asked: &Asked<'_>, history: &[Said]) -> bool {
 
 /// Returns the number of the turn that comes next, from 1; `None` behind a
 /// response that is none of ours.
-fn next_turn(previous: Option<&str>, history: &[Said]) -> Option<u64> {
-    let mut turn = match previous {
-        Some(id) => number_in(id)?,
-        None => 0,
-    };
+fn next_turn(script: &Script, previous: Option<&str>, history: &[Said]) -> Option<u64> {
+    let mut turn = previous.map_or(Some(0), number_in)?;
     let mut is_open = previous.is_some();
     for said in history {
         match said.role {
             // An answer that said nothing was no turn; the model is asked again.
             Role::Assistant if says_nothing(said) => {}
+            // Some agents begin with words that they put into the model's mouth.
+            Role::Assistant if turn == 0 && !is_ours(script, said) => {}
             Role::Assistant => {
                 let ids = said.calls.iter();
                 match ids.filter_map(|call| number_in(&call.id)).max() {
@@ -130,6 +129,23 @@ fn next_turn(previous: Option<&str>, history: &[Said]) -> Option<u64> {
         }
     }
     Some(turn + 1)
+}
+
+/// Reports whether the first words of a conversation are the script's: agents
+/// may have cut them, or written something around them.
+fn is_ours(script: &Script, said: &Said) -> bool {
+    let letters = |text: &str| -> String { text.chars().filter(|c| c.is_alphanumeric()).collect() };
+    let words = letters(&said.text);
+    let known = |text: &str| {
+        let text = letters(text);
+        !text.is_empty() && (words.contains(&text) || text.contains(&words))
+    };
+    let first = script.turns.first();
+    let texts = first.into_iter().flat_map(|turn| {
+        let commands = turn.shell.list().iter();
+        commands.chain([&turn.say])
+    });
+    !said.calls.is_empty() || texts.into_iter().any(|text| known(text))
 }
 
 fn says_nothing(said: &Said) -> bool {
@@ -169,9 +185,10 @@ pub(super) fn fit(
     body: &[u8],
 ) -> (String, Vec<Call>) {
     let (mut text, mut fitted) = (turn.say.clone(), Vec::new());
-    let is_program = wants_program(asked, body);
+    let tools = tools(asked, body);
+    let is_program = String::from_utf8_lossy(body).contains("JavaScript");
     for command in turn.shell.list() {
-        match shell(&asked.tools, command, is_program).filter(|_| !script.shell_text) {
+        match shell(&tools, command, is_program).filter(|_| !script.shell_text) {
             Some(call) => fitted.push(call),
             None => {
                 let gap = if text.is_empty() { "" } else { "\n\n" };
@@ -180,7 +197,7 @@ pub(super) fn fit(
         }
     }
     for call in turn.call.iter().chain(&turn.calls) {
-        let offered = find(&asked.tools, &call.tool);
+        let offered = find(&tools, &call.tool);
         fitted.push(Call {
             name: offered.map_or(&call.tool, |tool| &tool.name).clone(),
             arguments: match &call.args {
@@ -203,10 +220,50 @@ pub(super) fn fit(
     (text, fitted)
 }
 
+/// A tool that a request offers.
+struct Tool {
+    name: String,
+    kind: ToolKind,
+    schema: Value,
+}
+
+/// Returns the tools of a request, also those in the namespaces that Codex has.
+fn tools(asked: &Asked<'_>, body: &[u8]) -> Vec<Tool> {
+    let plain = asked.tools.iter().map(|tool| Tool {
+        name: tool.name.clone(),
+        kind: tool.kind,
+        schema: tool.schema.map(tree).unwrap_or_default(),
+    });
+    let mut tools: Vec<Tool> = plain.collect();
+    if !String::from_utf8_lossy(body).contains("namespace") {
+        return tools;
+    }
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let list = |value: &Value, name: &str| -> Vec<Value> {
+        let list = value.get(name).and_then(Value::as_array);
+        list.cloned().unwrap_or_default()
+    };
+    let items = list(&body, "input");
+    let spaces = items
+        .iter()
+        .chain([&body])
+        .flat_map(|item| list(item, "tools"));
+    let inner = spaces.flat_map(|space| list(&space, "tools"));
+    tools.extend(inner.map(|tool| Tool {
+        name: tool["name"].as_str().unwrap_or_default().to_owned(),
+        kind: match tool["type"] == "custom" {
+            true => ToolKind::FreeText,
+            false => ToolKind::Function,
+        },
+        schema: tool["parameters"].clone(),
+    }));
+    tools
+}
+
 /// Finds a tool by its name, or by the end of it: agents put the name of its
 /// server before the name of a tool (`mcp__notes__search`).
-fn find<'t, 'a>(tools: &'t [Offered<'a>], name: &str) -> Option<&'t Offered<'a>> {
-    let is_end = |tool: &&Offered<'_>| {
+fn find<'t>(tools: &'t [Tool], name: &str) -> Option<&'t Tool> {
+    let is_end = |tool: &&Tool| {
         let before = tool.name.strip_suffix(name).unwrap_or_default();
         before.ends_with(['_', '-', '.', '/', ':'])
     };
@@ -226,24 +283,20 @@ const COMMANDS: &[&str] = &[
     "code",
 ];
 
-/// Reports whether a free-text tool `exec` takes JavaScript that calls the real
-/// tools: Codex with the models it knows.
-fn wants_program(asked: &Asked<'_>, body: &[u8]) -> bool {
-    let is_exec = |tool: &Offered<'_>| tool.kind == ToolKind::FreeText && tool.name == "exec";
-    asked.tools.iter().any(is_exec) && String::from_utf8_lossy(body).contains("JavaScript")
-}
-
 /// Returns the call, without its id, of the tool that runs shell commands.
-fn shell(tools: &[Offered<'_>], command: &str, is_program: bool) -> Option<Call> {
-    let rank = |tool: &Offered<'_>| {
+///
+/// - `is_program`: a free-text tool `exec` takes JavaScript that calls the real
+///   tools: Codex with the models it knows.
+fn shell(tools: &[Tool], command: &str, is_program: bool) -> Option<Call> {
+    let rank = |tool: &Tool| {
         let name = tool.name.to_lowercase();
         let place = SHELLS.iter().position(|word| name.contains(word));
         place.unwrap_or(SHELLS.len())
     };
-    let call = |tool: &Offered<'_>| {
+    let call = |tool: &Tool| {
         let is_named = rank(tool) < SHELLS.len();
         let arguments = match tool.kind {
-            ToolKind::Function => arguments(&tree(tool.schema?), command)?.to_string(),
+            ToolKind::Function => arguments(&tool.schema, command)?.to_string(),
             ToolKind::FreeText if is_program && tool.name == "exec" => {
                 let asked = json!({"cmd": command});
                 format!("text(JSON.stringify(await tools.exec_command({asked})));")

@@ -447,7 +447,7 @@ const ERRORS: &[(u16, &str, &str, &str)] = &[
     (500, "api_error",             "server_error",          "INTERNAL"),
     (503, "api_error",             "server_is_overloaded",  "UNAVAILABLE"),
     (504, "timeout_error",         "server_error",          "DEADLINE_EXCEEDED"),
-    (529, "overloaded_error",      "server_is_overloaded",  "UNAVAILABLE"),
+    (529, "overloaded_error",      "server_error",          "UNAVAILABLE"),
 ];
 
 fn error_words(api: Api, status: u16, words: Option<&Words>) -> (String, String) {

@@ -418,9 +418,9 @@ fn due<'s>(
     };
     let mut all = of(general, String::new()).chain(of(own, prefix));
     all.find(|(place, fault)| {
-        let is_here = (fault.turn.is_none() || fault.turn == number)
-            && fault.model.as_deref().is_none_or(|it| it == model);
-        is_here && ledger.happened(place) < fault.times.0
+        let is_here = fault.turn.is_none() || fault.turn == number;
+        let is_its = fault.model.as_deref().is_none_or(|only| only == model);
+        is_here && is_its && ledger.happened(place) < fault.times.0
     })
 }
 

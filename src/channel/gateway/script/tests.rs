@@ -41,7 +41,7 @@ fn mistakes_table() {
         ("nothing at all",             "",
          "s.yaml: turns is empty, expected at least one turn", ""),
         ("a list",                     "- say: hi",
-         "s.yaml:1:1: the script is sequence, expected a mapping with `turns`", ""),
+         "s.yaml:1:1: the script is a list, expected a mapping with `turns`", ""),
         ("a turn that is a word",      "turns: [done]",
          "s.yaml:1:9: turns[0] is string \"done\", expected a turn such as `{say: done}`", ""),
         ("a call without a tool",      "turns: [{call: {args: {a: 1}}}]",
@@ -55,7 +55,13 @@ fn mistakes_table() {
         ("a time that is too long",    "pace: 25h\nturns: [{say: a}]",
          "s.yaml:1:7: pace is `25h`, expected a duration up to `24h`, such as `5ms`, `20s` or `1m30s`", "write the unit too: `20s`"),
         ("a negative count",           "usage: {input: -1}\nturns: [{say: a}]",
-         "s.yaml:1:16: usage.input is integer `-1`, expected u32", ""),
+         "s.yaml:1:16: usage.input is integer `-1`, expected a whole number", ""),
+        ("a negative price",           "price: {input: -1.5, output: 1}\nturns: [{say: a}]",
+         "s.yaml:1:16: price.input is `-1.5`, expected USD for a million tokens, such as `0.25`", ""),
+        ("a turn that says nothing",   "turns:\n  - say: hi\n  - pace: 1s",
+         "s.yaml: turns[1] says nothing, expected `say`, `shell`, `call` or `calls`", ""),
+        ("a side without conditions",  "turns: [{say: a}]\nsides: [{say: b}]",
+         "s.yaml:2:9: sides[0] lacks the key `when`", ""),
         ("repeated no times",          "turns: [{say: a, repeat: 0}]",
          "s.yaml:1:26: turns[0].repeat is `0`, expected a number from 1, or `forever`", ""),
         ("an unknown ending",          "turns: [{say: a}]\notherwise: refused",
@@ -127,7 +133,7 @@ fn every_fixture_is_valid() {
 // Which turn, which tool.
 
 fn number(body: &Value, api: Api) -> u64 {
-    let script = script("turns: [{say: a, repeat: forever}]");
+    let script = script("turns: [{say: hm, repeat: forever}]");
     let body = body.to_string();
     match plan::choose(&script, &request::read(api, body.as_bytes()).unwrap()) {
         Choice::Turn { number, .. } => number,
@@ -152,6 +158,7 @@ fn turns_are_counted_in_the_history() {
         ("after an answer",                      chat(vec![&user, &said, &user]), 2),
         ("more text of the user is no turn",     chat(vec![&user, &said, &user, &user]), 2),
         ("two messages of one answer",           chat(vec![&user, &said, &system, &said, &user]), 2),
+        ("words put into its mouth",             chat(vec![&user, &json!({"role": "assistant", "content": "Got it!"}), &user]), 1),
         ("an empty answer is none",              chat(vec![&user, &json!({"role": "assistant", "content": ""}), &user]), 1),
         ("foreign ids count one by one",         chat(vec![&user, &called("x"), &result("x"), &called("y"), &result("y")]), 3),
         ("our ids say their number",             chat(vec![&user, &called("call_script_7_0"), &result("call_script_7_0")]), 8),
@@ -171,7 +178,7 @@ fn turns_are_counted_in_the_history() {
 #[test]
 fn after_the_last_turn() {
     let ask = |script: &Script, turns: usize| {
-        let said = json!({"role": "assistant", "content": "x"});
+        let said = json!({"role": "assistant", "content": "a"});
         let user = json!({"role": "user", "content": "x"});
         let messages = [said, user].into_iter().cycle().take(turns * 2);
         let body = json!({"messages": messages.collect::<Vec<_>>()}).to_string();
@@ -271,6 +278,7 @@ fn a_command_finds_its_tool() {
         ("the provider's own shell",   Api::Messages, json!([{"type": "bash_20250124", "name": "bash"}]), "", r#"toolu_script_3_0 bash {"command":"ls"}"#),
         ("free text",                  Api::Responses, json!([{"type": "custom", "name": "apply_patch"}, {"type": "custom", "name": "shell"}]), "", "call_script_3_0 shell ls"),
         ("a program",                  Api::Responses, json!([{"type": "custom", "name": "exec"}]), "send JavaScript", r#"call_script_3_0 exec text(JSON.stringify(await tools.exec_command({"cmd":"ls"})));"#),
+        ("inside a namespace",         Api::Responses, json!([{"type": "namespace", "name": "functions", "tools": [tool("shell", json!({"command": text}), &[])]}]), "", r#"call_script_3_0 shell {"command":"ls"}"#),
         ("Gemini has no ids",          Api::Gemini, gemini, "", r#" run_shell_command {"command":"ls"}"#),
         ("a verb is no command",       Api::Responses, json!([edit]), "", "go\n\n```bash\nls\n```"),
         ("no tools",                   Api::Responses, json!([]), "", "go\n\n```bash\nls\n```"),
@@ -286,7 +294,7 @@ fn a_tool_is_found_behind_the_name_of_its_server() {
     let body =
         r#"{"tools": [{"name": "research"}, {"name": "mcp__notes__search"}], "messages": []}"#;
     let asked = request::read(Api::Messages, body.as_bytes()).unwrap();
-    let (_, calls) = plan::fit(&script, &script.turns[0], 1, &asked, b"");
+    let (_, calls) = plan::fit(&script, &script.turns[0], 1, &asked, body.as_bytes());
     let names: Vec<&str> = calls.iter().map(|call| call.name.as_str()).collect();
     assert_eq!(names, ["mcp__notes__search", "gone"]);
 }
@@ -412,7 +420,7 @@ fn a_stream_without_its_end_is_not_terminal() {
             let reply = read_back(api, Framing::Events, &failed);
             let status = reply.error.and_then(|error| error.status);
             assert!(
-                matches!(status, Some(503 | 529)),
+                matches!(status, Some(500 | 529)),
                 "{api:?} after {sent}: {status:?}"
             );
         }
@@ -634,6 +642,38 @@ async fn faults_come_in_order_and_as_often_as_they_say() {
     // Two answers at 1000 * 2 + 100 * 10 USD for a million.
     assert_eq!(shown["cost_nano_usd"], 6_000_000);
     assert_eq!(shown["requests"][7]["turn"], 2);
+}
+
+#[tokio::test]
+async fn a_fault_may_be_of_one_model() {
+    let model =
+        open("turns: [{say: hi}]\nfaults: [{status: 529, model: big, times: forever}]").await;
+    let of = |name: &str| PLAIN.replace("\"m\"", &format!("\"{name}\""));
+    let statuses = [
+        ask(&model, &of("big")).await.status,
+        ask(&model, &of("small")).await.status,
+    ];
+    assert_eq!(statuses, [529, 200]);
+}
+
+#[test]
+fn a_fixed_text_reads_back() {
+    for api in ALL {
+        for framing in framings(api) {
+            let (content_type, body) = super::say(api, framing, "m", "Nothing to do.");
+            let text = String::from_utf8(body).unwrap();
+            let cut = |text: &str| text.split_inclusive("\n\n").map(str::to_owned).collect();
+            let frames: Vec<String> = match framing {
+                Framing::Events => cut(&text),
+                Framing::Whole | Framing::List => vec![text],
+            };
+            assert_eq!(
+                content_type == "text/event-stream",
+                framing == Framing::Events
+            );
+            assert_eq!(read_back(api, framing, &frames).text, "Nothing to do.");
+        }
+    }
 }
 
 #[tokio::test]

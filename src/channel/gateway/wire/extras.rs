@@ -118,6 +118,7 @@ pub fn terms(asked: &Asked<'_>) -> Terms {
         service_tier: tier.filter(|tier| !tier.eq_ignore_ascii_case("flex")),
         speed: word(&["speed"]),
         region: word(&["inference_geo"]),
+        link: None,
     }
 }
 

@@ -143,6 +143,8 @@ fn terms_table() {
             service_tier,
             speed,
             region,
+            ..
+
         } = terms(&asked);
         [service_tier, speed, region]
             .map(Option::unwrap_or_default)
