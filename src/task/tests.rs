@@ -288,7 +288,7 @@ fn bad_upstreams_table() {
     let rows = [
         ("two places", "upstream: {script: a, url: 'http://h'}", "2:23 upstream.url stands beside `script`, expected one of `provider`, `url`, `script` and `reply`; remove `script` or `url`"),
         ("a key for nobody", "upstream: {key: k}", "2:12 upstream.key stands without `url`, expected a key beside the `url` it is for; a provider's key is taken from its environment variable"),
-        ("the same again", "fallbacks: [{}]", "2:13 fallbacks[0] is the same as `upstream`, expected another `model`, `provider`, `url`, `script` or `reply`"),
+        ("the same again", "fallbacks: [{}]", "2:1 fallbacks[0] is the same as `upstream`, expected another `model`, `provider`, `url`, `script` or `reply`"),
         ("no address", "fallbacks: [{url: localhost}]", "2:19 fallbacks[0].url is no URL to call, expected an `http://` or `https://` URL whose host is no argument"),
         ("a misspelt provider", "fallbacks: [{provider: antropic}]", "2:24 fallbacks[0].provider is \"antropic\", expected `anthropic`, `openai` or `google`; did you mean `anthropic`?"),
         ("one name twice", "fallbacks: [{name: a, model: m}, {name: a, model: n}]", "2:41 fallbacks[1].name is given twice, expected a name of its own"),
