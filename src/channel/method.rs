@@ -37,7 +37,7 @@ pub enum Call {
     /// Asks where the run is; changes nothing.
     State(State),
     /// A model call was answered from the record; from the gateway only.
-    Replayed,
+    Replayed(Replayed),
 }
 
 impl Call {
@@ -50,7 +50,7 @@ impl Call {
             Self::Tool(_) => "tool",
             Self::Report(_) => "report",
             Self::State(_) => "state",
-            Self::Replayed => "replayed",
+            Self::Replayed(_) => "replayed",
         }
     }
 
@@ -243,6 +243,9 @@ pub struct Reserve {
     pub least_tokens: u64,
     /// Who can be asked instead.
     pub offers: Vec<Offer>,
+    /// With the first call that no record answers: how many of its answers nobody
+    /// asked for.
+    pub unasked: Option<u64>,
     /// What is asked for that changes the price.
     pub terms: Terms,
     /// The field that has caches written for longer than is usual, if one does.
@@ -250,6 +253,13 @@ pub struct Reserve {
     /// A part of the input whose size is not known, if there is one: no more than
     /// what the model can read at once.
     pub unbounded: Option<String>,
+}
+
+/// What an answer from the record saves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// What it cost when it was new, in nano-USD.
+    pub cost_nano_usd: u64,
 }
 
 /// A link of the chain that can take a call.

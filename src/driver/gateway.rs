@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use crate::channel::Hub;
 use crate::channel::gateway::upstream::Upstreams;
+use crate::channel::gateway::volatile::Volatile;
 use crate::channel::gateway::wire::Api;
 use crate::channel::gateway::{self, Gateway, chain, script};
 use crate::channel::method::WireReply;
-use crate::driver::launch::{Environment, How, Plan};
+use crate::driver::launch::{Environment, Plan};
 use crate::driver::recover::{self, ReadError};
 use crate::driver::session::{Error, Session};
 use crate::driver::supervise::Ports;
 use crate::ids::StepNo;
 use crate::machine::event::{KeptReply, RequestNo};
-use crate::machine::{Cause, Event};
+use crate::machine::{Cause, Event, How};
+use crate::task::preset;
 use crate::task::resolved::{Feature, Place, Provider, Upstream, WireApi};
 use crate::task::template::{self, Template};
 use crate::tools::client_builder;
@@ -69,6 +71,7 @@ pub(super) async fn open(
         idle: Duration::from_millis((timeout_ms / 2).min(IDLE_MS_MAX)),
         is_capped: limits.cost_nanousd.is_some() || limits.tokens.is_some(),
         recorded,
+        volatile: volatile(session)?,
         // Who takes up a session is told with it.
         note: ports
             .standing
@@ -79,6 +82,19 @@ pub(super) async fn open(
     Gateway::open(hub, settings)
         .await
         .map_err(|error| format!("the gateway cannot be opened: {error}"))
+}
+
+/// Returns what differs between requests of the agent that are the same.
+///
+/// Errors: a sentence about a pattern.
+fn volatile(session: &Session) -> Result<Volatile, String> {
+    let agent = &session.task.agent;
+    let known = agent.preset.as_ref();
+    let known = known.and_then(|known| preset::by_name(&known.preset));
+    let own = known.map_or(&[][..], |preset| preset.volatile);
+    let built_in = preset::VOLATILE.iter().chain(own).copied();
+    let written = agent.volatile.iter().map(|pattern| (pattern.as_str(), "VOLATILE"));
+    Volatile::new(written.chain(built_in)).map_err(|error| format!("agent.volatile: {error}"))
 }
 
 /// Starts a scripted model.
@@ -147,11 +163,13 @@ fn recorded(session: &Session, folder: &Path) -> Result<Vec<gateway::Recorded>, 
         match entry.event {
             Event::TurnReported(turn) if turn.error.is_none() => {
                 step = step.next();
+                let cost = turn.usage.cost;
                 found.extend(turn.reply.map(|reply| {
                     let recorded = gateway::Recorded {
                         request: reply.request,
                         file: folder.join(reply.file),
                         content_type: reply.content_type,
+                        cost_nano_usd: cost.0,
                     };
                     (step, recorded)
                 }));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::channel::gateway::Access;
 use crate::driver::translate::Standing;
 use crate::ids::{AttemptNo, RunId, StepNo};
-use crate::machine::Cause;
+use crate::machine::{Cause, How};
 use crate::process::{Spec, Stdin};
 use crate::task::preset::{self, Preset, Values};
 use crate::task::resolved::{
@@ -119,18 +119,6 @@ pub struct Plan {
     pub prompt: String,
     /// The session of agents that let us name it.
     pub session: String,
-}
-
-/// What a start is to the attempt before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum How {
-    /// From its beginning; what it asks as before is answered from the journal.
-    #[default]
-    Replay,
-    /// It takes its own session up again.
-    Native,
-    /// From its beginning, everything anew.
-    Restart,
 }
 
 /// Decides how the agent is started.

@@ -34,6 +34,7 @@ use crate::driver::{facts, gateway, judge, models};
 use crate::ids::{AttemptNo, CallId};
 use crate::machine::event::{self, RequestNo, SettledBy, Settlement, StoppedBy};
 use crate::machine::{Answer, Effect, Event, Outcome, Phase};
+use crate::money::NanoUsd;
 use crate::policy::budget::Spend;
 use crate::policy::taxonomy::custom;
 use crate::process::{Agent, Exit, Launcher, Mark, Output, Stdio, Swept, sweep_marked};
@@ -114,11 +115,15 @@ pub async fn attempt(
     attempt: AttemptNo,
 ) -> Result<(Outcome, Ports), Error> {
     let (cause, note) = (ports.standing.cause, ports.standing.note.clone());
+    let (task, step) = (Arc::clone(&session.task), session.state().step);
+    let home = ports.folder.join("agent");
+    let plan = launch::plan(&task, step, &ports.standing, &session.run, &home);
     session
         .feed_and_wait(Event::AttemptStarted {
             attempt,
             cause,
             note,
+            how: plan.how,
         })
         .await?;
     let log = match Log::open(&ports.folder.join("agent.log"), output::LOG_BYTES_MAX) {
@@ -129,7 +134,7 @@ pub async fn attempt(
             return Ok((outcome, ports));
         }
     };
-    let started = start(session, &mut ports, attempt, &log).await;
+    let started = start(session, &mut ports, attempt, &log, &plan).await;
     let (agent, channel) = match started {
         Ok(started) => started,
         Err(tail) => {
@@ -180,6 +185,7 @@ async fn start(
     ports: &mut Ports,
     attempt: AttemptNo,
     log: &output::SharedLog,
+    plan: &launch::Plan,
 ) -> Result<(Agent, Option<Channel>), String> {
     let task = Arc::clone(&session.task);
     let (hub, arrivals) = channel::open(channel::Limits::default());
@@ -191,16 +197,9 @@ async fn start(
         Protocol::Stdio | Protocol::None => None,
     };
     let home = ports.folder.join("agent");
-    let plan = launch::plan(
-        &task,
-        session.state().step,
-        &ports.standing,
-        &session.run,
-        &home,
-    );
     let gateway = match task.agent.protocol {
         Protocol::Auto | Protocol::Gateway => {
-            Some(gateway::open(&hub, session, ports, &plan).await?)
+            Some(gateway::open(&hub, session, ports, plan).await?)
         }
         Protocol::Socket | Protocol::Stdio | Protocol::None => None,
     };
@@ -209,7 +208,7 @@ async fn start(
         attempt,
         socket: socket.as_ref().map(Socket::path),
         gateway: gateway.as_ref().map(Gateway::access),
-        plan: &plan,
+        plan,
         home: &home,
         input: &ports.folder.join("input"),
         folder: &ports.folder,
@@ -588,7 +587,10 @@ impl<'a> Attempt<'a> {
                 self.windows.insert(request, start.messages);
                 self.session.feed(Event::Greeted { request })
             }
-            Call::Replayed => self.session.feed(Event::Replayed { request }),
+            Call::Replayed(replayed) => self.session.feed(Event::Replayed {
+                request,
+                cost: NanoUsd(replayed.cost_nano_usd),
+            }),
             Call::State(asked) => {
                 self.catch_up().await?;
                 self.brief(request, asked.messages);
@@ -677,6 +679,7 @@ impl<'a> Attempt<'a> {
         request: RequestNo,
         mut asked: method::Reserve,
     ) -> Result<(), Error> {
+        let unasked = asked.unasked;
         let link = match models::choose(self.session, &asked).await? {
             models::Choice::None => 0,
             models::Choice::Ask { link, model } => {
@@ -719,6 +722,7 @@ impl<'a> Attempt<'a> {
             worst,
             max_tokens,
             link,
+            unasked,
         })
     }
 

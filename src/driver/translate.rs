@@ -22,9 +22,9 @@ use crate::store::conversation::{self, Head};
 use crate::store::{self, Store};
 use crate::task::resolved::{Effect, Resolved};
 
-/// Smallest share of the asked output tokens that a call is shrunk to, in
-/// percent; below that it is refused.
-const SHRINK_PERCENT_MIN: u64 = 10;
+/// Fewest output tokens that a call is shrunk to, unless it asks for fewer; below
+/// that it is refused. Agents ask for many times what they use.
+const SHRUNK_TOKENS_MIN: u64 = 1_024;
 
 /// Makes the event of a reported turn, with the messages to store beside it.
 ///
@@ -103,8 +103,8 @@ pub fn turn(
 /// Bounds a model call: its worst case and the output tokens it may ask for, when
 /// `spend` was used.
 ///
-/// A call that does not fit is shrunk to what fits, as long as a tenth of the
-/// asked output is left; else its worst case is returned as it is, and the
+/// A call that does not fit is shrunk to what fits, as long as enough is left
+/// for an answer; else its worst case is returned as it is, and the
 /// machine refuses it.
 pub fn worst_case(
     asked: &method::Reserve,
@@ -159,8 +159,7 @@ pub fn worst_case(
 
 /// Returns the most output tokens that fit, if enough do. `fits` is monotone.
 fn shrink(asked: u64, least: u64, fits: impl Fn(u64) -> bool) -> Option<u64> {
-    let tenth = asked.div_ceil(100 / SHRINK_PERCENT_MIN);
-    let least = least.max(tenth).clamp(1, asked.max(1));
+    let least = least.max(SHRUNK_TOKENS_MIN).clamp(1, asked.max(1));
     if fits(asked) {
         return Some(asked);
     }

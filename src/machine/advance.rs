@@ -27,9 +27,10 @@ pub fn advance(
             attempt,
             cause,
             note,
-        } => resume::start(&mut state, at, attempt, cause, note.as_deref()),
+            how,
+        } => resume::start(&mut state, at, attempt, cause, note.as_deref(), how),
         Event::AgentSpawned { .. } => vec![],
-        Event::Replayed { request } => turn::replayed(&mut state, request),
+        Event::Replayed { request, cost } => turn::replayed(&mut state, request, cost),
         Event::Greeted { request } => {
             state.spoke = true;
             state.greeted = true;
@@ -44,7 +45,14 @@ pub fn advance(
             worst,
             max_tokens,
             link,
-        } => turn::reserved(&mut state, at, request, worst, max_tokens, link),
+            unasked,
+        } => {
+            let mut effects = turn::went_live(&state, unasked);
+            effects.extend(turn::reserved(
+                &mut state, at, request, worst, max_tokens, link,
+            ));
+            effects
+        }
         Event::ToolCalled(call) => tool::called(&mut state, at, call, policy),
         Event::ToolEnded(end) => tool::ended(&mut state, at, end, policy),
         Event::RetryDue {

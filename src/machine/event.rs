@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::clock::UnixMs;
 use crate::ids::{AttemptNo, CallId, IdempotencyKey, StepNo};
-use crate::machine::Cause;
+use crate::machine::{Cause, How};
+use crate::money::NanoUsd;
 use crate::policy::breaker::Admission;
 use crate::policy::budget::{Resource, Usage};
 use crate::policy::loops::Print;
@@ -39,6 +40,9 @@ pub enum Event {
         cause: Cause,
         /// What the agent is told about the attempt before.
         note: Option<String>,
+        /// What the start is to the attempt before.
+        #[serde(default)]
+        how: How,
     },
     /// The agent process runs.
     AgentSpawned {
@@ -50,6 +54,9 @@ pub enum Event {
     Replayed {
         /// The request to answer.
         request: RequestNo,
+        /// What it cost when it was new.
+        #[serde(default)]
+        cost: NanoUsd,
     },
     /// The loop asked where it stands.
     Greeted {
@@ -69,6 +76,10 @@ pub enum Event {
         /// Which link of the chain is asked, by its place; 0 where the loop asks.
         #[serde(default, skip_serializing_if = "is_first")]
         link: usize,
+        /// With the first call that no record answers: how many of its answers
+        /// nobody asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unasked: Option<u64>,
     },
     /// The loop asked for a guarded tool.
     ToolCalled(ToolCall),

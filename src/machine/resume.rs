@@ -24,6 +24,19 @@ pub enum Cause {
     Reflection,
 }
 
+/// What a start is to the attempt before, for an agent that knows nothing of us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// From its beginning; what it asks as before is answered from the journal.
+    #[default]
+    Replay,
+    /// It takes its own session up again.
+    Native,
+    /// From its beginning, everything anew.
+    Restart,
+}
+
 /// What a resume has to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Resume {
@@ -121,6 +134,7 @@ pub(super) fn start(
     attempt: AttemptNo,
     cause: Cause,
     note: Option<&str>,
+    how: How,
 ) -> Vec<Effect> {
     let idle = matches!(state.phase, Phase::Created | Phase::Ended { .. });
     if !idle || attempt <= state.attempt {
@@ -148,7 +162,12 @@ pub(super) fn start(
         Cause::Verbatim => ("resume", "nothing says that the agent did wrong"),
         Cause::Reflection => ("resume", "the agent itself went wrong, so it is told"),
     };
-    let mut decision = run_note(state, action, "resume.cause", why);
+    let why = match how {
+        How::Replay => why.to_owned(),
+        How::Native => format!("{why}; it takes up its own session"),
+        How::Restart => format!("{why}; it begins anew"),
+    };
+    let mut decision = run_note(state, action, "resume.cause", &why);
     decision.evidence = note.unwrap_or_default().into();
     vec![Effect::Note(decision)]
 }

@@ -9,6 +9,7 @@ use crate::ids::{AttemptNo, CallId, IdempotencyKey, StepNo};
 use crate::machine::event::{Content, RequestNo};
 use crate::machine::keys::StepKeys;
 use crate::machine::{Outcome, Policy, Risk};
+use crate::money::NanoUsd;
 use crate::policy::budget::{Limits, Resource, Spend};
 use crate::policy::loops::Detector;
 use crate::policy::retry;
@@ -223,6 +224,10 @@ pub struct Counters {
     pub loops: BTreeMap<String, u64>,
     /// Steers given.
     pub steers: u64,
+    /// Model calls answered from the record.
+    pub replayed: u64,
+    /// What these cost when they were new.
+    pub saved: NanoUsd,
 }
 
 impl State {

@@ -6,6 +6,7 @@ use crate::machine::ending::stop;
 use crate::machine::event::{RequestNo, Turn};
 use crate::machine::model::After;
 use crate::machine::{Answer, Effect, Next, Outcome, Phase, Policy, State, Verdict, model};
+use crate::money::NanoUsd;
 use crate::policy::budget::{Hit, Usage};
 
 /// The loop finished a turn: it is saved with this event, then released.
@@ -79,13 +80,15 @@ fn failed(state: &mut State, request: RequestNo, error: Option<String>, next: Ne
 }
 
 /// A model call was answered from the record: nothing new, but a sign of life.
-pub(super) fn replayed(state: &mut State, request: RequestNo) -> Vec<Effect> {
+pub(super) fn replayed(state: &mut State, request: RequestNo, cost: NanoUsd) -> Vec<Effect> {
     state.spoke = true;
     if let Some(stopping) = stopping(state, request) {
         return stopping;
     }
     state.on_wire = true;
     state.model_error = None;
+    state.counters.replayed += 1;
+    state.counters.saved = state.counters.saved.plus(cost);
     let answer = Answer::Turn {
         step: state.step,
         verdict: Verdict::Go,
@@ -93,6 +96,26 @@ pub(super) fn replayed(state: &mut State, request: RequestNo) -> Vec<Effect> {
         next: Next::Take,
     };
     vec![Effect::Reply { request, answer }]
+}
+
+/// Notes that the agent asks what no record answers any more.
+///
+/// - `unasked`: recorded answers that nobody asked for; `None`: no news.
+pub(super) fn went_live(state: &State, unasked: Option<u64>) -> Vec<Effect> {
+    let Some(unasked) = unasked else {
+        return vec![];
+    };
+    let why = match unasked {
+        0 => "everything recorded was given again; from here on calls go to the model",
+        _ => "the agent asks something else than before; from here on calls go to the model",
+    };
+    let mut note = run_note(state, "go_live", "resume.live", why);
+    let counters = &state.counters;
+    note.evidence = format!(
+        "{} answers from the journal, {} USD saved; {unasked} not asked for",
+        counters.replayed, counters.saved
+    );
+    vec![Effect::Note(note)]
 }
 
 /// The loop wants the worst case of a model call held back.

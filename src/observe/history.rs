@@ -195,6 +195,7 @@ impl Told {
                 attempt,
                 cause,
                 note,
+                ..
             } => self.attempts.push(Attempt {
                 attempt: *attempt,
                 cause: *cause,

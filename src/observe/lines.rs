@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::machine::{Decision, Event};
+use crate::machine::{Decision, Event, How};
 use crate::observe::{Moment, Observer, plain};
 use crate::policy::budget::Resource;
 
@@ -47,19 +47,31 @@ fn event_line(moment: &Moment<'_>) -> Option<String> {
             "run {} started ({})",
             moment.run, moment.state.name
         )),
-        Event::AttemptStarted { attempt, note, .. } => {
+        Event::AttemptStarted {
+            attempt, note, how, ..
+        } => {
             let told = if note.is_some() {
                 ", with a note on what went wrong"
             } else {
                 ""
             };
             Some(format!(
-                "run {} goes on at step {} (attempt {attempt}{told})",
-                moment.run, moment.state.step
+                "run {} goes on at step {} (attempt {attempt}{told}{})",
+                moment.run,
+                moment.state.step,
+                match how {
+                    How::Replay => "",
+                    How::Native => ", in its own session",
+                    How::Restart => ", from its beginning",
+                }
             ))
         }
         Event::TurnReported(turn) => {
             let state = moment.state;
+            // What is done about a failed try is a line of its own.
+            if turn.exchange.is_some() && turn.error.is_some() {
+                return None;
+            }
             if let Some(error) = &turn.error {
                 return Some(format!("model call failed: {error}"));
             }

@@ -63,6 +63,12 @@ pub struct Report {
     pub refused_by_breaker: u64,
     /// Steers given.
     pub steers: u64,
+    /// Model calls answered from the record of an earlier attempt.
+    #[serde(default)]
+    pub replayed: u64,
+    /// What these had cost, in US dollars as text, exact.
+    #[serde(default)]
+    pub saved_usd: String,
     /// Concluded calls by class.
     pub classes: BTreeMap<String, u64>,
     /// The last thing that went wrong.
@@ -135,6 +141,8 @@ impl Report {
             from_record: counters.from_record,
             refused_by_breaker: counters.refused_by_breaker,
             steers: counters.steers,
+            replayed: counters.replayed,
+            saved_usd: counters.saved.to_string(),
             classes: counters
                 .classes
                 .iter()

@@ -118,6 +118,9 @@ pub struct Agent {
     /// How it goes on after a crash, where it knows nothing of us.
     #[serde(default = "replay")]
     pub resume: ResumeMode,
+    /// Patterns of what differs between two starts that are the same; they compile.
+    #[serde(default)]
+    pub volatile: Vec<String>,
     /// Between SIGTERM and SIGKILL.
     pub grace_ms: u64,
 }

@@ -29,7 +29,7 @@ use super::Shared;
 use super::body::Answer;
 use super::chain::{Change, Link, Prepared, Unfit};
 use super::line::Line;
-use super::memory::{self, Failure, Memory};
+use super::memory::{self, Around, Failure, Memory};
 use super::server::{from_refusal, whole};
 use super::stream;
 use super::wire::bounds::BODY_BYTES_MAX;
@@ -55,6 +55,9 @@ fn output_tokens(api: Api) -> u64 {
         Api::Messages | Api::CountTokens | Api::Chat | Api::Responses => 16_384,
     }
 }
+
+/// Fewest tokens that Messages takes as set aside for thinking.
+const THINKING_LEAST: u64 = 1_024;
 
 /// How often the agent gets a sign of life while it waits.
 const HOLD_EVERY: Duration = Duration::from_secs(10);
@@ -157,14 +160,14 @@ async fn ask_model(
         false => Framing::Whole,
     });
     let history = asked.history();
-    let bytes = request.body.len() as u64;
     let seen = shared.memory().beginning(&history);
     let extras = match shared.settings.is_capped {
         true => widest(&shared.settings.chain, &asked, &model, seen.messages),
         false => Extras::default(),
     };
+    let around = Around::of(&asked, request.body.len() as u64);
     let mut input_tokens = seen
-        .input_bound(bytes.saturating_sub(extras.image_bytes))
+        .input_bound(&asked, around, extras.image_bytes)
         .saturating_add(extras.hidden_tokens);
     if let Some(former) = &asked.previous_response_id {
         let carried = shared.memory().carried(former);
@@ -182,7 +185,7 @@ async fn ask_model(
         .and_then(|agent| agent.to_str().ok())
         .unwrap_or_default();
     let asking = Asking {
-        identity: memory::identity(&asked, &model, framing, &history),
+        identity: memory::identity(&asked, &model, framing, &history, &shared.settings.volatile),
         hold: refuse::hold(api, framing == Framing::Events, agent),
         began: Instant::now(),
         shared,
@@ -190,7 +193,7 @@ async fn ask_model(
         framing,
         model,
         history,
-        bytes,
+        around,
         input_tokens,
         terms: terms(&asked, &request.headers),
         extras,
@@ -219,7 +222,7 @@ struct Asking<'a> {
     /// What identifies the request.
     identity: String,
     history: Vec<Said>,
-    bytes: u64,
+    around: Around,
     /// The most input that it can be.
     input_tokens: u64,
     /// What it asks for besides text.
@@ -298,7 +301,9 @@ impl Asking<'_> {
         let recorded = self.shared.memory().replay(&self.identity)?;
         // A record that was lost is asked for again, at its price.
         let body = tokio::fs::read(&recorded.file).await.ok()?;
-        if let Err(error) = self.shared.hub.ask(Call::Replayed).await {
+        let cost_nano_usd = recorded.cost_nano_usd;
+        let replayed = Call::Replayed(method::Replayed { cost_nano_usd });
+        if let Err(error) = self.shared.hub.ask(replayed).await {
             return Some(told_off(self.api(), &error));
         }
         let reply = read_back(self.api(), self.framing, &body);
@@ -307,8 +312,8 @@ impl Asking<'_> {
         for (key, _) in reports(&self.history) {
             memory.is_first(key);
         }
-        learn(&mut memory, &reply, &self.history, self.bytes);
-        Some(replayed(&recorded.content_type, body))
+        learn(&mut memory, &reply, &self.history, self.around);
+        Some(from_kept(&recorded.content_type, body))
     }
 
     /// Answers a call that failed for good a moment ago.
@@ -468,12 +473,14 @@ impl Asking<'_> {
             input_tokens: self.input_tokens,
             max_tokens: output.saturating_mul(choices).max(1),
             cost_nano_usd: None,
-            // The API refuses less than what is set aside for thinking.
+            // The API refuses less than what is set aside for thinking, and that less
+            // than its least.
             least_tokens: self
                 .asked
                 .thinking
-                .map_or(0, |thinking| thinking.saturating_add(1)),
+                .map_or(0, |thinking| thinking.min(THINKING_LEAST).saturating_mul(2)),
             offers,
+            unasked: self.shared.memory().goes_live(),
             terms: self.terms.clone(),
             long_cache: self.extras.long_cache.clone(),
             unbounded: self.extras.unbounded.clone(),
@@ -524,6 +531,11 @@ impl Asking<'_> {
                 Some(asked) => (open.max_tokens < asked).then_some(open.max_tokens),
                 None => settings.is_capped.then_some(open.max_tokens),
             },
+            thinking: self
+                .asked
+                .thinking
+                .filter(|thinking| open.max_tokens <= *thinking)
+                .map(|_| (open.max_tokens / 2).max(THINKING_LEAST)),
             steer: open.steer.clone(),
         };
         let prepare = |change: &Change| {
@@ -709,7 +721,7 @@ impl Asking<'_> {
             None => !came.is_in_doubt,
         };
         if is_answer {
-            learn(&mut self.shared.memory(), &reply, &self.history, self.bytes);
+            learn(&mut self.shared.memory(), &reply, &self.history, self.around);
         } else if let Some(steer) = open.steer.take() {
             // The model did not hear it.
             self.shared.memory().steer.get_or_insert(steer);
@@ -1113,12 +1125,12 @@ fn reports(history: &[Said]) -> Vec<(String, Report)> {
 }
 
 /// Remembers what a call took, if that is known.
-fn learn(memory: &mut Memory, reply: &Reply, history: &[Said], bytes: u64) {
+fn learn(memory: &mut Memory, reply: &Reply, history: &[Said], around: Around) {
     let Some(usage) = reply.usage.as_ref().filter(|_| reply.is_usage_final) else {
         return;
     };
     let tokens = usage.tokens();
-    memory.learn(history, bytes, tokens.saturating_sub(usage.output));
+    memory.learn(history, around, tokens.saturating_sub(usage.output));
     if let Some(id) = &reply.id {
         memory.carry(id.clone(), tokens);
     }
@@ -1138,7 +1150,7 @@ fn read_back(api: Api, framing: Framing, body: &[u8]) -> Reply {
 }
 
 /// Answers from the record.
-fn replayed(content_type: &str, body: Vec<u8>) -> Answer {
+fn from_kept(content_type: &str, body: Vec<u8>) -> Answer {
     let mut headers = HeaderMap::new();
     if let Ok(value) = content_type.parse() {
         headers.insert(hyper::header::CONTENT_TYPE, value);

@@ -76,6 +76,8 @@ pub(super) enum Prepared {
 pub(super) struct Change {
     /// Limit of the output, in tokens.
     pub max_output: Option<u64>,
+    /// What may be set aside for thinking, in tokens.
+    pub thinking: Option<u64>,
     /// A text for the model.
     pub steer: Option<String>,
 }
@@ -231,6 +233,7 @@ fn patched(
 ) -> Result<Bytes, Unfit> {
     let patch = Patch {
         max_output: change.max_output,
+        thinking: change.thinking,
         include_usage: asked.api == Api::Chat && framing == Framing::Events && !asked.asks_usage,
         steer: change.steer.clone(),
         model: model

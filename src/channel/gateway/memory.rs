@@ -4,8 +4,10 @@
 //! one we have seen costs at most what that one cost, and its new bytes; and the
 //! tool results in the part we have seen were told of already.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use bytes::Bytes;
@@ -14,6 +16,7 @@ use hyper::header::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use super::Recorded;
+use super::volatile::Volatile;
 use super::wire::request::Expects;
 use super::wire::{Asked, Digest, Framing, Refusal, Said};
 
@@ -39,7 +42,8 @@ pub(super) struct Memory {
     /// with (Responses).
     carried: HashMap<String, u64>,
     /// Answers of earlier attempts, by their request, in the order they came.
-    recorded: HashMap<String, VecDeque<Recorded>>,
+    /// Gone once the agent asks something else.
+    recorded: Option<HashMap<String, VecDeque<Recorded>>>,
     /// Calls that failed for good, by their request.
     failed: HashMap<String, Failure>,
 }
@@ -74,7 +78,36 @@ impl Failure {
 #[derive(Clone, Copy, Default)]
 struct Seen {
     input_tokens: u64,
-    body_bytes: u64,
+    around: Around,
+}
+
+/// What a request holds around its history.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Around {
+    /// Its bytes.
+    bytes: u64,
+    /// What the model reads of it: system prompt and tools.
+    digest: [u8; 32],
+}
+
+impl Around {
+    /// Reads it.
+    ///
+    /// - `body_bytes`: of the whole request.
+    pub(super) fn of(asked: &Asked<'_>, body_bytes: u64) -> Self {
+        let history = asked.messages.iter().map(|raw| raw.get().len() as u64).sum();
+        let mut digest = Sha256::new();
+        digest.update(asked.system.map_or("", |raw| raw.get()));
+        for tool in &asked.tools {
+            digest.update(&tool.name);
+            digest.update([0]);
+            digest.update(tool.schema.map_or("", |schema| schema.get()));
+        }
+        Self {
+            bytes: body_bytes.saturating_sub(history),
+            digest: digest.finalize().into(),
+        }
+    }
 }
 
 /// The beginning of a history that was answered before.
@@ -88,9 +121,16 @@ pub(super) struct Beginning {
 impl Beginning {
     /// Returns the most input tokens that a body takes that goes on from here.
     ///
-    /// - `body_bytes`: those of its text.
-    pub(super) fn input_bound(&self, body_bytes: u64) -> u64 {
-        let new = body_bytes.saturating_sub(self.seen.body_bytes);
+    /// - `image_bytes`: those of its new messages that are no text.
+    pub(super) fn input_bound(&self, asked: &Asked<'_>, around: Around, image_bytes: u64) -> u64 {
+        let messages = asked.messages.iter().skip(self.messages);
+        let messages: u64 = messages.map(|raw| raw.get().len() as u64).sum();
+        // As long as it is the same it was counted; else nothing is known of it.
+        let around = match around.digest == self.seen.around.digest {
+            true => around.bytes.saturating_sub(self.seen.around.bytes),
+            false => around.bytes,
+        };
+        let new = messages.saturating_sub(image_bytes).saturating_add(around);
         let bound = new.div_ceil(TOKEN_BYTES).saturating_add(EXTRA_TOKENS);
         self.seen.input_tokens.saturating_add(bound)
     }
@@ -106,7 +146,7 @@ impl Memory {
         }
         Self {
             steer,
-            recorded,
+            recorded: (!recorded.is_empty()).then_some(recorded),
             ..Self::default()
         }
     }
@@ -130,7 +170,14 @@ impl Memory {
 
     /// Takes the answer that this request was given before.
     pub(super) fn replay(&mut self, request: &str) -> Option<Recorded> {
-        self.recorded.get_mut(request)?.pop_front()
+        self.recorded.as_mut()?.get_mut(request)?.pop_front()
+    }
+
+    /// Returns how many recorded answers nobody has asked for, the first time that
+    /// there is something else to be asked.
+    pub(super) fn goes_live(&mut self) -> Option<u64> {
+        let left = self.recorded.take()?;
+        Some(left.values().map(|same| same.len() as u64).sum())
     }
 
     /// Remembers a call that failed for good.
@@ -148,24 +195,21 @@ impl Memory {
 
     /// Returns the longest beginning of a history that was seen.
     pub(super) fn beginning(&self, history: &[Said]) -> Beginning {
-        let seen = beginnings(history)
-            .enumerate()
-            .filter_map(|(last, digest)| {
-                let seen = *self.seen.get(&digest)?;
-                let messages = last + 1;
-                Some(Beginning { messages, seen })
-            });
+        let seen = beginnings(history).filter_map(|(messages, digest)| {
+            let seen = *self.seen.get(&digest)?;
+            Some(Beginning { messages, seen })
+        });
         seen.last().unwrap_or_default()
     }
 
     /// Remembers what a history took.
-    pub(super) fn learn(&mut self, history: &[Said], body_bytes: u64, input_tokens: u64) {
-        let Some(digest) = beginnings(history).last() else {
+    pub(super) fn learn(&mut self, history: &[Said], around: Around, input_tokens: u64) {
+        let Some((_, digest)) = beginnings(history).last() else {
             return;
         };
         let seen = Seen {
             input_tokens,
-            body_bytes,
+            around,
         };
         if self.seen.insert(digest, seen).is_none() {
             self.order.push_back(digest);
@@ -185,6 +229,7 @@ pub(super) fn identity(
     model: &str,
     framing: Framing,
     history: &[Said],
+    volatile: &Volatile,
 ) -> String {
     let mut whole = Sha256::new();
     let mut add = |part: &[u8]| {
@@ -202,13 +247,25 @@ pub(super) fn identity(
     add(expects.as_bytes());
     add(former.as_bytes());
     add(model.as_bytes());
-    add(&asked.system_hash().map_or([0; 32], |hash| hash.0));
+    let system = asked.system.map_or("", |raw| raw.get());
+    let system = match volatile.without(system) {
+        Cow::Borrowed(_) => asked.system_hash().map_or([0; 32], |hash| hash.0),
+        Cow::Owned(plain) => Sha256::digest(plain).into(),
+    };
+    add(&system);
     for tool in &asked.tools {
         add(tool.name.as_bytes());
         add(tool.schema.map_or("", |schema| schema.get()).as_bytes());
     }
-    for hash in history.iter().filter_map(|said| said.hash) {
-        add(&hash.0);
+    for (raw, said) in asked.messages.iter().zip(history) {
+        let plain = match volatile.without(raw.get()) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(plain) => RawValue::from_string(plain).ok(),
+        };
+        let hash = plain.map_or(said.hash, |plain| asked.said(&plain).hash);
+        if let Some(hash) = hash {
+            add(&hash.0);
+        }
     }
     whole
         .finalize()
@@ -217,45 +274,58 @@ pub(super) fn identity(
         .collect()
 }
 
-/// Digests of every beginning of a history, shortest first.
-fn beginnings(history: &[Said]) -> impl Iterator<Item = Digest> {
+/// Digests of every beginning of a history with its length, shortest first.
+fn beginnings(history: &[Said]) -> impl Iterator<Item = (usize, Digest)> {
     let mut chain = Sha256::new();
-    history.iter().filter_map(move |said| {
+    let messages = history.iter().enumerate();
+    messages.filter_map(move |(last, said)| {
         chain.update(said.hash?.0);
-        Some(Digest(chain.clone().finalize().into()))
+        Some((last + 1, Digest(chain.clone().finalize().into())))
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::Api;
+    use super::super::wire::{Api, request};
     use super::*;
 
-    fn history(texts: &[&str]) -> Vec<Said> {
-        let read = |text: &&str| {
-            let message = serde_json::json!({"role": "user", "content": text});
-            Said::read(Api::Messages, &message.to_string())
-        };
-        texts.iter().map(read).collect()
+    /// A request of these texts of the user, with a tool of so many letters.
+    fn body(texts: &[&str], tool: usize) -> String {
+        let message = |text: &&str| serde_json::json!({"role": "user", "content": text});
+        let messages: Vec<_> = texts.iter().map(message).collect();
+        let tool = serde_json::json!({"name": "t", "input_schema": {"d": "x".repeat(tool)}});
+        serde_json::json!({"model": "m", "tools": [tool], "messages": messages}).to_string()
+    }
+
+    /// The bound of a request; it is learnt as `tokens` then.
+    fn bound(memory: &mut Memory, texts: &[&str], tool: usize, tokens: u64) -> (usize, u64) {
+        let body = body(texts, tool);
+        let asked = request::read(Api::Messages, body.as_bytes()).unwrap();
+        let history = asked.history();
+        let around = Around::of(&asked, body.len() as u64);
+        let seen = memory.beginning(&history);
+        let bound = seen.input_bound(&asked, around, 0);
+        memory.learn(&history, around, tokens);
+        (seen.messages, bound)
     }
 
     #[test]
     fn only_what_is_new_is_bounded_by_its_bytes() {
         let mut memory = Memory::default();
-        let first = history(&["a"]);
-        let bound = |memory: &Memory, history, bytes| {
-            let seen = memory.beginning(history);
-            (seen.messages, seen.input_bound(bytes))
-        };
-        assert_eq!(bound(&memory, &first, 10_000), (0, 5_064));
-        memory.learn(&first, 10_000, 1_500);
-        let longer = history(&["a", "b"]);
-        assert_eq!(bound(&memory, &longer, 10_400), (1, 1_500 + 200 + 64));
-        let other = history(&["b", "a"]);
-        assert_eq!(
-            bound(&memory, &other, 10_400),
-            (0, 5_264),
-            "another beginning"
-        );
+        let long = "a".repeat(10_000);
+        let (seen, first) = bound(&mut memory, &[&long], 0, 1_500);
+        assert!(seen == 0 && first > 5_064, "{first}");
+        let (seen, longer) = bound(&mut memory, &[&long, "b"], 0, 1_600);
+        assert!(seen == 1 && (1_564..1_600).contains(&longer), "{longer}");
+        let (seen, other) = bound(&mut memory, &["b", &long], 0, 1_600);
+        assert!(seen == 0 && other > 5_064, "another beginning: {other}");
+    }
+
+    #[test]
+    fn tools_that_go_make_no_room_for_messages() {
+        let mut memory = Memory::default();
+        bound(&mut memory, &["a"], 20_000, 5_000);
+        let (seen, new) = bound(&mut memory, &["a", &"b".repeat(20_000)], 0, 9_000);
+        assert!(seen == 1 && new > 5_000 + 10_000, "{new}");
     }
 }

@@ -34,6 +34,7 @@ pub mod script;
 mod server;
 mod stream;
 pub mod upstream;
+pub mod volatile;
 pub mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -48,6 +49,7 @@ use tokio::task::JoinHandle;
 use super::hub::Hub;
 use memory::Memory;
 use upstream::Upstreams;
+use volatile::Volatile;
 
 /// What the gateway of a run needs.
 pub struct Settings {
@@ -67,6 +69,8 @@ pub struct Settings {
     /// Answers of earlier attempts, given again to the same requests, free of
     /// charge.
     pub recorded: Vec<Recorded>,
+    /// What differs between requests that are the same.
+    pub volatile: Volatile,
     /// What the model is told with its first call.
     pub note: Option<String>,
     /// Scripted models that links go to; they end with the gateway.
@@ -81,6 +85,8 @@ pub struct Recorded {
     pub file: PathBuf,
     /// Its content type.
     pub content_type: String,
+    /// What it cost, in nano-USD.
+    pub cost_nano_usd: u64,
 }
 
 /// The gateway of one attempt. Dropping it ends it, and every call under way.

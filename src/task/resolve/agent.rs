@@ -29,6 +29,12 @@ impl Checker<'_> {
             );
         }
         let known = self.known(&path, &agent);
+        for (index, pattern) in agent.volatile.iter().enumerate() {
+            if let Err(error) = regex::Regex::new(pattern) {
+                let what = format!("is no regular expression: {}", last_line(&error.to_string()));
+                self.refuse(&path.key("volatile").index(index), Part::Value, &what, None, None);
+            }
+        }
         if let Some(words) = &agent.command {
             self.program(&path.key("command"), words);
             let at = path.key("interpreter");
@@ -85,6 +91,7 @@ impl Checker<'_> {
                 .resume
                 .unwrap_or_else(|| native_or_replay(known.as_ref())),
             preset: known,
+            volatile: agent.volatile,
             grace_ms: agent.grace.0,
         })
     }
@@ -222,6 +229,10 @@ impl Checker<'_> {
         self.refuse(path, Part::Value, "is no URL to call", Some(expected), None);
         None
     }
+}
+
+fn last_line(text: &str) -> &str {
+    text.trim().lines().last().unwrap_or_default()
 }
 
 /// How an agent goes on where the task file does not say.

@@ -94,6 +94,10 @@ pub struct Agent {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub command: Option<Vec<String>>,
+    /// Patterns of what differs between two starts of the agent that are the same
+    /// (regular expressions over its requests); times, days and UUIDs are known.
+    #[serde(default)]
+    pub volatile: Vec<String>,
     /// A script, written here; run by `interpreter`.
     #[serde(default)]
     pub script: Option<String>,

@@ -21,6 +21,8 @@ use super::said::{Role, Said};
 pub struct Patch {
     /// Sets the limit of the output, in tokens.
     pub max_output: Option<u64>,
+    /// Lowers what is set aside for thinking, in tokens (Messages).
+    pub thinking: Option<u64>,
     /// For Chat without any limit: adds the old `max_tokens`, which servers
     /// other than OpenAI's may know alone.
     pub old_chat_limit: bool,
@@ -72,6 +74,13 @@ pub fn apply<'a>(api: Api, body: &'a [u8], patch: &Patch) -> Result<Cow<'a, [u8]
     };
     if let Some(limit) = patch.max_output {
         max_output(api, &fields, limit, patch.old_chat_limit, &mut edits)?;
+    }
+    if let Some(budget) = patch.thinking
+        && let Some(raw) = fields.get("thinking")
+    {
+        let inner = request::inner(raw, "thinking")?;
+        let span = edits.span(raw);
+        edits.set(&inner, span, "budget_tokens", &budget.to_string());
     }
     if patch.include_usage {
         include_usage(api, &fields, &mut edits)?;
