@@ -117,6 +117,8 @@ pub struct Turn {
 pub struct Wire {
     /// What the call used is not known for certain: its reservation is spent.
     pub is_in_doubt: bool,
+    /// The loop tells of its turns itself; only the money counts.
+    pub is_quiet: bool,
     /// The answer, to be kept for another attempt.
     pub reply: Option<WireReply>,
     /// How the try went, to be judged; absent where it was before.
@@ -146,8 +148,26 @@ pub struct Exchange {
     pub format: serde_json::Value,
     /// The call broke off or got no answer, and how.
     pub broke: Option<String>,
-    /// Whether the agent has seen a part of the answer.
-    pub is_begun: bool,
+    /// How far the answer came to the agent.
+    pub end: End,
+    /// Links that this call cannot go to any more.
+    pub out: Vec<usize>,
+    /// Whose server was asked, for the breaker.
+    pub host: String,
+}
+
+/// How far an answer came to the agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    /// Nothing of it: it can still be made again.
+    #[default]
+    Unseen,
+    /// Its first words.
+    Begun,
+    /// The agent hung up.
+    HungUp,
+    /// The call did not go out at all.
+    Unsent,
 }
 
 /// A model's answer as it went to the agent.
@@ -241,8 +261,10 @@ pub struct Reserve {
     /// Fewest output tokens with which the call still makes sense; from the gateway
     /// only, as all below.
     pub least_tokens: u64,
-    /// Who can be asked instead.
+    /// Who can be asked.
     pub offers: Vec<Offer>,
+    /// Who is to be asked first.
+    pub prefer: Option<usize>,
     /// With the first call that no record answers: how many of its answers nobody
     /// asked for.
     pub unasked: Option<u64>,
@@ -269,6 +291,18 @@ pub struct Offer {
     pub link: usize,
     /// The model it would be asked for.
     pub model: String,
+    /// Whose server it is, for the breaker.
+    pub host: String,
+    /// Input tokens of the call, as this model counts at most.
+    pub input_tokens: u64,
+    /// As in the reservation.
+    pub long_cache: Option<String>,
+    /// As in the reservation.
+    pub unbounded: Option<String>,
+    /// It takes the API's terms as they were asked for.
+    pub takes_terms: bool,
+    /// It costs nothing.
+    pub is_free: bool,
 }
 
 /// Parameters of `tool`.
@@ -517,6 +551,8 @@ pub enum Next {
     Again {
         /// Milliseconds to wait first.
         delay_ms: u64,
+        /// Another link, where this one is left.
+        link: Option<usize>,
     },
     /// The agent gets what there is.
     GiveUp,
@@ -538,6 +574,9 @@ pub enum ReserveAnswer {
         /// Which link of the chain is asked; to the gateway only.
         #[serde(skip)]
         link: usize,
+        /// The loop tells of its turns itself; to the gateway only.
+        #[serde(skip)]
+        is_quiet: bool,
     },
     /// The call does not fit; end the loop.
     Stop {

@@ -49,6 +49,7 @@ boundaries! {
     Replayed = "replayed",
     TurnReported = "turn_reported",
     Reserved = "reserved",
+    CallRefused = "call_refused",
     ToolCalled = "tool_called",
     ToolEnded = "tool_ended",
     RetryDue = "retry_due",

@@ -93,7 +93,10 @@ fn volatile(session: &Session) -> Result<Volatile, String> {
     let known = known.and_then(|known| preset::by_name(&known.preset));
     let own = known.map_or(&[][..], |preset| preset.volatile);
     let built_in = preset::VOLATILE.iter().chain(own).copied();
-    let written = agent.volatile.iter().map(|pattern| (pattern.as_str(), "VOLATILE"));
+    let written = agent
+        .volatile
+        .iter()
+        .map(|pattern| (pattern.as_str(), "VOLATILE"));
     Volatile::new(written.chain(built_in)).map_err(|error| format!("agent.volatile: {error}"))
 }
 

@@ -2,10 +2,10 @@
 
 use crate::channel::method;
 use crate::driver::facts;
-use crate::driver::policy::{loop_traits, provider};
+use crate::driver::policy::loop_traits;
 use crate::driver::session::Session;
 use crate::ids::CallId;
-use crate::machine::event::{Content, Delivery, Exchange, Judged, Report, RequestNo, ToolEnd};
+use crate::machine::event::{Content, Delivery, End, Exchange, Judged, Report, RequestNo, ToolEnd};
 use crate::policy::breaker::of_model;
 use crate::policy::loops::{ErrorKind, Print, ToolTraits};
 use crate::policy::taxonomy::{Class, History, Layer, Observation, Verdict, classify, custom};
@@ -87,7 +87,6 @@ pub(super) fn exchange(
     seen: method::Exchange,
 ) -> (Exchange, Option<String>) {
     let upstream = session.task.upstreams.get(seen.link);
-    let provider = upstream.map(provider).unwrap_or_default();
     let name = upstream.map_or("model", |upstream| upstream.name.as_str());
     let observation = Observation::from_value(serde_json::json!({
         "kind": "llm",
@@ -111,19 +110,26 @@ pub(super) fn exchange(
     };
     let error = match seen.broke {
         Some(broke) => Some(broke),
-        None if is_delivered && (is_fit || seen.is_begun) => None,
+        None if is_delivered && (is_fit || seen.end != method::End::Unseen) => None,
         None if is_delivered => Some(format!("{}: {}", verdict.why, verdict.evidence)),
         None => Some(status_text(seen.status, &seen.result)),
     };
     let state = session.state();
     let exchange = Exchange {
         link: seen.link,
-        breaker: of_model(&provider, &seen.model),
+        breaker: of_model(&seen.host, &seen.model),
         attempt: seen.attempt,
         waited_ms: seen.waited_ms,
         status: seen.status,
         judged: judged(verdict),
-        is_begun: seen.is_begun,
+        end: match seen.end {
+            method::End::Unseen => End::Unseen,
+            method::End::Begun => End::Begun,
+            method::End::HungUp => End::HungUp,
+            method::End::Unsent => End::Unsent,
+        },
+        out: seen.out,
+        model: seen.model,
         hold_ms: seen.hold_ms,
         // Turns and tools draw from different streams.
         draw: draw(state.seed ^ 0x006d_6f64_656c, CallId(request), seen.attempt),

@@ -7,15 +7,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::channel::gateway::Access;
-use crate::driver::translate::Standing;
-use crate::ids::{AttemptNo, RunId, StepNo};
-use crate::machine::{Cause, How};
+use crate::driver::supervise::Ports;
+use crate::ids::{AttemptNo, RunId};
+use crate::machine::{Cause, How, State};
 use crate::process::{Spec, Stdin};
 use crate::task::preset::{self, Preset, Values};
 use crate::task::resolved::{
     InheritEnv, Launch, Pairs, Place as Upstream, Protocol, Resolved, ResumeMode,
 };
-use crate::task::template::{Place, RenderError};
+use crate::task::template::{Place, RenderError, Template};
 
 /// The path of the socket that the loop connects to.
 pub const SOCKET_VARIABLE: &str = "AGENTGUARD_SOCKET";
@@ -59,12 +59,27 @@ const PROVIDERS: &[Provider] = &[
 
 /// Ways to models that lead past the gateway.
 const OTHER_WAYS: &[&str] = &[
+    "AWS_BEARER_TOKEN_BEDROCK",
+    "AZURE_API_KEY",
+    "AZURE_OPENAI_API_KEY",
+    "CEREBRAS_API_KEY",
     "CLAUDE_CODE_USE_BEDROCK",
     "CLAUDE_CODE_USE_FOUNDRY",
     "CLAUDE_CODE_USE_VERTEX",
+    "CODEX_API_KEY",
+    "COHERE_API_KEY",
+    "DEEPSEEK_API_KEY",
+    "FIREWORKS_API_KEY",
     "GOOGLE_GENAI_USE_VERTEXAI",
+    "GOOGLE_GENERATIVE_AI_API_KEY",
     "GOOGLE_VERTEX_BASE_URL",
+    "GROQ_API_KEY",
+    "MISTRAL_API_KEY",
+    "MOONSHOT_API_KEY",
     "OPENROUTER_API_KEY",
+    "PERPLEXITY_API_KEY",
+    "TOGETHER_API_KEY",
+    "XAI_API_KEY",
 ];
 
 /// Why the agent's surroundings could not be made.
@@ -102,8 +117,6 @@ pub struct About<'a> {
     pub gateway: Option<Access>,
     /// How it is started.
     pub plan: &'a Plan,
-    /// The folder that is the agent's own, over all attempts.
-    pub home: &'a Path,
     /// The folder of the input snapshot.
     pub input: &'a Path,
     /// The folder of the run.
@@ -117,41 +130,57 @@ pub struct Plan {
     pub how: How,
     /// The text it gets.
     pub prompt: String,
-    /// The session of agents that let us name it.
+    /// The session of agents that let us name it: one for each start from the
+    /// beginning, since they refuse a name that they know.
     pub session: String,
+    /// The folder that is the agent's own, for as long as its session.
+    pub home: PathBuf,
+    /// Whether money or tokens are limited.
+    pub is_capped: bool,
 }
 
 /// Decides how the agent is started.
-///
-/// - `step`: turns that are done; without one there is no session to take up.
-pub fn plan(task: &Resolved, step: StepNo, standing: &Standing, run: &RunId, home: &Path) -> Plan {
-    let is_first = standing.cause == Cause::Fresh;
-    let mut plan = Plan {
-        how: match task.agent.resume {
-            ResumeMode::Restart if !is_first => How::Restart,
-            ResumeMode::Native if !is_first && step > StepNo(0) => How::Native,
-            _ => How::Replay,
-        },
-        session: session_id(run),
-        prompt: standing.input.prompt.clone().unwrap_or_default(),
+pub fn plan(task: &Resolved, state: &State, attempt: AttemptNo, ports: &Ports) -> Plan {
+    let standing = &ports.standing;
+    let session = &state.session;
+    let has_session = session.has_turns && session.branch == state.branch;
+    let how = match (task.agent.resume, standing.cause) {
+        (_, Cause::Fresh) => How::Replay,
+        (ResumeMode::Restart, _) => How::Restart,
+        (ResumeMode::Native, _) if has_session => How::Native,
+        (ResumeMode::Native | ResumeMode::Replay, _) => How::Replay,
     };
-    if plan.how == How::Native {
-        let go_on = standing.note.clone();
-        let go_on = go_on.unwrap_or_else(|| preset::GO_ON.to_owned());
-        match native(task, &plan, &Access::default(), home, &go_on) {
-            // The text of the task is not found in its command line.
-            None => plan.how = How::Replay,
-            Some(_) => plan.prompt = go_on,
+    let of = |attempt: AttemptNo| (ports.folder.join(format!("agent-{attempt}")), attempt);
+    let is_capped = state.limits.cost.is_some() || state.limits.tokens.is_some();
+    let plan = |how, (home, attempt): (PathBuf, AttemptNo)| Plan {
+        how,
+        prompt: standing.input.prompt.clone().unwrap_or_default(),
+        session: session_id(&ports.folder, attempt),
+        home,
+        is_capped,
+    };
+    if how != How::Native {
+        return plan(how, of(attempt));
+    }
+    let mut native_plan = plan(how, of(session.attempt));
+    let go_on = standing.note.clone();
+    let go_on = go_on.unwrap_or_else(|| preset::GO_ON.to_owned());
+    match native(task, &native_plan, &Access::default(), &go_on) {
+        // The text of the task is not found in its command line.
+        None => plan(How::Replay, of(attempt)),
+        Some(_) => {
+            native_plan.prompt = go_on;
+            native_plan
         }
     }
-    plan
 }
 
-/// A UUID that belongs to the run: known again after any crash.
-fn session_id(run: &RunId) -> String {
+/// A UUID that belongs to a start: known again after any crash.
+fn session_id(run: &Path, attempt: AttemptNo) -> String {
     use sha2::Digest as _;
     let mut bytes = [0; 16];
-    bytes.copy_from_slice(&sha2::Sha256::digest(run.to_string())[..16]);
+    let seed = format!("{} {attempt}", run.display());
+    bytes.copy_from_slice(&sha2::Sha256::digest(seed)[..16]);
     (bytes[6], bytes[8]) = (0x40 | bytes[6] & 0x0f, 0x80 | bytes[8] & 0x3f);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &hex[range]);
@@ -179,15 +208,9 @@ fn command(task: &Resolved, preset: &Preset, values: &Values<'_>) -> Vec<String>
 }
 
 /// Returns the command line by which the agent takes up its own session.
-fn native(
-    task: &Resolved,
-    plan: &Plan,
-    access: &Access,
-    home: &Path,
-    go_on: &str,
-) -> Option<Vec<String>> {
+fn native(task: &Resolved, plan: &Plan, access: &Access, go_on: &str) -> Option<Vec<String>> {
     let (preset, program) = preset_of(task)?;
-    let home = home.to_string_lossy();
+    let home = plan.home.to_string_lossy();
     let values = values(preset, plan, access, &home);
     let argv = command(task, preset, &values);
     // An id of ours is known; else the newest session of its folder is the run's.
@@ -214,6 +237,7 @@ fn values<'a>(
         session: &plan.session,
         prompt: &plan.prompt,
         model: preset.model,
+        is_capped: plan.is_capped,
     }
 }
 
@@ -221,7 +245,7 @@ fn values<'a>(
 pub fn spec(task: &Resolved, about: &About<'_>, own: &Environment) -> Result<Spec, Error> {
     let none = Access::default();
     let access = about.gateway.as_ref().unwrap_or(&none);
-    let home = about.home.to_string_lossy();
+    let home = about.plan.home.to_string_lossy();
     let known = preset_of(task).filter(|_| about.gateway.is_some());
     let known = known.map(|(preset, program)| {
         let values = values(preset, about.plan, access, &home);
@@ -230,7 +254,7 @@ pub fn spec(task: &Resolved, about: &About<'_>, own: &Environment) -> Result<Spe
     let argv: Vec<OsString> = match (&task.agent.launch, &known) {
         (Launch::Command(_) | Launch::Preset, Some((preset, program, values))) => {
             let argv = match about.plan.how {
-                How::Native => native(task, about.plan, access, about.home, &about.plan.prompt),
+                How::Native => native(task, about.plan, access, &about.plan.prompt),
                 How::Replay | How::Restart => None,
             };
             let argv = argv
@@ -273,7 +297,7 @@ pub fn spec(task: &Resolved, about: &About<'_>, own: &Environment) -> Result<Spe
             spec.env
                 .push(((*name).into(), values.fill(template).into()));
         }
-        write_files(preset, values, about.home)?;
+        write_files(preset, values, &about.plan.home)?;
     }
     spec.env.push((
         "AGENTGUARD_ATTEMPT".into(),
@@ -321,6 +345,17 @@ fn lead_to_gateway(
     if is_only_way {
         env.retain(|(name, _)| !OTHER_WAYS.iter().any(|known| name == known));
     }
+    // Keys of upstreams are ours to use.
+    let templates = task.upstreams.iter().filter_map(|it| match &it.place {
+        Upstream::Url { url, key } => Some([Some(url), key.as_ref()]),
+        _ => None,
+    });
+    let ours: Vec<&str> = templates
+        .flatten()
+        .flatten()
+        .flat_map(Template::variables)
+        .collect();
+    env.retain(|(name, _)| !ours.iter().any(|known| name == known));
     for name in ["NO_PROXY", "no_proxy"] {
         env.retain(|(known, _)| known != name);
         env.push((name.into(), "127.0.0.1,localhost".into()));

@@ -2,25 +2,18 @@
 //! together for one model call.
 
 use crate::channel::method::{Offer, Reserve};
-use crate::driver::facts::admit_to;
-use crate::driver::policy::provider;
+use crate::driver::facts::{admit_to, read_breaker};
 use crate::driver::session::{Error, Session};
 use crate::driver::translate;
+use crate::machine::unavailable_text;
 use crate::policy::breaker::{Admission, of_model};
 use crate::policy::budget::Resource;
 use crate::policy::degrade;
 
 /// Who answers a call.
 pub(super) enum Choice {
-    /// The loop asks for itself; there is nothing to choose.
-    None,
-    /// This link.
-    Ask {
-        /// Its place in the chain.
-        link: usize,
-        /// The model.
-        model: String,
-    },
+    /// This link, with what is held back for it.
+    Ask(Box<Bid>),
     /// Nobody: every link that could is broken.
     Down {
         /// Which, since when, until when.
@@ -28,76 +21,126 @@ pub(super) enum Choice {
     },
 }
 
-/// Chooses who answers a call: the first link that does not rest, fits into the
-/// budget and is let through by its breaker.
+/// A call as it would go to one link.
+pub(super) struct Bid {
+    /// The place of the link; `None` where the loop asks for itself.
+    pub link: Option<usize>,
+    /// The breaker of its model.
+    breaker: Option<String>,
+    /// What is to be held back.
+    pub reserve: Reserve,
+}
+
+/// Chooses who answers a call: the first link that fits into the budget and whose
+/// breaker lets calls through; those that rest come last.
+///
+/// Takes nothing yet: see [`admit`].
 ///
 /// Errors: the store's.
-pub(super) async fn choose(session: &Session, asked: &Reserve) -> Result<Choice, Error> {
-    if asked.offers.is_empty() {
-        return Ok(Choice::None);
+pub(super) fn choose(session: &Session, mut asked: Reserve) -> Result<Choice, Error> {
+    let offers = std::mem::take(&mut asked.offers);
+    if offers.is_empty() {
+        return Ok(Choice::Ask(Box::new(Bid {
+            link: None,
+            breaker: None,
+            reserve: asked,
+        })));
     }
     let (task, state, now) = (&session.task, session.state(), session.clock.now());
     // Past the soft threshold cheaper models come first.
     let is_pressed = state.warned.contains(&Resource::CostUsd);
-    let rests = |place| state.models.rests(place, now);
-    let order = degrade::order(&session.policy.models.chain, is_pressed, rests);
-    let offers: Vec<_> = order
-        .iter()
-        .filter_map(|place| asked.offers.iter().find(|offer| offer.link == *place))
-        .collect();
-    let fits = |offer: &Offer| {
-        let mut bid = Reserve {
-            model: Some(offer.model.clone()),
-            ..asked.clone()
-        };
-        bid.terms.link = Some(offer.link);
-        let spend = state.spend.without_reserved();
-        translate::worst_case(&bid, task, state, &spend)
+    let offer = |place: usize| offers.iter().find(|offer| offer.link == place);
+    let rests = |place| {
+        let model = offer(place).map(|offer| offer.model.as_str());
+        state.models.rests(place, model, now).map(|until| until.0)
+    };
+    let places: Vec<usize> = offers.iter().map(|offer| offer.link).collect();
+    let mut order = degrade::order(&session.policy.models.chain, &places, is_pressed, rests);
+    if let Some(first) = asked.prefer {
+        order.sort_by_key(|place| *place != first);
+    }
+    let bids = order.iter().filter_map(|place| offer(*place));
+    let bids: Vec<Bid> = bids.map(|offer| bid(&asked, offer)).collect();
+    let spend = state.spend.without_reserved();
+    let fits = |bid: &Bid| {
+        translate::worst_case(&bid.reserve, task, state, &spend)
             .is_ok_and(|(worst, _)| spend.next_call(&state.limits, &worst).is_none())
     };
-    // Where nothing fits, the first one's worst case says by how much.
-    let first_fitting = offers.iter().position(|offer| fits(offer));
+    let breakers = match task.model_breaker {
+        Some(_) => session.store.breakers()?,
+        None => vec![],
+    };
     let mut down = None;
-    for offer in offers.iter().skip(first_fitting.unwrap_or(0)) {
-        if offers.len() > 1 && first_fitting.is_some() && !fits(offer) {
-            continue;
-        }
-        let name = of_model(&provider(&task.upstreams[offer.link]), &offer.model);
-        let admission = match task.model_breaker {
-            Some(_) => {
-                let probe_ms = task.limits.model_call_timeout_ms;
-                admit_to(session.store.as_ref(), &name, probe_ms, now).await?
-            }
-            None => Admission::Go,
-        };
-        match admission {
-            Admission::Go | Admission::Probe => {
-                return Ok(Choice::Ask {
-                    link: offer.link,
-                    model: offer.model.clone(),
-                });
-            }
-            Admission::Refused {
+    let mut unfit = None;
+    for bid in bids {
+        let name = bid.breaker.as_deref().unwrap_or_default();
+        let row = breakers.iter().find(|row| row.name == name);
+        let breaker = row.and_then(|row| read_breaker(&row.state));
+        if let Some((breaker, back_at)) = breaker.and_then(|it| it.refuses(now).map(|at| (it, at)))
+        {
+            let model = bid.reserve.model.as_deref().unwrap_or("the model");
+            down.get_or_insert(unavailable_text(
+                model,
                 back_at,
-                last_error,
-            } => {
-                let model = &offer.model;
-                down.get_or_insert(crate::machine::unavailable_text(
-                    model,
-                    back_at,
-                    last_error.as_deref(),
-                ));
-            }
+                breaker.last_error.as_deref(),
+            ));
+        } else if fits(&bid) {
+            return Ok(Choice::Ask(Box::new(bid)));
+        } else {
+            // Where nothing fits, the first one's worst case says by how much.
+            unfit.get_or_insert(bid);
         }
     }
-    Ok(match (down, offers.first()) {
-        (None, Some(offer)) => Choice::Ask {
-            link: offer.link,
-            model: offer.model.clone(),
-        },
-        (Some(why), _) => Choice::Down { why },
+    Ok(match (unfit, down) {
+        (Some(bid), _) => Choice::Ask(Box::new(bid)),
+        (None, Some(why)) => Choice::Down { why },
         (None, None) => Choice::Down {
-            why: "no upstream can take this call: it needs what they lack".to_owned(),
+            why: "no upstream can take this call".to_owned(),
         },
     })
+}
+
+/// Asks the breaker of the model that was chosen, right before its call goes out;
+/// takes the probe if it is to be had. Returns why the call must not go out.
+///
+/// Errors: the store's.
+pub(super) async fn admit(session: &Session, bid: &Bid) -> Result<Option<String>, Error> {
+    let (Some(name), true) = (&bid.breaker, session.task.model_breaker.is_some()) else {
+        return Ok(None);
+    };
+    let probe_ms = session.task.limits.model_call_timeout_ms;
+    let now = session.clock.now();
+    let admission = admit_to(session.store.as_ref(), name, probe_ms, now).await?;
+    Ok(match admission {
+        Admission::Go | Admission::Probe => None,
+        Admission::Refused {
+            back_at,
+            last_error,
+        } => {
+            let model = bid.reserve.model.as_deref().unwrap_or("the model");
+            Some(unavailable_text(model, back_at, last_error.as_deref()))
+        }
+    })
+}
+
+fn bid(asked: &Reserve, offer: &Offer) -> Bid {
+    let mut reserve = Reserve {
+        model: Some(offer.model.clone()),
+        input_tokens: offer.input_tokens,
+        long_cache: offer.long_cache.clone(),
+        unbounded: offer.unbounded.clone(),
+        ..asked.clone()
+    };
+    if !offer.takes_terms {
+        reserve.terms = Default::default();
+    }
+    reserve.terms.link = Some(offer.link);
+    if offer.is_free {
+        (reserve.cost_nano_usd, reserve.input_tokens) = (Some(0), 0);
+    }
+    Bid {
+        link: Some(offer.link),
+        breaker: Some(of_model(&offer.host, &offer.model)),
+        reserve,
+    }
 }

@@ -5,6 +5,7 @@ use crate::machine::{ModelPolicy, Policy, Risk, Settle, ToolPolicy};
 use crate::money::NanoUsd;
 use crate::policy::taxonomy::{Class, custom};
 use crate::policy::{breaker, budget, degrade, loops, retry};
+use crate::task::preset;
 use crate::task::resolved::{
     self, BreakerConfig, DeadlineCounts, Effect, Level, Limits, Loops, NativeKey, Place, Protocol,
     Provider, Resolved, RetryConfig, Rule, Strategy, Tool, Upstream,
@@ -21,7 +22,7 @@ pub fn policy(task: &Resolved) -> Policy {
             .map(|(name, tool)| (name.clone(), tool_policy(tool)))
             .collect(),
         models: ModelPolicy {
-            chain: task.upstreams.iter().map(link).collect(),
+            chain: task.upstreams.iter().map(|it| link(it, task)).collect(),
             retry: retry_config(&task.model_retry),
         },
         retry_budget: retry::Budget {
@@ -109,11 +110,23 @@ fn as_breaker(config: &BreakerConfig) -> breaker::Config {
     }
 }
 
+/// Returns whom the agent asks, where we know the agent.
+fn asked_provider(task: &Resolved) -> &'static str {
+    let known = task.agent.preset.as_ref();
+    let preset = known.and_then(|known| preset::by_name(&known.preset));
+    match preset.and_then(|preset| preset.apis.first()) {
+        Some(preset::Api::Messages) => "anthropic",
+        Some(preset::Api::Chat | preset::Api::Responses) => "openai",
+        Some(preset::Api::Gemini) => "google",
+        None => "asked",
+    }
+}
+
 /// Returns a link of the chain.
-fn link(upstream: &Upstream) -> degrade::Link {
+fn link(upstream: &Upstream, task: &Resolved) -> degrade::Link {
     degrade::Link {
         name: upstream.name.clone(),
-        provider: provider(upstream),
+        provider: provider(upstream, task),
         level: match upstream.level {
             Level::Primary => degrade::Level::Primary,
             Level::Cheaper => degrade::Level::Cheaper,
@@ -125,9 +138,9 @@ fn link(upstream: &Upstream) -> degrade::Link {
 }
 
 /// Names whose an upstream is; those of one name fail together.
-pub fn provider(upstream: &Upstream) -> String {
+fn provider(upstream: &Upstream, task: &Resolved) -> String {
     match &upstream.place {
-        Place::Asked => "asked".to_owned(),
+        Place::Asked => asked_provider(task).to_owned(),
         Place::Provider(Provider::Anthropic) => "anthropic".to_owned(),
         Place::Provider(Provider::OpenAi) => "openai".to_owned(),
         Place::Provider(Provider::Google) => "google".to_owned(),

@@ -33,7 +33,7 @@ use crate::driver::translate::{self, Standing};
 use crate::driver::{facts, gateway, judge, models};
 use crate::ids::{AttemptNo, CallId};
 use crate::machine::event::{self, RequestNo, SettledBy, Settlement, StoppedBy};
-use crate::machine::{Answer, Effect, Event, Outcome, Phase};
+use crate::machine::{Answer, Effect, Event, Next, Outcome, Phase};
 use crate::money::NanoUsd;
 use crate::policy::budget::Spend;
 use crate::policy::taxonomy::custom;
@@ -115,9 +115,8 @@ pub async fn attempt(
     attempt: AttemptNo,
 ) -> Result<(Outcome, Ports), Error> {
     let (cause, note) = (ports.standing.cause, ports.standing.note.clone());
-    let (task, step) = (Arc::clone(&session.task), session.state().step);
-    let home = ports.folder.join("agent");
-    let plan = launch::plan(&task, step, &ports.standing, &session.run, &home);
+    let task = Arc::clone(&session.task);
+    let plan = launch::plan(&task, session.state(), attempt, &ports);
     session
         .feed_and_wait(Event::AttemptStarted {
             attempt,
@@ -196,7 +195,6 @@ async fn start(
         ),
         Protocol::Stdio | Protocol::None => None,
     };
-    let home = ports.folder.join("agent");
     let gateway = match task.agent.protocol {
         Protocol::Auto | Protocol::Gateway => {
             Some(gateway::open(&hub, session, ports, plan).await?)
@@ -209,7 +207,6 @@ async fn start(
         socket: socket.as_ref().map(Socket::path),
         gateway: gateway.as_ref().map(Gateway::access),
         plan,
-        home: &home,
         input: &ports.folder.join("input"),
         folder: &ports.folder,
     };
@@ -650,7 +647,7 @@ impl<'a> Attempt<'a> {
                 let call = facts::gather(&scene, now, request, &asked.name, args).await?;
                 self.session.feed(Event::ToolCalled(call))
             }
-            Call::Report(report) if report.is_from_wire && self.counts_itself() => {
+            Call::Report(report) if report.is_from_wire && self.speaks_itself() => {
                 let answer = method::Answer::Report(method::ReportAnswer {
                     call: CallId(0),
                     class: String::new(),
@@ -666,46 +663,72 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Whether the loop speaks for itself, and so counts its own model calls.
-    fn counts_itself(&self) -> bool {
+    /// Whether the loop tells of its turns and tools itself.
+    fn speaks_itself(&self) -> bool {
         let state = self.session.state();
         state.greeted && !state.on_wire && self.session.task.agent.protocol == Protocol::Auto
     }
 
+    /// Whether it counts its model calls itself, too. Where money is limited only one
+    /// that holds it back: else the gateway does.
+    fn counts_itself(&self) -> bool {
+        let state = self.session.state();
+        let is_capped = state.limits.cost.is_some() || state.limits.tokens.is_some();
+        self.speaks_itself() && (state.counts_itself || !is_capped)
+    }
+
     /// Holds the worst case of a model call back. One that does not fit only
     /// because others are under way waits until they have shown what they cost.
-    async fn reserve(
+    async fn reserve(&mut self, request: RequestNo, asked: method::Reserve) -> Result<(), Error> {
+        if !self.parked.is_empty() {
+            // Whoever came first goes first.
+            self.parked.push_back((request, asked));
+            return Ok(());
+        }
+        match self.try_reserve(request, asked).await? {
+            None => Ok(()),
+            Some(waits) => {
+                self.parked.push_back((request, waits));
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns what was asked if it has to wait.
+    async fn try_reserve(
         &mut self,
         request: RequestNo,
-        mut asked: method::Reserve,
-    ) -> Result<(), Error> {
-        let unasked = asked.unasked;
-        let link = match models::choose(self.session, &asked).await? {
-            models::Choice::None => 0,
-            models::Choice::Ask { link, model } => {
-                asked.model = Some(model);
-                asked.terms.link = Some(link);
-                link
-            }
+        asked: method::Reserve,
+    ) -> Result<Option<method::Reserve>, Error> {
+        let unavailable = |why: String| {
+            let exit_code = crate::exit_code::UNAVAILABLE;
+            let reason = why;
+            frame::Error::Stopping { reason, exit_code }
+        };
+        let bid = match models::choose(self.session, asked.clone())? {
+            models::Choice::Ask(bid) => bid,
             models::Choice::Down { why } => {
-                let exit_code = crate::exit_code::UNAVAILABLE;
-                let stopping = frame::Error::Stopping {
-                    reason: why,
-                    exit_code,
-                };
-                return self.refuse(request, stopping);
+                self.refuse_call(request, unavailable(why)).await?;
+                return Ok(None);
             }
         };
         let (task, state) = (&self.session.task, self.session.state());
-        let bounded = translate::worst_case(&asked, task, state, &state.spend);
+        let bounded = translate::worst_case(&bid.reserve, task, state, &state.spend);
         let (worst, max_tokens) = match bounded {
             Ok(bounded) => bounded,
-            Err(error) => return self.refuse(request, error),
+            Err(error) if bid.link.is_none() => {
+                self.refuse(request, error)?;
+                return Ok(None);
+            }
+            Err(error) => {
+                self.refuse_call(request, error).await?;
+                return Ok(None);
+            }
         };
         if !state.spend.reserved.is_empty() {
             let alone = state.spend.without_reserved();
             let fits = |spend: &Spend, worst| spend.next_call(&state.limits, worst).is_none();
-            let waits = match translate::worst_case(&asked, task, state, &alone) {
+            let waits = match translate::worst_case(&bid.reserve, task, state, &alone) {
                 Ok((worst_alone, tokens_alone)) => {
                     fits(&alone, &worst_alone)
                         && (max_tokens < tokens_alone || !fits(&state.spend, &worst))
@@ -713,29 +736,45 @@ impl<'a> Attempt<'a> {
                 Err(_) => false,
             };
             if waits {
-                self.parked.push_back((request, asked));
-                return Ok(());
+                return Ok(Some(asked));
             }
+        }
+        if let Some(why) = models::admit(self.session, &bid).await? {
+            self.refuse_call(request, unavailable(why)).await?;
+            return Ok(None);
         }
         self.session.feed(Event::Reserved {
             request,
             worst,
             max_tokens,
-            link,
-            unasked,
-        })
+            link: bid.link,
+            unasked: asked.unasked,
+        })?;
+        Ok(None)
     }
 
-    /// Asks again for the calls that wait.
+    /// Refuses a call of an agent that knows nothing of us; that it ends well
+    /// proves nothing then.
+    async fn refuse_call(&mut self, request: RequestNo, error: frame::Error) -> Result<(), Error> {
+        let exit_code = match &error {
+            frame::Error::Stopping { exit_code, .. } => *exit_code,
+            _ => crate::exit_code::AGENT_FAILED,
+        };
+        let why = error.to_string();
+        self.session.feed(Event::CallRefused { why, exit_code })?;
+        self.catch_up().await?;
+        self.refuse(request, error)
+    }
+
+    /// Asks again for the calls that wait, in their order.
     async fn unpark(&mut self) -> Result<(), Error> {
-        let outcome = self.session.state().outcome().cloned();
-        for (request, asked) in std::mem::take(&mut self.parked) {
-            match &outcome {
-                None => self.reserve(request, asked).await?,
-                Some(outcome) => {
-                    let (reason, exit_code) = (outcome.describe(), outcome.exit_code());
-                    self.refuse(request, frame::Error::Stopping { reason, exit_code })?;
-                }
+        while let Some((request, asked)) = self.parked.pop_front() {
+            if let Some(outcome) = self.session.state().outcome() {
+                let (reason, exit_code) = (outcome.describe(), outcome.exit_code());
+                self.refuse(request, frame::Error::Stopping { reason, exit_code })?;
+            } else if let Some(waits) = Box::pin(self.try_reserve(request, asked)).await? {
+                self.parked.push_front((request, waits));
+                break;
             }
         }
         Ok(())
@@ -751,7 +790,7 @@ impl<'a> Attempt<'a> {
             step: state.step,
             verdict,
             warnings: vec![],
-            next: crate::machine::Next::Take,
+            next: Next::Take,
         };
         self.reply(request, answer);
     }
@@ -827,7 +866,17 @@ impl<'a> Attempt<'a> {
                     self.catch_up().await?;
                     self.brief(request, window);
                 }
-                Effect::Reply { request, answer } => self.reply(request, answer),
+                Effect::Reply { request, answer } => {
+                    if let Answer::Turn {
+                        next: Next::Again { delay_ms, .. },
+                        ..
+                    } = &answer
+                    {
+                        // It is we who make the agent wait.
+                        self.timer.busy_for(Duration::from_millis(*delay_ms));
+                    }
+                    self.reply(request, answer);
+                }
                 Effect::Execute { call, attempt } => {
                     if committed.lost.is_empty() {
                         self.execute(call, attempt);

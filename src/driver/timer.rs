@@ -17,6 +17,8 @@ pub struct Timer {
     idle_ms: Option<u64>,
     model_call_ms: u64,
     last_word: Instant,
+    /// Until then it is we who make the agent wait.
+    busy_until: Instant,
 }
 
 impl Timer {
@@ -26,6 +28,7 @@ impl Timer {
             idle_ms,
             model_call_ms,
             last_word: Instant::now(),
+            busy_until: Instant::now(),
         }
     }
 
@@ -34,13 +37,18 @@ impl Timer {
         self.last_word = Instant::now();
     }
 
+    /// We make the agent wait that long.
+    pub fn busy_for(&mut self, wait: Duration) {
+        self.busy_until = self.busy_until.max(Instant::now() + wait);
+    }
+
     /// Returns the limit that has passed, if one has.
     pub fn passed(&mut self, state: &State, now: UnixMs) -> Option<TimeLimit> {
         if state.phase != Phase::Running {
             return None;
         }
         // While a tool works the agent has every right to be silent.
-        if !state.calls.is_empty() {
+        if !state.calls.is_empty() || Instant::now() < self.busy_until {
             self.heard();
         }
         if state.left_ms(now) == Some(0) {

@@ -88,6 +88,7 @@ pub fn turn(
             .result
             .and_then(|result| serde_json::from_str(result.get()).ok()),
         from_wire: said.wire.is_some(),
+        is_quiet: said.wire.as_ref().is_some_and(|wire| wire.is_quiet),
         reply: None,
         exchange: None,
     };
@@ -512,7 +513,7 @@ pub fn answer(
             warnings,
             next: match next {
                 machine::Next::Take => method::Next::Take,
-                machine::Next::Again { delay_ms } => method::Next::Again { delay_ms },
+                machine::Next::Again { delay_ms, link } => method::Next::Again { delay_ms, link },
                 machine::Next::GiveUp => method::Next::GiveUp,
             },
         }),
@@ -521,6 +522,7 @@ pub fn answer(
             max_tokens,
             steer,
             link,
+            is_quiet,
         } => {
             let reservation = ReservationNo(reservation);
             method::Answer::Reserve(ReserveAnswer::Go {
@@ -528,6 +530,7 @@ pub fn answer(
                 max_tokens,
                 steer,
                 link,
+                is_quiet,
             })
         }
         machine::Answer::Tool {

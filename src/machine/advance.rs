@@ -53,6 +53,10 @@ pub fn advance(
             ));
             effects
         }
+        Event::CallRefused { why, exit_code } => {
+            turn::call_refused(&mut state, why, exit_code);
+            vec![]
+        }
         Event::ToolCalled(call) => tool::called(&mut state, at, call, policy),
         Event::ToolEnded(end) => tool::ended(&mut state, at, end, policy),
         Event::RetryDue {

@@ -129,6 +129,8 @@ pub enum Answer {
         steer: Option<String>,
         /// Which link of the chain is asked, by its place.
         link: usize,
+        /// The loop tells of its turns itself.
+        is_quiet: bool,
     },
     /// A tool call ended.
     Tool {
@@ -169,6 +171,8 @@ pub enum Next {
     Again {
         /// Milliseconds to wait first.
         delay_ms: u64,
+        /// Another link, where this one is left.
+        link: Option<usize>,
     },
     /// The agent gets what there is.
     GiveUp,

@@ -93,6 +93,10 @@ fn judge(state: &State, exit: Exit, tail: &str, speaks: bool) -> (Outcome, &'sta
         ),
         Exit::Code(0) if state.model_error.is_some() => {
             let error = state.model_error.as_deref().unwrap_or_default();
+            if let Some((tool, why)) = &state.down {
+                let (tool, why) = (tool.clone(), why.clone());
+                return (Outcome::Unavailable { tool, why }, "exit.model_down");
+            }
             (
                 failed(format!("it ended after a failed model call: {error}")),
                 "exit.model_error",

@@ -73,13 +73,21 @@ pub enum Event {
         worst: Usage,
         /// Output tokens it may ask the model for.
         max_tokens: u64,
-        /// Which link of the chain is asked, by its place; 0 where the loop asks.
-        #[serde(default, skip_serializing_if = "is_first")]
-        link: usize,
+        /// Which link of the chain is asked, by its place.
+        /// `None` where the loop asks for itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        link: Option<usize>,
         /// With the first call that no record answers: how many of its answers
         /// nobody asked for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         unasked: Option<u64>,
+    },
+    /// A model call was not let out: nobody can take it, or its price is not known.
+    CallRefused {
+        /// Why.
+        why: String,
+        /// The exit code that says the same.
+        exit_code: u8,
     },
     /// The loop asked for a guarded tool.
     ToolCalled(ToolCall),
@@ -161,6 +169,7 @@ impl Event {
             Self::Replayed { .. } => "replayed",
             Self::TurnReported(_) => "turn_reported",
             Self::Reserved { .. } => "reserved",
+            Self::CallRefused { .. } => "call_refused",
             Self::ToolCalled(_) => "tool_called",
             Self::ToolEnded(_) => "tool_ended",
             Self::RetryDue { .. } => "retry_due",
@@ -175,10 +184,6 @@ impl Event {
             Self::Broke { .. } => "broke",
         }
     }
-}
-
-fn is_first(link: &usize) -> bool {
-    *link == 0
 }
 
 /// A turn as the loop reports it.
@@ -210,6 +215,10 @@ pub struct Turn {
     /// What the loop gives as its result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
+    /// Whether it is no turn: the gateway has counted what a loop used that tells of
+    /// its turns itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_quiet: bool,
     /// Whether it was read from the agent's model calls, not told by the agent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub from_wire: bool,
@@ -236,15 +245,36 @@ pub struct Exchange {
     pub status: u16,
     /// How it is classed.
     pub judged: Judged,
-    /// Whether the agent has seen a part of the answer.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_begun: bool,
+    /// How far the answer came to the agent.
+    #[serde(default)]
+    pub end: End,
+    /// Links that this call cannot go to any more: left, or unfit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub out: Vec<usize>,
+    /// The model that was asked.
+    #[serde(default)]
+    pub model: String,
     /// How long the agent's client still waits, in milliseconds; `None`: as long
     /// as it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_ms: Option<u64>,
     /// A uniform draw.
     pub draw: u32,
+}
+
+/// How far an answer came to the agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// Nothing of it: it can still be made again.
+    #[default]
+    Unseen,
+    /// Its first words.
+    Begun,
+    /// The agent hung up.
+    HungUp,
+    /// The call did not go out at all.
+    Unsent,
 }
 
 /// A model's answer that an attempt after a crash gets again, without paying.

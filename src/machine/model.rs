@@ -9,7 +9,7 @@
 
 use crate::clock::UnixMs;
 use crate::machine::advance::run_note;
-use crate::machine::event::Exchange;
+use crate::machine::event::{End, Exchange};
 use crate::machine::{About, Decision, Effect, Next, Outcome, Policy, Rest, State};
 use crate::policy::breaker;
 use crate::policy::degrade::{self, Failed, Level, Link, Rests, Signal, Step};
@@ -18,6 +18,10 @@ use crate::policy::taxonomy::Class;
 
 /// What all models count as in the retry budget.
 const MODEL: &str = "model";
+
+/// Longest wait that an agent is kept for, in milliseconds, however patient its
+/// client is.
+const HOLD_MS_MAX: u64 = 300_000;
 
 /// Steps that earn a long run one retry more.
 const STEPS_PER_RETRY: u64 = 10;
@@ -71,7 +75,9 @@ fn took(state: &mut State, at: UnixMs, exchange: &Exchange, link: &Link) -> Vec<
     *state.counters.classes.entry(judged.class).or_default() += 1;
     state.counters.retried_to_success += u64::from(exchange.attempt > 1);
     state.down = None;
-    state.models.rests.remove(&exchange.link);
+    state.models.rests.retain(|(place, model), _| {
+        *place != exchange.link || model.as_ref().is_some_and(|it| *it != exchange.model)
+    });
     let before = std::mem::replace(&mut state.models.link, exchange.link);
     if before == exchange.link {
         return effects;
@@ -111,11 +117,12 @@ fn failed(
     policy: &Policy,
 ) -> (After, Vec<Effect>) {
     let chain = &policy.models.chain;
-    let signal = match exchange.is_begun {
-        true => Signal::Cut,
-        false => degrade::signal(&Failed {
+    let signal = match exchange.end {
+        End::Begun | End::HungUp => Signal::Cut,
+        End::Unseen | End::Unsent => degrade::signal(&Failed {
             class: exchange.judged.class,
             rule: &exchange.judged.rule,
+            words: error,
             status: exchange.status,
             hint_ms: exchange.judged.retry_after_ms,
             level: link.level,
@@ -134,19 +141,24 @@ fn failed(
             unit: f64::from(exchange.draw) / (f64::from(u32::MAX) + 1.0),
         },
     );
-    let rests = |place| state.models.rests(place, at);
+    let is_out =
+        |place| exchange.out.contains(&place) || state.models.rests(place, None, at).is_some();
     let step = degrade::decide(
         chain,
         exchange.link,
         signal,
         exchange.attempt,
         &retry,
-        rests,
+        is_out,
     );
     let row = signal.row();
     let mut effects = Vec::new();
     let after = match step {
-        Step::Again { delay_ms } if exchange.hold_ms.is_some_and(|hold| delay_ms > hold) => {
+        Step::Again { delay_ms }
+            if delay_ms > exchange.hold_ms.unwrap_or(HOLD_MS_MAX)
+                && state.spend.reserved.is_empty() =>
+        {
+            state.retries.count(MODEL);
             effects.push(Effect::Note(decided(state, exchange, link, "park", signal)));
             let why = format!("`{}`: {}", link.name, exchange.judged.why);
             let until = at.plus(delay_ms);
@@ -159,7 +171,8 @@ fn failed(
             state.retries.count(MODEL);
             state.counters.retries += 1;
             state.counters.retry_wait_ms += delay_ms;
-            After::Next(Next::Again { delay_ms })
+            let link = None;
+            After::Next(Next::Again { delay_ms, link })
         }
         Step::Leave { to } => {
             let mut note = decided(state, exchange, link, "fall_back", signal);
@@ -168,13 +181,16 @@ fn failed(
             effects.push(Effect::Note(note));
             rest(state, at, exchange, row.rests, chain);
             state.models.why = Some(row.sentence.to_owned());
-            After::Next(Next::Again { delay_ms: 0 })
+            state.retries.count(MODEL);
+            let link = Some(to);
+            After::Next(Next::Again { delay_ms: 0, link })
         }
         Step::Conclude => {
             effects.push(Effect::Note(decided(
                 state, exchange, link, "give_up", signal,
             )));
-            if signal.is_strike() || matches!(signal, Signal::HardLimit | Signal::ShortLimit) {
+            let is_ours = matches!(signal, Signal::Request | Signal::Refusal | Signal::Unfit);
+            if !is_ours && exchange.end != End::HungUp {
                 state.down = Some((link.name.clone(), error.to_owned()));
             }
             After::Next(Next::GiveUp)
@@ -182,12 +198,15 @@ fn failed(
     };
     let is_again = matches!(step, Step::Again { .. });
     let outcome = match signal.is_strike() {
+        _ if exchange.end == End::HungUp => Some(breaker::Outcome::Released),
         true if is_again => Some(breaker::Outcome::TryFailed),
         true => Some(breaker::Outcome::CallFailed {
             error: error.chars().take(300).collect(),
         }),
-        // Limits have their own rest; a wrong request says nothing of the model.
-        false => None,
+        // A wrong request was understood.
+        false if matches!(signal, Signal::Request | Signal::Refusal) => Some(breaker::Outcome::Up),
+        // Limits have their own rest.
+        false => Some(breaker::Outcome::Released),
     };
     effects.extend(outcome.map(|outcome| Effect::Breaker {
         name: exchange.breaker.clone(),
@@ -203,6 +222,14 @@ fn failed(
     (after, effects)
 }
 
+/// A reservation whose call did not go out: it says nothing of the model.
+pub(super) fn released(exchange: &Exchange) -> Effect {
+    Effect::Breaker {
+        name: exchange.breaker.clone(),
+        outcome: breaker::Outcome::Released,
+    }
+}
+
 /// A run of thousands of turns meets more that passes than one of ten.
 fn budget(state: &State, policy: &Policy) -> retry::Budget {
     let earned = u32::try_from(state.step.0 / STEPS_PER_RETRY).unwrap_or(u32::MAX);
@@ -213,19 +240,22 @@ fn budget(state: &State, policy: &Policy) -> retry::Budget {
 /// Leaves a link, or all of its provider, alone for a while.
 fn rest(state: &mut State, at: UnixMs, exchange: &Exchange, rests: Rests, chain: &[Link]) {
     let from = &chain[exchange.link];
-    let rested = |place: &usize| match rests {
-        Rests::Nothing => false,
-        Rests::Model => *place == exchange.link,
-        Rests::Provider => chain[*place].provider == from.provider,
+    let rested: Vec<(usize, Option<String>)> = match rests {
+        Rests::Nothing => vec![],
+        Rests::Model => vec![(exchange.link, Some(exchange.model.clone()))],
+        Rests::Provider => (0..chain.len())
+            .filter(|place| chain[*place].provider == from.provider)
+            .map(|place| (place, None))
+            .collect(),
     };
-    for place in (0..chain.len()).filter(rested) {
-        let times = state.models.rests.get(&place).map_or(0, |rest| rest.times);
+    for what in rested {
+        let times = state.models.rests.get(&what).map_or(0, |rest| rest.times);
         let ms = degrade::rest_ms(times, exchange.judged.retry_after_ms);
         let rest = Rest {
             until: at.plus(ms),
             times: times.saturating_add(1),
         };
-        state.models.rests.insert(place, rest);
+        state.models.rests.insert(what, rest);
     }
 }
 
@@ -235,7 +265,9 @@ fn resting(state: &State, at: UnixMs) -> String {
         .rests
         .iter()
         .filter(|(_, rest)| at < rest.until);
-    let rests: Vec<String> = rests.map(|(place, _)| (place + 1).to_string()).collect();
+    let rests: Vec<String> = rests
+        .map(|((place, _), _)| (place + 1).to_string())
+        .collect();
     match rests.is_empty() {
         true => String::new(),
         false => format!("resting links: {}", rests.join(", ")),

@@ -10,7 +10,7 @@ use crate::clock::UnixMs;
 use crate::ids::{AttemptNo, CallId, StepNo};
 use crate::machine::advance::{run_note, unexpected};
 use crate::machine::event::{StoppedBy, TimeLimit};
-use crate::machine::{Call, Effect, Outcome, Phase, Policy, Settle, State};
+use crate::machine::{Call, Effect, Outcome, Phase, Policy, Session, Settle, State};
 
 /// Why the agent is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,6 +146,18 @@ pub(super) fn start(
     state.ended_at = None;
     state.spoke = false;
     state.greeted = false;
+    state.counts_itself = false;
+    state.wire_credit = Default::default();
+    let fresh = Session {
+        attempt,
+        branch: state.branch,
+        has_turns: false,
+    };
+    match how {
+        // One that is not there any more makes no turn, and is not tried again.
+        How::Native => state.session.has_turns = false,
+        How::Replay | How::Restart => state.session = fresh,
+    }
     state.on_wire = false;
     state.done = None;
     state.model_error = None;

@@ -10,7 +10,7 @@ use crate::machine::event::{Content, RequestNo};
 use crate::machine::keys::StepKeys;
 use crate::machine::{Outcome, Policy, Risk};
 use crate::money::NanoUsd;
-use crate::policy::budget::{Limits, Resource, Spend};
+use crate::policy::budget::{Limits, Resource, Spend, Usage};
 use crate::policy::loops::Detector;
 use crate::policy::retry;
 use crate::policy::taxonomy::{Class, History};
@@ -61,6 +61,8 @@ pub struct State {
     pub next_reservation: u64,
     /// When each open reservation was made.
     pub reserved_at: BTreeMap<u64, UnixMs>,
+    /// The session of an agent that has its own.
+    pub session: Session,
     /// Who answers model calls.
     pub models: Models,
     /// Retries used.
@@ -80,6 +82,11 @@ pub struct State {
     pub spoke: bool,
     /// Whether the loop has said hello in this attempt, and so speaks for itself.
     pub greeted: bool,
+    /// Whether it counts its model calls itself in this attempt.
+    pub counts_itself: bool,
+    /// What the gateway has counted since the loop last told what it used: not
+    /// counted again when it does.
+    pub wire_credit: Usage,
     /// Whether a turn of this attempt was read from the agent's model calls.
     pub on_wire: bool,
     /// The result of the loop's word, in this attempt, that it is done.
@@ -119,6 +126,17 @@ pub enum Phase {
     },
 }
 
+/// The session of an agent that knows nothing of us, as far as it is seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Session {
+    /// The attempt that began it.
+    pub attempt: AttemptNo,
+    /// The branch it belongs to.
+    pub branch: u64,
+    /// Whether it has a turn: then it can be taken up.
+    pub has_turns: bool,
+}
+
 /// Who answers model calls, as a run knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Models {
@@ -128,8 +146,8 @@ pub struct Models {
     pub name: Option<String>,
     /// Why it is not the first one, if it is not.
     pub why: Option<String>,
-    /// Links that are left alone, by their place.
-    pub rests: BTreeMap<usize, Rest>,
+    /// What is left alone: a link, or one model of it.
+    pub rests: BTreeMap<(usize, Option<String>), Rest>,
 }
 
 /// How long a link is left alone.
@@ -142,9 +160,17 @@ pub struct Rest {
 }
 
 impl Models {
-    /// Whether the link at `place` is left alone at `now`.
-    pub fn rests(&self, place: usize, now: UnixMs) -> bool {
-        self.rests.get(&place).is_some_and(|rest| now < rest.until)
+    /// Returns until when the link at `place` is left alone, if it is at `now`; the
+    /// whole of it, or `model`.
+    pub fn rests(&self, place: usize, model: Option<&str>, now: UnixMs) -> Option<UnixMs> {
+        let of = |model: Option<&str>| self.rests.get(&(place, model.map(str::to_owned)));
+        let until = of(None)
+            .into_iter()
+            .chain(model.and_then(|it| of(Some(it))));
+        until
+            .map(|rest| rest.until)
+            .filter(|until| now < *until)
+            .max()
     }
 }
 
@@ -261,6 +287,7 @@ impl State {
             step_keys: StepKeys::default(),
             next_reservation: 1,
             reserved_at: BTreeMap::new(),
+            session: Session::default(),
             models: Models::default(),
             retries: retry::Used::default(),
             histories: BTreeMap::new(),
@@ -270,6 +297,8 @@ impl State {
             warned: BTreeSet::new(),
             spoke: false,
             greeted: false,
+            counts_itself: false,
+            wire_credit: Usage::default(),
             on_wire: false,
             done: None,
             done_at: StepNo::default(),

@@ -3,7 +3,7 @@
 use crate::clock::UnixMs;
 use crate::machine::advance::run_note;
 use crate::machine::ending::stop;
-use crate::machine::event::{RequestNo, Turn};
+use crate::machine::event::{End, RequestNo, Turn};
 use crate::machine::model::After;
 use crate::machine::{Answer, Effect, Next, Outcome, Phase, Policy, State, Verdict, model};
 use crate::money::NanoUsd;
@@ -15,20 +15,37 @@ pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn, policy: &Polic
     if let Some(stopping) = stopping(state, turn.request) {
         return stopping;
     }
-    state.on_wire |= turn.from_wire;
+    state.on_wire |= turn.from_wire && !turn.is_quiet;
     state.head = turn.head;
-    // What the gateway has counted is not counted again when the loop tells of it.
-    let usage = match state.on_wire && !turn.from_wire {
-        true => Usage::default(),
-        false => turn.usage,
+    let usage = match turn.from_wire {
+        true => {
+            let credit = &mut state.wire_credit;
+            credit.tokens = credit.tokens.saturating_add(turn.usage.tokens);
+            credit.cost = credit.cost.plus(turn.usage.cost);
+            turn.usage
+        }
+        false => uncounted(&mut state.wire_credit, &turn.usage),
     };
     settle(state, &usage, turn.reservation);
+    if turn.is_quiet {
+        return answer(state, turn.request, Next::Take);
+    }
     let mut effects = Vec::new();
+    if let Some(exchange) = turn.exchange.as_ref().filter(|it| it.end == End::Unsent) {
+        let mut effects = vec![model::released(exchange)];
+        effects.extend(answer(state, turn.request, Next::GiveUp));
+        return effects;
+    }
     if let Some(exchange) = &turn.exchange {
         let (next, decided) = model::ended(state, at, exchange, turn.error.as_deref(), policy);
         effects = decided;
         match next {
             After::Take => {}
+            After::Next(Next::GiveUp) if exchange.end == End::HungUp => {
+                // Nobody waits for it: no failure of anybody.
+                effects.extend(answer(state, turn.request, Next::GiveUp));
+                return effects;
+            }
             After::Next(next) => {
                 effects.extend(failed(state, turn.request, turn.error, next));
                 return effects;
@@ -49,6 +66,7 @@ pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn, policy: &Polic
         return failed(state, turn.request, turn.error, Next::GiveUp);
     }
     state.model_error = None;
+    state.session.has_turns |= state.on_wire;
     state.step = state.step.next();
     state.spend.steps = state.spend.steps.saturating_add(1);
     state.done_in_step.clear();
@@ -70,6 +88,20 @@ pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn, policy: &Polic
     }
     effects.extend(answer(state, turn.request, Next::Take));
     effects
+}
+
+/// Returns what the gateway has not counted yet of what a loop tells.
+fn uncounted(credit: &mut Usage, told: &Usage) -> Usage {
+    let known = Usage {
+        tokens: credit.tokens.min(told.tokens),
+        cost: credit.cost.min(told.cost),
+    };
+    credit.tokens -= known.tokens;
+    credit.cost = credit.cost.minus(known.cost);
+    Usage {
+        tokens: told.tokens - known.tokens,
+        cost: told.cost.minus(known.cost),
+    }
 }
 
 /// A model call that failed is no step; what it cost counts.
@@ -118,6 +150,17 @@ pub(super) fn went_live(state: &State, unasked: Option<u64>) -> Vec<Effect> {
     vec![Effect::Note(note)]
 }
 
+/// A model call was not let out.
+pub(super) fn call_refused(state: &mut State, why: String, exit_code: u8) {
+    state.spoke = true;
+    state.on_wire = true;
+    state.last_error = Some(why.clone());
+    if exit_code == crate::exit_code::UNAVAILABLE {
+        state.down = Some(("the model".to_owned(), why.clone()));
+    }
+    state.model_error = Some(why);
+}
+
 /// The loop wants the worst case of a model call held back.
 pub(super) fn reserved(
     state: &mut State,
@@ -125,9 +168,10 @@ pub(super) fn reserved(
     request: RequestNo,
     worst: Usage,
     max_tokens: u64,
-    link: usize,
+    link: Option<usize>,
 ) -> Vec<Effect> {
     state.spoke = true;
+    state.counts_itself |= link.is_none();
     if let Some(stopping) = stopping(state, request) {
         return stopping;
     }
@@ -152,7 +196,8 @@ pub(super) fn reserved(
             reservation,
             max_tokens,
             steer,
-            link,
+            link: link.unwrap_or(0),
+            is_quiet: link.is_some() && state.greeted && !state.on_wire,
         },
     }]
 }

@@ -68,6 +68,7 @@ pub(super) fn text(
         Event::Replayed { .. } => {
             "a model call was answered from the record, free of charge".into()
         }
+        Event::CallRefused { why, .. } => format!("a model call was refused: {why}"),
         Event::Greeted { .. } => "the loop asked where it stands".into(),
         Event::TurnReported(turn) => turn_text(turn, before, after),
         Event::Reserved {

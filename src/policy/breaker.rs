@@ -135,6 +135,8 @@ pub enum Outcome {
         /// What it looked like, for people.
         error: String,
     },
+    /// It says nothing about the tool; if it was the probe, another may go out.
+    Released,
 }
 
 impl Breaker {
@@ -172,6 +174,12 @@ impl Breaker {
     /// Takes in how a try ended at `now`.
     #[must_use]
     pub fn record(mut self, config: &Config, outcome: &Outcome, now: UnixMs) -> Self {
+        if *outcome == Outcome::Released {
+            if let State::HalfOpen { since, .. } = self.state {
+                self.state = State::Open { since, until: now };
+            }
+            return self;
+        }
         let failed = *outcome != Outcome::Up;
         self.remember(config, now, failed);
         match outcome {
@@ -186,7 +194,7 @@ impl Breaker {
                     self.last_error = None;
                 }
             }
-            Outcome::TryFailed => {}
+            Outcome::TryFailed | Outcome::Released => {}
             Outcome::CallFailed { error } => {
                 self.failures = self.failures.saturating_add(1);
                 self.last_error = Some(error.clone());

@@ -217,6 +217,8 @@ pub struct Failed<'a> {
     pub class: Class,
     /// The rule that led to it.
     pub rule: &'a str,
+    /// What it said.
+    pub words: &'a str,
     /// The HTTP status; 0 where there was no answer.
     pub status: u16,
     /// The other side's own hint, in milliseconds.
@@ -234,6 +236,9 @@ pub fn signal(failed: &Failed<'_>) -> Signal {
     };
     match (failed.class, failed.status) {
         (Class::Quality, 200..=299) if failed.rule == "delivered.refused" => Signal::Refusal,
+        (Class::Quality, 200..=299) => Signal::Unfit,
+        // A filter before the model says that the request is not to its taste.
+        (Class::Quality, 400..) => Signal::Request,
         (Class::Quality, _) => Signal::Unfit,
         (Class::CostPressure, 400 | 413 | 422) => Signal::Request,
         // A spend limit is a quota, whatever its status; a rate limit is none.
@@ -246,12 +251,27 @@ pub fn signal(failed: &Failed<'_>) -> Signal {
         }
         (Class::CostPressure, _) | (_, 402 | 429) => Signal::Quota,
         (_, 401 | 403) => Signal::Credentials,
+        // Other things can be missing: an earlier response, a file.
+        (_, 404) if misses_another_thing(failed.words) => Signal::Request,
         (_, 404) => Signal::NoModel,
         (_, 503 | 529) => Signal::Overload,
         (_, 0 | 408 | 409 | 425 | 500..) => server,
         (Class::Transient | Class::Persistent, 200..=299) => server,
         _ => Signal::Request,
     }
+}
+
+fn misses_another_thing(words: &str) -> bool {
+    let words = words.to_lowercase();
+    let things = [
+        "response",
+        "file",
+        "cached",
+        "conversation",
+        "thread",
+        "item",
+    ];
+    !words.contains("model") && things.iter().any(|thing| words.contains(thing))
 }
 
 /// What is done about a failed try.
@@ -336,18 +356,31 @@ fn target(
 }
 
 /// Returns the order in which links are asked: as they stand, those that rest
-/// left out; all of them where every one rests.
+/// behind, the one whose rest is over first before the others.
 ///
-/// - `is_pressed`: the budget is nearly used up; cheaper ones come first.
-pub fn order(chain: &[Link], is_pressed: bool, rests: impl Fn(usize) -> bool) -> Vec<usize> {
-    let mut awake: Vec<usize> = (0..chain.len()).filter(|place| !rests(*place)).collect();
-    if awake.is_empty() {
-        awake = (0..chain.len()).collect();
-    }
-    if is_pressed {
-        awake.sort_by_key(|place| chain[*place].level != Level::Cheaper);
-    }
-    awake
+/// - `links`: places that can take the call;
+/// - `is_pressed`: the budget is nearly used up; cheaper ones come first;
+/// - `rests`: until when a link rests, in any unit of time.
+pub fn order(
+    chain: &[Link],
+    links: &[usize],
+    is_pressed: bool,
+    rests: impl Fn(usize) -> Option<i64>,
+) -> Vec<usize> {
+    let mut order: Vec<usize> = links
+        .iter()
+        .copied()
+        .filter(|it| *it < chain.len())
+        .collect();
+    let is_cheaper = |place: usize| is_pressed && chain[place].level == Level::Cheaper;
+    order.sort_by_key(|place| {
+        (
+            rests(*place).unwrap_or(i64::MIN),
+            !is_cheaper(*place),
+            *place,
+        )
+    });
+    order
 }
 
 /// Returns how long something rests that had to be left, in milliseconds.
@@ -384,6 +417,7 @@ mod tests {
         Failed {
             class,
             rule: "",
+            words: "",
             status,
             hint_ms,
             level: Level::Primary,
@@ -413,7 +447,9 @@ mod tests {
             ("a spend limit under 400 is told; contexts too long look the same", failed(CostPressure, 400, None), Signal::Request),
             ("a wrong key",                 failed(Unrecoverable, 401, None), Signal::Credentials),
             ("no access",                   failed(Persistent, 403, None), Signal::Credentials),
-            ("no such model",               failed(Persistent, 404, None), Signal::NoModel),
+            ("no such model",               Failed { words: "model: nope", ..failed(Persistent, 404, None) }, Signal::NoModel),
+            ("something else is not there", Failed { words: "previous response not found", ..failed(Persistent, 404, None) }, Signal::Request),
+            ("a filter before the model",   failed(Quality, 403, None), Signal::Request),
             ("overloaded",                  failed(Transient, 529, None), Signal::Overload),
             ("unavailable",                 failed(Transient, 503, None), Signal::Overload),
             ("an internal error",           failed(Transient, 500, None), Signal::ServerError),
@@ -476,11 +512,18 @@ mod tests {
     }
 
     #[test]
-    fn those_that_rest_are_left_out_until_all_do() {
-        assert_eq!(order(&chain(), false, |place| place == 0), [1, 2, 3, 4]);
-        assert_eq!(order(&chain(), true, |_| false), [1, 0, 2, 3, 4]);
-        let alone = vec![link("opus", "anthropic", Level::Primary)];
-        assert_eq!(order(&alone, false, |_| true), [0]);
+    fn those_that_rest_come_last() {
+        let all = [0, 1, 2, 3, 4];
+        let order = |links, is_pressed, rests: fn(usize) -> Option<i64>| {
+            super::order(&chain(), links, is_pressed, rests)
+        };
+        assert_eq!(order(&all, false, |_| None), [0, 1, 2, 3, 4]);
+        assert_eq!(
+            order(&all, false, |it| (it == 0).then_some(9)),
+            [1, 2, 3, 4, 0]
+        );
+        assert_eq!(order(&all, true, |_| None), [1, 0, 2, 3, 4]);
+        assert_eq!(order(&[0, 3], false, |it| Some(9 - it as i64)), [3, 0]);
     }
 
     #[test]

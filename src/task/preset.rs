@@ -10,8 +10,11 @@
 //! the agent's folder to `{home}`, a folder of the run that lasts over attempts
 //! (`private`).
 //!
-//! Not here: writing the files, starting the agent, and which lines of its output
-//! hold its session id (`driver`).
+//! A session is named by us where the agent lets us choose: every start that takes
+//! up no session needs a fresh UUID, since agents refuse one that is there already.
+//!
+//! Not here: writing the files, starting the agent, and reading its output for its
+//! session id (`driver`).
 //!
 //! Templates know these words: `{base}` (`http://127.0.0.1:PORT`), `{v1}` (the
 //! same with `/v1`), `{token}`, `{home}`, `{session}` (a fresh UUID where the
@@ -21,9 +24,6 @@
 
 /// What a resumed agent is told; every one of them wants a text.
 pub const GO_ON: &str = "Go on where you stopped.";
-
-/// Words of a template that are filled in.
-const PLACEHOLDERS: &[&str] = &["base", "v1", "token", "home", "session", "prompt", "model"];
 
 /// A list of words.
 pub type Words = &'static [&'static str];
@@ -46,22 +46,30 @@ pub struct Preset {
     pub apis: &'static [Api],
     /// Variables that are set.
     pub env: Pairs,
-    /// Variables that move its settings and sessions to `{home}`; whoever wants the
-    /// agent to use the user's own leaves these out.
+    /// Variables that move its settings and sessions to `{home}`.
     pub private: Pairs,
-    /// Variables that must not pass from the user's environment, beside the keys
-    /// and addresses of providers.
+    /// Whether it still comes to the gateway without `private`, whatever the user's
+    /// own settings say; then they may be left out for who wants them used.
+    pub allows_own: bool,
+    /// Variables that the agent must not see, neither the user's nor those that
+    /// the gateway sets for everybody.
     pub unset: Words,
     /// Files that are written before every start, below `{home}`.
     pub files: Pairs,
     /// Words put right behind the program.
     pub args: &'static [Insert],
+    /// Words put there too where money is limited: they turn off tools that the
+    /// provider runs at a fee, since the gateway refuses calls that offer them.
+    pub capped: &'static [Insert],
     /// The command line without a terminal; it has `{prompt}`.
     pub command: Words,
     /// The model of `command`, where the agent has to be told one.
     pub model: &'static str,
     /// Where the text of the task stands in a command line of the user's.
     pub prompt: Prompt,
+    /// Flags and words of the user's by which calls may go past the gateway, since
+    /// they replace ours.
+    pub past: Words,
     /// How its session is named.
     pub session: Session,
     /// How a session is taken up again, where that works after a crash.
@@ -104,13 +112,15 @@ pub struct Insert {
 pub enum Prompt {
     /// Behind one of these flags (or joined to it by `=`).
     Flag(Words),
-    /// The last word that is no flag and no value of a flag. `switches` are the
-    /// flags that take no value; `skip` counts the words that are subcommands.
+    /// The one word that is neither a flag, nor a value of a flag, nor the
+    /// subcommand. Flags of neither list take one value.
     Word {
         /// Flags without a value.
         switches: Words,
-        /// Subcommands that stand before it.
-        skip: Words,
+        /// Flags that take all words up to the next flag.
+        greedy: Words,
+        /// The names of the subcommand that stands before it.
+        verb: Words,
     },
 }
 
@@ -119,9 +129,11 @@ pub enum Prompt {
 pub struct Session {
     /// Words that give it an id of our choice.
     pub choose: Option<Insert>,
-    /// The request header that tells it.
+    /// The request header that tells it; the first call's, since sub-agents may
+    /// have sessions of their own.
     pub header: Option<&'static str>,
-    /// The field of a JSON line on stdout that tells it.
+    /// The field that tells it in the first JSON object on stdout that has it,
+    /// where the command line asks for JSON.
     pub field: Option<&'static str>,
 }
 
@@ -130,9 +142,11 @@ pub struct Session {
 #[derive(Debug)]
 pub struct Resume {
     /// By its id.
-    pub by_id: Option<Words>,
-    /// The newest one of the folder, which is the run's own.
-    pub last: Option<Words>,
+    pub by_id: Words,
+    /// The newest one of `{home}`, which is the run's own.
+    pub last: Words,
+    /// Flags and words of a command line that takes up a session by itself.
+    pub unless: Words,
 }
 
 /// How an agent is started again after a crash.
@@ -169,8 +183,10 @@ pub struct Hold {
 
 /// What differs between two equal starts of most agents, and what stands for it.
 ///
-/// Regular expressions for the text of a request, in this order. The folder of
-/// the run and of the attempt are no patterns: whoever compares knows them.
+/// Regular expressions for each text of a request, the preset's own first, then
+/// these in their order. For the answers of an earlier attempt only, not for loops:
+/// a tool's output is a text too, and one that differs by a time differs. The
+/// folders of the run are no patterns: whoever compares knows them.
 pub const VOLATILE: Pairs = &[
     // A point in time, with or without its fraction and zone.
     (
@@ -191,13 +207,28 @@ pub const VOLATILE: Pairs = &[
     (r"\b(127\.0\.0\.1|localhost):\d{4,5}\b", "GATEWAY"),
 ];
 
+/// Keys of a request whose values mean nothing to a model and differ between equal
+/// starts; ids of calls are the model's own, and equal when its answer is.
+pub const VOLATILE_KEYS: Words = &[
+    "client_metadata",
+    "create_time",
+    "id",
+    "internal_chat_message_metadata_passthrough",
+    "metadata",
+    "prompt_cache_key",
+    "safety_identifier",
+    "turn_id",
+    "user",
+];
+
+/// Held back as long as was tried, and not given up.
 const NEVER: Hold = Hold {
     silent_ms: None,
     comments_ms: None,
     events_ms: None,
 };
 
-/// Every preset, by name.
+/// Every preset; the first is the most used.
 #[rustfmt::skip]
 pub const PRESETS: &[Preset] = &[
     Preset {
@@ -213,10 +244,11 @@ pub const PRESETS: &[Preset] = &[
             ("DISABLE_AUTOUPDATER", "1"),
             ("DISABLE_TELEMETRY", "1"),
             ("DISABLE_ERROR_REPORTING", "1"),
-            // Root is refused `--dangerously-skip-permissions` otherwise.
+            // For a command line that asks for it: root is refused `--dangerously-skip-permissions` otherwise.
             ("IS_SANDBOX", "1"),
         ],
         private: &[("CLAUDE_CONFIG_DIR", "{home}")],
+        allows_own: true,
         unset: &[
             // Set inside of a session, where it refuses to start another.
             "CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SESSION_ID", "CLAUDE_CODE_SSE_PORT",
@@ -226,6 +258,7 @@ pub const PRESETS: &[Preset] = &[
         // Settings of a project can name another address; these here go before them.
         files: &[("agentguard.json", r#"{"env": {"ANTHROPIC_BASE_URL": "{base}", "ANTHROPIC_API_KEY": "{token}"}}"#)],
         args: &[Insert { words: &["--settings", "{home}/agentguard.json"], unless: &[] }],
+        capped: &[Insert { words: &["--disallowedTools=WebSearch"], unless: &[] }],
         command: &["claude", "-p", "{prompt}", "--dangerously-skip-permissions", "--output-format", "json"],
         model: "",
         prompt: Prompt::Word {
@@ -234,8 +267,11 @@ pub const PRESETS: &[Preset] = &[
                 "--no-chrome", "--chrome", "--disable-slash-commands", "--exclude-dynamic-system-prompt-sections",
                 "--include-hook-events", "--forward-subagent-text", "--fork-session", "--ide", "--brief",
                 "-c", "--continue", "--replay-user-messages"],
-            skip: &[],
+            greedy: &["--add-dir", "--allowedTools", "--allowed-tools", "--disallowedTools", "--disallowed-tools",
+                "--betas", "--file", "--mcp-config", "--tools"],
+            verb: &[],
         },
+        past: &["--settings"],
         session: Session {
             choose: Some(Insert {
                 words: &["--session-id", "{session}"],
@@ -245,13 +281,15 @@ pub const PRESETS: &[Preset] = &[
             field: Some("session_id"),
         },
         resume: Some(Resume {
-            by_id: Some(&["--resume", "{session}", "{prompt}"]),
-            last: Some(&["--continue", "{prompt}"]),
+            by_id: &["--resume", "{session}", "{prompt}"],
+            last: &["--continue", "{prompt}"],
+            unless: &["-r", "--resume", "-c", "--continue", "--from-pr"],
         }),
         restart: Restart::Native,
         lies: &[],
+        // 2.1.197; 2.1.330 waits.
         hold: Hold { silent_ms: Some(300_000), comments_ms: Some(300_000), events_ms: None },
-        volatile: &[],
+        volatile: &[(r"(?s)Current branch: .*?Recent commits:\n([0-9a-f]{7,40} [^\n]*\n?)*", "GIT")],
     },
     Preset {
         name: "codex",
@@ -261,9 +299,10 @@ pub const PRESETS: &[Preset] = &[
         apis: &[Api::Responses],
         env: &[("OPENAI_API_KEY", "{token}"), ("CODEX_API_KEY", "{token}")],
         private: &[("CODEX_HOME", "{home}")],
+        allows_own: true,
         unset: &["CODEX_ACCESS_TOKEN", "OPENAI_BASE_URL"],
         files: &[],
-        // There is no variable for the address.
+        // There is no variable for the address. The user's own `-c` come later, and win.
         args: &[Insert {
             words: &[
                 "-c", "openai_base_url=\"{v1}\"",
@@ -273,23 +312,31 @@ pub const PRESETS: &[Preset] = &[
             ],
             unless: &[],
         }],
+        capped: &[Insert { words: &["-c", "web_search=\"disabled\""], unless: &[] }],
         command: &["codex", "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "--json", "{prompt}"],
         model: "",
         prompt: Prompt::Word {
             switches: &["--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "--full-auto",
                 "--approve-for-me", "--oss", "--ephemeral", "--ignore-user-config", "--ignore-rules", "--strict-config",
                 "--worktree", "--dangerously-bypass-hook-trust", "--trust", "--yolo"],
-            skip: &["exec", "e"],
+            greedy: &["-i", "--image"],
+            verb: &["exec", "e"],
         },
+        past: &["--oss", "--local-provider", "-p", "--profile"],
         session: Session { choose: None, header: Some("session-id"), field: Some("thread_id") },
         resume: Some(Resume {
-            by_id: Some(&["resume", "{session}", "{prompt}"]),
-            last: Some(&["resume", "--last", "{prompt}"]),
+            by_id: &["resume", "{session}", "{prompt}"],
+            last: &["resume", "--last", "{prompt}"],
+            unless: &["resume", "fork", "review"],
         }),
         restart: Restart::Native,
         lies: &[],
         hold: Hold { silent_ms: None, comments_ms: Some(300_000), events_ms: None },
-        volatile: &[],
+        volatile: &[
+            (r#""chunk_id":"[0-9a-f]+","wall_time_seconds":[0-9.e-]+"#, "CHUNK"),
+            (r"Chunk ID: [0-9a-f]+", "CHUNK"),
+            (r"Wall time:? [0-9.]+ seconds", "WALL"),
+        ],
     },
     Preset {
         name: "gemini-cli",
@@ -303,29 +350,37 @@ pub const PRESETS: &[Preset] = &[
             ("GEMINI_CLI_TRUST_WORKSPACE", "true"),
         ],
         private: &[("GEMINI_CLI_HOME", "{home}")],
-        unset: &["GOOGLE_GENAI_USE_GCA", "GOOGLE_CLOUD_PROJECT", "GEMINI_CLI_USE_COMPUTE_ADC", "CODE_ASSIST_ENDPOINT", "GEMINI_SANDBOX"],
+        allows_own: false,
+        unset: &["GOOGLE_API_KEY", "GOOGLE_GENAI_USE_GCA", "GEMINI_CLI_USE_COMPUTE_ADC", "CODE_ASSIST_ENDPOINT", "GEMINI_SANDBOX"],
         files: &[(".gemini/settings.json", concat!(
             r#"{"security": {"auth": {"selectedType": "gemini-api-key"}}, "#,
             r#""general": {"enableAutoUpdate": false, "enableAutoUpdateNotification": false}, "#,
             r#""privacy": {"usageStatisticsEnabled": false}, "telemetry": {"enabled": false}}"#,
         ))],
         args: &[],
+        capped: &[],
         command: &["gemini", "-p", "{prompt}", "--yolo", "-m", "{model}", "--output-format", "json"],
         model: "gemini-2.5-flash",
         prompt: Prompt::Flag(&["-p", "--prompt"]),
+        past: &[],
         session: Session {
             choose: Some(Insert { words: &["--session-id", "{session}"], unless: &["--session-id", "--session-file", "-r", "--resume"] }),
             header: None,
             field: Some("session_id"),
         },
         resume: Some(Resume {
-            by_id: Some(&["{prompt}", "--resume", "{session}"]),
-            last: Some(&["{prompt}", "--resume", "latest"]),
+            by_id: &["{prompt}", "--resume", "{session}"],
+            last: &["{prompt}", "--resume", "latest"],
+            unless: &["-r", "--resume", "--session-file"],
         }),
         restart: Restart::Native,
         lies: &[Lie::Cut],
         hold: Hold { silent_ms: Some(60_000), comments_ms: Some(0), events_ms: Some(60_000) },
-        volatile: &[],
+        volatile: &[
+            (r"(?s)Showing up to \d+ items.*?(</session_context>|\z)", "FOLDER"),
+            (r"Process Group PGID: \d+", "GROUP"),
+            (r"_1\d{12}_\d+", "_ID"),
+        ],
     },
     Preset {
         name: "opencode",
@@ -335,7 +390,8 @@ pub const PRESETS: &[Preset] = &[
         apis: &[Api::Messages, Api::Responses, Api::Gemini, Api::Chat],
         env: &[
             ("OPENCODE_CONFIG_CONTENT", concat!(
-                r#"{"autoupdate": false, "share": "disabled", "provider": {"#,
+                // Others would be asked past the gateway, some of them without a key.
+                r#"{"autoupdate": false, "share": "disabled", "enabled_providers": ["anthropic", "openai", "google"], "provider": {"#,
                 r#""anthropic": {"options": {"baseURL": "{v1}", "apiKey": "{token}"}}, "#,
                 r#""openai": {"options": {"baseURL": "{v1}", "apiKey": "{token}"}}, "#,
                 r#""google": {"options": {"baseURL": "{base}/v1beta", "apiKey": "{token}"}}}}"#,
@@ -350,20 +406,25 @@ pub const PRESETS: &[Preset] = &[
             ("OPENCODE_DISABLE_LSP_DOWNLOAD", "1"),
         ],
         private: &[("OPENCODE_DB", "{home}/opencode.db")],
+        allows_own: true,
         unset: &["OPENCODE_API_KEY", "OPENCODE_SERVER_PASSWORD", "OPENCODE", "OPENCODE_PID"],
         files: &[],
         args: &[],
+        capped: &[],
         command: &["opencode", "run", "--model", "{model}", "--auto", "--format", "json", "{prompt}"],
         model: "anthropic/claude-sonnet-4-5",
         prompt: Prompt::Word {
             switches: &["--auto", "--thinking", "--print-logs", "--pure", "--share", "-c", "--continue", "--fork",
                 "-i", "--interactive"],
-            skip: &["run"],
+            greedy: &["-f", "--file"],
+            verb: &["run"],
         },
+        past: &["--attach"],
         session: Session { choose: None, header: Some("x-session-id"), field: Some("sessionID") },
         resume: Some(Resume {
-            by_id: Some(&["--session", "{session}", "{prompt}"]),
-            last: Some(&["--continue", "{prompt}"]),
+            by_id: &["--session", "{session}", "{prompt}"],
+            last: &["--continue", "{prompt}"],
+            unless: &["-s", "--session", "-c", "--continue"],
         }),
         restart: Restart::Native,
         lies: &[],
@@ -398,6 +459,7 @@ pub const PRESETS: &[Preset] = &[
             ("AIDER_CHAT_HISTORY_FILE", "{home}/chat.md"),
             ("AIDER_INPUT_HISTORY_FILE", "{home}/input"),
         ],
+        allows_own: true,
         unset: &["OPENROUTER_API_BASE", "AIDER_API_KEY", "AIDER_SET_ENV"],
         // A `.env` of the project is read over the environment; this one is read last.
         files: &[("agentguard.env", concat!(
@@ -406,11 +468,14 @@ pub const PRESETS: &[Preset] = &[
             "AIDER_OPENAI_API_BASE={v1}\nAIDER_OPENAI_API_KEY={token}\nAIDER_ANTHROPIC_API_KEY={token}\n",
         ))],
         args: &[],
+        capped: &[],
         command: &["aider", "--model", "{model}", "--yes-always", "--no-pretty", "--message", "{prompt}"],
         model: "openai/gpt-4o",
         prompt: Prompt::Flag(&["-m", "--message", "--msg"]),
+        past: &["--openai-api-base", "--openai-api-key", "--anthropic-api-key", "--api-key", "--set-env", "--env-file"],
         session: Session { choose: None, header: None, field: None },
         resume: None,
+        // Its requests show its own edits, so that a replay ends at the first one.
         restart: Restart::Replay,
         lies: &[Lie::Refused, Lie::Failed, Lie::Cut],
         hold: NEVER,
@@ -435,12 +500,15 @@ pub const PRESETS: &[Preset] = &[
             ("LITELLM_LOCAL_MODEL_COST_MAP", "True"),
         ],
         private: &[("MSWEA_GLOBAL_CONFIG_DIR", "{home}")],
+        allows_own: true,
         unset: &["MSWEA_MODEL_API_KEY"],
         files: &[],
         args: &[],
+        capped: &[],
         command: &["mini", "-m", "{model}", "-y", "--exit-immediately", "-t", "{prompt}"],
         model: "openai/gpt-4o",
         prompt: Prompt::Flag(&["-t", "--task"]),
+        past: &["--model-class"],
         session: Session { choose: None, header: None, field: None },
         resume: None,
         restart: Restart::Replay,
@@ -456,28 +524,34 @@ pub const PRESETS: &[Preset] = &[
         apis: &[Api::Chat],
         env: &[("OPENAI_BASE_URL", "{v1}"), ("OPENAI_API_KEY", "{token}")],
         private: &[("QWEN_HOME", "{home}")],
-        unset: &["OPENAI_MODEL", "QWEN_MODEL", "QWEN_RUNTIME_DIR", "QWEN_SANDBOX", "GEMINI_SANDBOX"],
+        allows_own: true,
+        unset: &["QWEN_RUNTIME_DIR", "QWEN_SANDBOX", "GEMINI_SANDBOX"],
         files: &[("settings.json", concat!(
             r#"{"security": {"auth": {"selectedType": "openai"}}, "general": {"enableAutoUpdate": false}, "#,
             r#""privacy": {"usageStatisticsEnabled": false}, "telemetry": {"enabled": false}}"#,
         ))],
         args: &[Insert { words: &["--auth-type", "openai"], unless: &["--auth-type"] }],
+        capped: &[],
         command: &["qwen", "-p", "{prompt}", "--yolo", "-m", "{model}", "--output-format", "json"],
         model: "qwen3-coder-plus",
         prompt: Prompt::Flag(&["-p", "--prompt"]),
+        past: &["--openai-base-url", "--openai-api-key"],
         session: Session {
             choose: Some(Insert { words: &["--session-id", "{session}"], unless: &["--session-id", "-c", "--continue", "-r", "--resume"] }),
             header: None,
             field: Some("session_id"),
         },
         resume: Some(Resume {
-            by_id: Some(&["{prompt}", "--resume", "{session}"]),
-            last: Some(&["{prompt}", "--continue"]),
+            by_id: &["{prompt}", "--resume", "{session}"],
+            last: &["{prompt}", "--continue"],
+            unless: &["-c", "--continue", "-r", "--resume"],
         }),
+        // Its session is written a little late: a tool whose result was just sent
+        // may be run again.
         restart: Restart::Native,
         lies: &[Lie::Refused, Lie::Failed, Lie::Cut],
         hold: Hold { silent_ms: Some(120_000), comments_ms: None, events_ms: None },
-        volatile: &[],
+        volatile: &[(r"(?s)Showing up to \d+ items.*\z", "FOLDER"), (r"Process Group PGID: \d+", "GROUP")],
     },
     Preset {
         name: "pi",
@@ -493,24 +567,29 @@ pub const PRESETS: &[Preset] = &[
             ("PI_TELEMETRY", "0"),
         ],
         private: &[("PI_CODING_AGENT_DIR", "{home}")],
+        allows_own: false,
         unset: &["ANTHROPIC_OAUTH_TOKEN", "PI_CODING_AGENT"],
         files: &[("models.json", concat!(
             r#"{"providers": {"anthropic": {"baseUrl": "{base}"}, "#,
             r#""openai": {"baseUrl": "{v1}"}, "google": {"baseUrl": "{base}/v1beta"}}}"#,
         ))],
         args: &[],
+        capped: &[],
         command: &["pi", "-p", "--mode", "json", "--model", "{model}", "{prompt}"],
         model: "anthropic/claude-sonnet-4-5",
         prompt: Prompt::Word {
             switches: &["-p", "--print", "-c", "--continue", "-r", "--resume", "--no-session", "-nt", "--no-tools",
                 "-nbt", "--no-builtin-tools", "-ne", "--no-extensions", "-ns", "--no-skills", "-np",
                 "--no-prompt-templates", "--no-themes", "-nc", "--no-context-files", "--verbose", "--offline"],
-            skip: &[],
+            greedy: &[],
+            verb: &[],
         },
+        past: &["--api-key"],
         session: Session { choose: None, header: None, field: Some("id") },
         resume: Some(Resume {
-            by_id: Some(&["--session", "{session}", "{prompt}"]),
-            last: Some(&["--continue", "{prompt}"]),
+            by_id: &["--session", "{session}", "{prompt}"],
+            last: &["--continue", "{prompt}"],
+            unless: &["-c", "--continue", "-r", "--resume", "--session", "--fork", "--no-session"],
         }),
         restart: Restart::Native,
         lies: &[Lie::Refused, Lie::Failed, Lie::Cut],
@@ -525,25 +604,29 @@ pub const PRESETS: &[Preset] = &[
         apis: &[Api::Chat],
         env: &[("CONTINUE_METRICS_ENABLED", "0"), ("CONTINUE_CLI_ENABLE_TELEMETRY", "0"), ("CONTINUE_CLI_AUTO_UPDATED", "true")],
         private: &[("CONTINUE_GLOBAL_DIR", "{home}")],
+        allows_own: true,
         unset: &["CONTINUE_API_KEY", "CONTINUE_API_BASE"],
         files: &[("agentguard.yaml", concat!(
             "name: agentguard\nversion: 1.0.0\nschema: v1\nmodels:\n  - name: {model}\n    provider: openai\n",
             "    model: {model}\n    apiBase: {v1}\n    apiKey: {token}\n    roles: [chat]\n",
         ))],
-        args: &[Insert { words: &["--config", "{home}/agentguard.yaml"], unless: &["--config"] }],
+        args: &[Insert { words: &["--config", "{home}/agentguard.yaml"], unless: &[] }],
+        capped: &[],
         command: &["cn", "-p", "--auto", "{prompt}"],
         model: "gpt-4o",
         prompt: Prompt::Word {
             switches: &["-p", "--print", "--auto", "--readonly", "--silent", "--verbose", "--resume", "--beta-status-tool", "--beta-subagent-tool"],
-            skip: &[],
+            greedy: &[],
+            verb: &[],
         },
+        past: &["--config", "--model", "--agent"],
         session: Session { choose: None, header: None, field: None },
         // A session is saved at its end only.
         resume: None,
         restart: Restart::Replay,
         lies: &[],
         hold: NEVER,
-        volatile: &[],
+        volatile: &[(r#"(?s)<context name="gitStatus">.*?</context>"#, "GIT")],
     },
     Preset {
         name: "gptme",
@@ -559,29 +642,34 @@ pub const PRESETS: &[Preset] = &[
             ("GPTME_TELEMETRY_ENABLED", "false"),
         ],
         private: &[("GPTME_LOGS_HOME", "{home}/logs")],
+        allows_own: true,
         unset: &["LLM_PROXY_URL", "LLM_PROXY_API_KEY", "GPTME_LLM_PROXY_URL", "GPTME_OPENAI_BASE_URL", "GPTME_OPENAI_API_KEY", "GPTME_ANTHROPIC_API_KEY"],
         files: &[],
         args: &[],
+        capped: &[],
         command: &["gptme", "-n", "-m", "{model}", "--tool-format", "tool", "{prompt}"],
         model: "openai/gpt-4o",
         prompt: Prompt::Word {
             switches: &["-n", "--non-interactive", "-y", "--no-confirm", "-r", "--resume", "-v", "--verbose", "--stream",
                 "--no-stream", "--show-hidden", "--no-workspace", "--prune-tool-output", "--no-prune-tool-output", "--profile"],
-            skip: &[],
+            greedy: &[],
+            verb: &[],
         },
+        past: &[],
         session: Session {
             choose: Some(Insert { words: &["--name", "{session}"], unless: &["--name", "-r", "--resume"] }),
             header: None,
             field: None,
         },
         resume: Some(Resume {
-            by_id: Some(&["--name", "{session}", "--resume", "{prompt}"]),
-            last: Some(&["--resume", "{prompt}"]),
+            by_id: &["--name", "{session}", "--resume", "{prompt}"],
+            last: &["--resume", "{prompt}"],
+            unless: &["-r", "--resume"],
         }),
         restart: Restart::Native,
         lies: &[],
         hold: NEVER,
-        volatile: &[],
+        volatile: &[(r"(?s)## Git Status\n.*?(<budget|\z)", "GIT")],
     },
     Preset {
         name: "openhands",
@@ -602,16 +690,20 @@ pub const PRESETS: &[Preset] = &[
             // Its shell is one for people.
             ("HISTFILE", "{home}/history"),
         ],
+        allows_own: true,
         unset: &["OPENHANDS_CLOUD_URL"],
         files: &[],
         args: &[Insert { words: &["--override-with-envs"], unless: &["--override-with-envs"] }],
+        capped: &[],
         command: &["openhands", "--headless", "--json", "--always-approve", "-t", "{prompt}"],
         model: "openai/gpt-4o",
         prompt: Prompt::Flag(&["-t", "--task"]),
+        past: &["cloud"],
         session: Session { choose: None, header: None, field: Some("conversation_id") },
         resume: Some(Resume {
-            by_id: Some(&["{prompt}", "--resume", "{session}"]),
-            last: Some(&["{prompt}", "--resume", "--last"]),
+            by_id: &["{prompt}", "--resume", "{session}"],
+            last: &["{prompt}", "--resume", "--last"],
+            unless: &["--resume"],
         }),
         restart: Restart::Native,
         lies: &[Lie::Refused, Lie::Failed],
@@ -638,16 +730,20 @@ pub const PRESETS: &[Preset] = &[
             ("VIBE_ENABLE_AUTO_UPDATE", "false"),
         ],
         private: &[("VIBE_HOME", "{home}")],
+        allows_own: true,
         unset: &["MISTRAL_API_KEY", "VIBE_CWD"],
         files: &[],
         args: &[],
+        capped: &[],
         command: &["vibe", "-p", "{prompt}", "--auto-approve", "--trust", "--output", "json"],
         model: "gpt-4o",
         prompt: Prompt::Flag(&["-p", "--prompt"]),
+        past: &[],
         session: Session { choose: None, header: Some("x-affinity"), field: None },
         resume: Some(Resume {
-            by_id: Some(&["{prompt}", "--resume", "{session}"]),
-            last: Some(&["{prompt}", "--continue"]),
+            by_id: &["{prompt}", "--resume", "{session}"],
+            last: &["{prompt}", "--continue"],
+            unless: &["-c", "--continue", "--resume"],
         }),
         restart: Restart::Native,
         lies: &[],
@@ -667,15 +763,19 @@ pub const PRESETS: &[Preset] = &[
             ("ANTHROPIC_API_KEY", "{token}"),
         ],
         private: &[("LLM_USER_PATH", "{home}")],
+        allows_own: true,
         unset: &[],
         files: &[],
         args: &[],
+        capped: &[],
         command: &["llm", "-m", "{model}", "{prompt}"],
         model: "gpt-4o",
         prompt: Prompt::Word {
             switches: &["-c", "--continue", "-n", "--no-log", "--no-stream", "--async", "-x", "--extract", "-u", "--usage"],
-            skip: &["prompt"],
+            greedy: &[],
+            verb: &["prompt"],
         },
+        past: &["--key"],
         session: Session { choose: None, header: None, field: None },
         resume: None,
         restart: Restart::Replay,
@@ -691,6 +791,7 @@ pub const PRESETS: &[Preset] = &[
         apis: &[Api::Chat],
         env: &[("CLINE_NO_INTERACTIVE", "1")],
         private: &[("CLINE_DIR", "{home}")],
+        allows_own: false,
         unset: &["CLINE_API_KEY", "CLINE_API_BASE_URL", "CLINE_DATA_DIR", "CLINE_PROVIDER_SETTINGS_PATH"],
         files: &[("data/settings/providers.json", concat!(
             r#"{"version": 1, "lastUsedProvider": "openai-compatible", "modes": {}, "providers": {"openai-compatible": {"#,
@@ -698,12 +799,15 @@ pub const PRESETS: &[Preset] = &[
             r#""updatedAt": "2026-01-01T00:00:00.000Z", "tokenSource": "manual"}}}"#,
         ))],
         args: &[],
+        capped: &[],
         command: &["cline", "--json", "--auto-approve", "true", "{prompt}"],
         model: "gpt-4o",
         prompt: Prompt::Word {
             switches: &["--json", "-p", "--plan", "-v", "--verbose", "-z", "--zen", "--worktree"],
-            skip: &[],
+            greedy: &[],
+            verb: &[],
         },
+        past: &["-k", "--key", "-P", "--provider", "--config", "--data-dir"],
         session: Session { choose: None, header: None, field: Some("sessionId") },
         // `--id` refuses to work without a terminal.
         resume: None,
@@ -729,6 +833,8 @@ pub struct Values<'a> {
     pub prompt: &'a str,
     /// The model.
     pub model: &'a str,
+    /// Whether money is limited.
+    pub is_capped: bool,
 }
 
 impl Values<'_> {
@@ -782,7 +888,7 @@ impl Preset {
     /// Returns the command line of a first start: `argv` with the words that the
     /// agent needs behind its program, the word at `program`.
     pub fn start(&self, argv: &[String], program: usize, values: &Values<'_>) -> Vec<String> {
-        let inserts = self.args.iter().chain(&self.session.choose);
+        let inserts = self.inserts(values).chain(&self.session.choose);
         insert(argv, program, inserts, values)
     }
 
@@ -790,7 +896,7 @@ impl Preset {
     /// `is_known`, else the newest one of `{home}`.
     ///
     /// The text of the task gives way to `values.prompt`. `None` where the agent
-    /// cannot do it, or where that text is not found in `argv`.
+    /// cannot do it, where `argv` does so by itself, or where that text is not found.
     pub fn resume(
         &self,
         argv: &[String],
@@ -799,62 +905,30 @@ impl Preset {
         is_known: bool,
     ) -> Option<Vec<String>> {
         let resume = self.resume.as_ref()?;
-        let words = if is_known { resume.by_id } else { resume.last }?;
-        let text = self.text(argv, program)?;
-        let mut resumed: Vec<String> = argv[..text.at].to_vec();
-        // Joined by `=`: the flag stays, the text becomes a word of its own.
+        let behind = argv.get(program + 1..)?;
+        if resume.unless.iter().any(|flag| has(behind, flag)) {
+            return None;
+        }
+        let words = if is_known { resume.by_id } else { resume.last };
+        let text = find_text(&self.prompt, behind)?;
+        let mut resumed: Vec<String> = argv[..=program].to_vec();
+        resumed.extend_from_slice(&behind[..text.at]);
+        // Joined by `=`: the flag stays, and the text becomes a word of its own.
         resumed.extend(text.flag);
         resumed.extend(words.iter().map(|word| values.fill(word)));
-        resumed.extend_from_slice(&argv[text.at + 1..]);
-        Some(insert(&resumed, program, self.args, values))
+        resumed.extend_from_slice(&behind[text.at + 1..]);
+        Some(insert(&resumed, program, self.inserts(values), values))
     }
 
-    /// Returns where the text of the task stands in `argv`.
-    fn text(&self, argv: &[String], program: usize) -> Option<Text> {
-        let behind = program + 1;
-        let words = argv.get(behind..)?;
-        match &self.prompt {
-            Prompt::Flag(flags) => {
-                for (index, word) in words.iter().enumerate() {
-                    if flags.contains(&word.as_str()) && index + 1 < words.len() {
-                        return Some(Text {
-                            at: behind + index + 1,
-                            flag: None,
-                        });
-                    }
-                    let joined = word.split_once('=').map(|(flag, _)| flag);
-                    if let Some(flag) = joined.filter(|flag| flags.contains(flag)) {
-                        return Some(Text {
-                            at: behind + index,
-                            flag: Some(flag.to_owned()),
-                        });
-                    }
-                }
-                None
-            }
-            Prompt::Word { switches, skip } => {
-                let takes_value = |word: &str| {
-                    word.starts_with('-') && !word.contains('=') && !switches.contains(&word)
-                };
-                let is_text = |index: usize| {
-                    let word = words[index].as_str();
-                    let before = index.checked_sub(1).map(|before| words[before].as_str());
-                    !word.starts_with('-')
-                        && before.is_none_or(|before| before == "--" || !takes_value(before))
-                };
-                let mut found = (0..words.len()).filter(|index| is_text(*index)).peekable();
-                if found
-                    .peek()
-                    .is_some_and(|index| skip.contains(&words[*index].as_str()))
-                {
-                    found.next();
-                }
-                found.last().map(|index| Text {
-                    at: behind + index,
-                    flag: None,
-                })
-            }
-        }
+    fn inserts(&self, values: &Values<'_>) -> impl Iterator<Item = &Insert> + use<'_> {
+        let capped = values.is_capped.then_some(self.capped);
+        self.args.iter().chain(capped.into_iter().flatten())
+    }
+
+    /// Returns the first of the user's flags that may lead past the gateway.
+    pub fn leads_past(&self, argv: &[String], program: usize) -> Option<&'static str> {
+        let behind = argv.get(program + 1..)?;
+        self.past.iter().copied().find(|flag| has(behind, flag))
     }
 }
 
@@ -865,6 +939,64 @@ struct Text {
     flag: Option<String>,
 }
 
+fn find_text(prompt: &Prompt, words: &[String]) -> Option<Text> {
+    match prompt {
+        Prompt::Flag(flags) => words.iter().enumerate().find_map(|(index, word)| {
+            if flags.contains(&word.as_str()) {
+                let at = index + 1;
+                return (at < words.len()).then_some(Text { at, flag: None });
+            }
+            let (flag, _) = word.split_once('=')?;
+            let flag = flags.contains(&flag).then(|| flag.to_owned())?;
+            Some(Text {
+                at: index,
+                flag: Some(flag),
+            })
+        }),
+        Prompt::Word {
+            switches,
+            greedy,
+            verb,
+        } => {
+            let mut plain = plain_words(words, switches, greedy).into_iter().peekable();
+            plain.next_if(|index| verb.contains(&words[*index].as_str()));
+            let at = plain.next()?;
+            // Several may be one text, or a text and its files; and behind two
+            // dashes our flags would be text.
+            let is_sure = plain.next().is_none() && !words[..at].iter().any(|word| word == "--");
+            is_sure.then_some(Text { at, flag: None })
+        }
+    }
+}
+
+/// Returns the indices of the words that are neither flags nor values of flags.
+fn plain_words(words: &[String], switches: Words, greedy: Words) -> Vec<usize> {
+    let mut found = Vec::new();
+    let (mut is_value, mut is_greedy, mut is_over) = (false, false, false);
+    for (index, word) in words.iter().map(String::as_str).enumerate() {
+        if !is_over && word.starts_with('-') && word.len() > 1 {
+            is_over = word == "--";
+            is_greedy = greedy.contains(&word);
+            is_value = !is_over && !is_greedy && !word.contains('=') && !switches.contains(&word);
+        } else if is_value {
+            is_value = false;
+        } else if is_over || !is_greedy {
+            found.push(index);
+        }
+    }
+    found
+}
+
+/// Tells whether a flag stands in a command line, alone or as `flag=value`.
+fn has(words: &[String], flag: &str) -> bool {
+    words.iter().any(|word| {
+        let rest = word.strip_prefix(flag);
+        rest.is_some_and(|rest| {
+            rest.is_empty() || (flag.starts_with("--") && rest.starts_with('='))
+        })
+    })
+}
+
 fn insert<'a>(
     argv: &[String],
     program: usize,
@@ -872,15 +1004,9 @@ fn insert<'a>(
     values: &Values<'_>,
 ) -> Vec<String> {
     let (before, behind) = argv.split_at((program + 1).min(argv.len()));
-    let has = |flag: &str| {
-        behind.iter().any(|word| {
-            word.strip_prefix(flag)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
-        })
-    };
     let added = inserts
         .into_iter()
-        .filter(|insert| !insert.unless.iter().any(|flag| has(flag)))
+        .filter(|insert| !insert.unless.iter().any(|flag| has(behind, flag)))
         .flat_map(|insert| insert.words.iter().map(|word| values.fill(word)));
     before
         .iter()
@@ -904,17 +1030,19 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// names its program: words for the agent go behind it.
 ///
 /// Looks through what starts other programs (`env`, `nice`, `timeout`, `npx`,
-/// `uvx`, `pipx run`, `python -m`, `node SCRIPT` and the like), not into shells.
+/// `uvx`, `pipx run`, `python -m`, `node SCRIPT` and the like), not into shells and
+/// containers.
 pub fn of_command(argv: &[String]) -> Option<(&'static Preset, usize)> {
     let mut at = 0;
-    // Every round passes one word at least.
     loop {
         let word = argv.get(at)?;
         if let Some(preset) = by_program(word) {
             return Some((preset, at));
         }
-        let name = file_name(word);
-        let starter = STARTERS.iter().find(|starter| starter.is_called(name))?;
+        // Each starter is left behind, so that this ends.
+        let starter = STARTERS
+            .iter()
+            .find(|starter| starter.is_called(file_name(word)))?;
         at = starter.behind(argv, at)?;
     }
 }
@@ -923,8 +1051,8 @@ pub fn of_command(argv: &[String]) -> Option<(&'static Preset, usize)> {
 struct Starter {
     /// What it is called.
     names: Words,
-    /// Words one of which has to follow, as in `pipx run`; empty: none.
-    verbs: Words,
+    /// The words one of which has to follow, as in `pipx run`; empty: none.
+    verbs: &'static [Words],
     /// Its flags that take a value.
     valued: Words,
     /// What else may stand before the program.
@@ -935,7 +1063,7 @@ struct Starter {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Also {
     Nothing,
-    /// `NAME=value`.
+    /// `NAME=value`, any number of them.
     Variables,
     /// One word, as the seconds of `timeout`.
     OneWord,
@@ -947,24 +1075,34 @@ const STARTERS: &[Starter] = &[
     Starter { names: &["nice"], verbs: &[], valued: &["-n", "--adjustment"], also: Also::Nothing },
     Starter { names: &["ionice"], verbs: &[], valued: &["-c", "-n", "--class", "--classdata"], also: Also::Nothing },
     Starter { names: &["timeout"], verbs: &[], valued: &["-k", "-s", "--kill-after", "--signal"], also: Also::OneWord },
-    Starter { names: &["nohup", "setsid", "time", "exec", "command"], verbs: &[], valued: &[], also: Also::Nothing },
     Starter { names: &["stdbuf"], verbs: &[], valued: &["-i", "-o", "-e"], also: Also::Nothing },
+    Starter { names: &["nohup", "setsid", "time"], verbs: &[], valued: &[], also: Also::Nothing },
     Starter { names: &["npx", "bunx", "pnpx"], verbs: &[], valued: &["-p", "--package"], also: Also::Nothing },
-    Starter { names: &["npm"], verbs: &["exec", "x"], valued: &["-p", "--package"], also: Also::Nothing },
-    Starter { names: &["pnpm", "yarn"], verbs: &["dlx", "exec"], valued: &["--package"], also: Also::Nothing },
-    Starter { names: &["bun"], verbs: &["x", "run"], valued: &[], also: Also::Nothing },
-    Starter { names: &["uvx"], verbs: &[], valued: &["--from", "--with", "-w", "-p", "--python", "--index-url"], also: Also::Nothing },
-    Starter { names: &["uv"], verbs: &["run", "tool"], valued: &["--from", "--with", "-w", "-p", "--python", "--project", "--directory"], also: Also::Nothing },
-    Starter { names: &["run"], verbs: &[], valued: &["--from", "--with", "-w", "-p", "--python"], also: Also::Nothing },
-    Starter { names: &["pipx"], verbs: &["run"], valued: &["--spec", "--python", "--pip-args"], also: Also::Nothing },
-    Starter { names: &["python", "python3", "pypy3"], verbs: &[], valued: &["-X", "-W"], also: Also::Nothing },
-    Starter { names: &["node", "nodejs"], verbs: &[], valued: &["-r", "--require", "--import", "-C"], also: Also::Nothing },
+    Starter { names: &["npm"], verbs: &[&["exec"], &["x"]], valued: &["-p", "--package"], also: Also::Nothing },
+    Starter { names: &["pnpm", "yarn"], verbs: &[&["dlx"], &["exec"]], valued: &["--package"], also: Also::Nothing },
+    Starter { names: &["bun"], verbs: &[&["x"], &["run"]], valued: &[], also: Also::Nothing },
+    Starter { names: &["uvx"], verbs: &[], valued: UV_VALUED, also: Also::Nothing },
+    Starter { names: &["uv"], verbs: &[&["run"], &["tool", "run"]], valued: UV_VALUED, also: Also::Nothing },
+    Starter { names: &["pipx"], verbs: &[&["run"]], valued: &["--spec", "--python", "--pip-args"], also: Also::Nothing },
+    Starter { names: &["python"], verbs: &[], valued: &["-X", "-W"], also: Also::Nothing },
+    Starter { names: &["node"], verbs: &[], valued: &["-r", "--require", "--import", "-C"], also: Also::Nothing },
+];
+
+const UV_VALUED: Words = &[
+    "--from",
+    "--with",
+    "-w",
+    "-p",
+    "--python",
+    "--project",
+    "--directory",
+    "--index-url",
 ];
 
 impl Starter {
     fn is_called(&self, name: &str) -> bool {
-        // `python3.12` is `python3`.
-        let plain = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+        // `python3.12` is `python`.
+        let plain = name.trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.');
         self.names.contains(&name) || (plain == "python" && self.names.contains(&plain))
     }
 
@@ -972,10 +1110,11 @@ impl Starter {
     fn behind(&self, argv: &[String], at: usize) -> Option<usize> {
         let mut next = at + 1;
         if !self.verbs.is_empty() {
-            self.verbs
-                .contains(&argv.get(next)?.as_str())
-                .then_some(())?;
-            next += 1;
+            let rest = argv.get(next..)?;
+            let is_next = |verb: &&Words| {
+                verb.len() <= rest.len() && verb.iter().zip(rest).all(|(want, word)| want == word)
+            };
+            next += self.verbs.iter().find(is_next)?.len();
         }
         let mut words_left = usize::from(self.also == Also::OneWord);
         loop {
@@ -999,35 +1138,322 @@ impl Starter {
 /// with or without its version, a script inside of a package.
 fn by_program(word: &str) -> Option<&'static Preset> {
     let find = |name: &str| {
-        PRESETS
-            .iter()
-            .find(|preset| preset.programs.contains(&name))
+        let mut presets = PRESETS.iter();
+        presets.find(|preset| preset.programs.contains(&name))
     };
-    let package = word
-        .rsplit_once("node_modules/")
-        .map_or(word, |(_, inside)| inside);
-    let package = package.strip_prefix(".bin/").unwrap_or(package);
-    let package = match package.strip_prefix('@') {
-        Some(scoped) => {
-            let mut parts = scoped.splitn(3, '/');
-            let (scope, name) = (parts.next()?, parts.next()?);
-            return find(&format!("@{scope}/{}", without_version(name)));
-        }
-        None if package.len() < word.len() => package.split('/').next()?,
-        None => file_name(word),
-    };
-    find(without_version(package))
+    let inside = word.rsplit_once("node_modules/").map(|(_, inside)| inside);
+    let package = inside.unwrap_or(word);
+    if let Some(scoped) = package.strip_prefix('@') {
+        let mut parts = scoped.split('/');
+        let (scope, name) = (parts.next()?, parts.next()?);
+        return find(&format!("@{scope}/{}", without_version(name)));
+    }
+    if let Some(inside) = inside.filter(|inside| !inside.starts_with(".bin/")) {
+        return find(inside.split('/').next()?);
+    }
+    let (folder, name) = word.rsplit_once('/').unwrap_or(("bin", word));
+    let name = without_version(name);
+    // Short names are other programs too: `./pi` is one of the user's.
+    let is_installed = matches!(file_name(folder), "bin" | ".bin");
+    find(name).filter(|_| is_installed || name.len() > SHORT)
 }
 
-/// Cuts `@1.2.3`, `==1.2.3`, `[extra]` and the ending of a script.
+/// A name of so many letters tells an agent only where programs are installed.
+const SHORT: usize = 4;
+
+/// Cuts `@1.2.3`, `==1.2.3`, `[extra]` from the name of a package.
 fn without_version(name: &str) -> &str {
-    let name = name
-        .split(['@', '=', '[', '>', '<', '~'])
-        .next()
-        .unwrap_or(name);
-    name.strip_suffix(".exe").unwrap_or(name)
+    let mut parts = name.split(['@', '=', '[', '>', '<', '~']);
+    parts.next().unwrap_or(name)
 }
 
 fn file_name(word: &str) -> &str {
     word.rsplit('/').next().unwrap_or(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALUES: Values<'_> = Values {
+        base: "http://127.0.0.1:4711",
+        token: "agentguard-00",
+        home: "/run/home",
+        session: "5e55",
+        prompt: GO_ON,
+        model: "some/model",
+        is_capped: false,
+    };
+
+    fn words(line: &str) -> Vec<String> {
+        line.split('|').map(str::to_owned).collect()
+    }
+
+    fn templates(preset: &'static Preset) -> Vec<&'static str> {
+        let pairs = [preset.env, preset.private, preset.files]
+            .into_iter()
+            .flatten();
+        let args = preset.args.iter().chain(preset.capped);
+        let args = args.chain(&preset.session.choose);
+        let resume = preset
+            .resume
+            .iter()
+            .flat_map(|resume| [resume.by_id, resume.last]);
+        pairs
+            .flat_map(|(name, value)| [*name, *value])
+            .chain(args.flat_map(|insert| insert.words.iter().copied()))
+            .chain(resume.flatten().copied())
+            .chain(preset.command.iter().copied())
+            .collect()
+    }
+
+    /// What looks like a word to fill in: `{letters}`, and no JSON.
+    fn placeholders(template: &str) -> Vec<&str> {
+        let starts = template
+            .match_indices('{')
+            .map(|(start, _)| &template[start + 1..]);
+        let names = starts.filter_map(|rest| rest.split_once('}').map(|(name, _)| name));
+        let is_word = |name: &&str| {
+            !name.is_empty()
+                && name
+                    .chars()
+                    .all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+        };
+        names.filter(is_word).collect()
+    }
+
+    #[test]
+    fn every_preset_is_whole() {
+        for preset in PRESETS {
+            let name = preset.name;
+            assert!(
+                preset.command.contains(&"{prompt}"),
+                "{name}: a command with the prompt"
+            );
+            assert!(
+                !preset.apis.is_empty() && !preset.tried.is_empty(),
+                "{name}"
+            );
+            let has_model = templates(preset)
+                .iter()
+                .any(|template| template.contains("{model}"));
+            assert_eq!(
+                has_model,
+                !preset.model.is_empty(),
+                "{name}: a model where one is named"
+            );
+            for template in templates(preset) {
+                for word in placeholders(template) {
+                    assert!(
+                        VALUES.value(word).is_some(),
+                        "{name}: {{{word}}} in {template}"
+                    );
+                }
+            }
+            for (file, _) in preset.files {
+                assert!(
+                    !file.starts_with('/') && !file.contains(".."),
+                    "{name}: {file}"
+                );
+            }
+            let told = templates(preset)
+                .iter()
+                .any(|template| template.contains("{token}"));
+            assert!(told, "{name}: the token gets in");
+            let set = preset
+                .env
+                .iter()
+                .chain(preset.private)
+                .map(|(name, _)| *name);
+            let unset: Vec<_> = set.filter(|name| preset.unset.contains(name)).collect();
+            assert!(unset.is_empty(), "{name}: {unset:?} set and unset");
+            if let Some(resume) = &preset.resume {
+                assert!(resume.by_id.contains(&"{session}"), "{name}");
+                assert!(!resume.last.contains(&"{session}"), "{name}");
+                for words in [resume.by_id, resume.last] {
+                    assert!(words.contains(&"{prompt}"), "{name}");
+                }
+            } else {
+                assert_eq!(
+                    preset.restart,
+                    Restart::Replay,
+                    "{name}: nothing else is there"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let all: Vec<_> = names().collect();
+        for (index, name) in all.iter().enumerate() {
+            assert_eq!(by_name(name).map(|preset| preset.name), Some(*name));
+            assert!(!all[..index].contains(name), "{name} twice");
+        }
+        let programs: Vec<_> = PRESETS.iter().flat_map(|preset| preset.programs).collect();
+        for (index, program) in programs.iter().enumerate() {
+            assert!(!programs[..index].contains(program), "{program} twice");
+        }
+        assert!(by_name("no-such-agent").is_none());
+    }
+
+    #[test]
+    fn own_commands_are_recognised_and_resumed() {
+        for preset in PRESETS {
+            let argv = preset.default_command(&VALUES);
+            let found = of_command(&argv).map(|(preset, at)| (preset.name, at));
+            assert_eq!(found, Some((preset.name, 0)));
+            let resumed = preset.resume(&argv, 0, &VALUES, true);
+            assert_eq!(
+                resumed.is_some(),
+                preset.resume.is_some(),
+                "{}",
+                preset.name
+            );
+            assert_eq!(preset.leads_past(&argv, 0), None, "{}", preset.name);
+        }
+    }
+
+    #[test]
+    fn of_command_table() {
+        #[rustfmt::skip]
+        let rows = [
+            ("a bare name", "claude|-p|x", Some(("claude-code", 0))),
+            ("a path", "/home/me/.local/bin/codex|exec|x", Some(("codex", 0))),
+            ("an install of its own", "/home/me/.claude/local/claude|-p|x", Some(("claude-code", 0))),
+            ("a package folder's program", "./node_modules/.bin/pi|-p|x", Some(("pi", 0))),
+            ("a short name that is the user's own", "./pi|1000", None),
+            ("a short name in a folder of programs", "/usr/bin/pi|x", Some(("pi", 0))),
+            ("another program", "bash|-c|claude -p x", None),
+            ("a name that only begins alike", "claude-wrapper|x", None),
+            ("npx", "npx|-y|@openai/codex@0.169.0|exec|x", Some(("codex", 2))),
+            ("npx with a package", "npx|-p|@openai/codex|--|codex|exec", Some(("codex", 4))),
+            ("npx with a joined package", "npx|--package=cline|cline|x", Some(("cline", 2))),
+            ("npm exec", "npm|exec|--|@google/gemini-cli|-p|x", Some(("gemini-cli", 3))),
+            ("npm otherwise", "npm|install|opencode-ai", None),
+            ("pnpm dlx", "pnpm|dlx|opencode-ai@latest|run|x", Some(("opencode", 2))),
+            ("bunx", "bunx|@qwen-code/qwen-code|-p|x", Some(("qwen-code", 1))),
+            ("uvx", "uvx|aider-chat[browser]==0.86.2|--message|x", Some(("aider", 1))),
+            ("uvx from a package", "uvx|--from|mini-swe-agent|mini|-t|x", Some(("mini-swe-agent", 3))),
+            ("uv tool run", "uv|tool|run|gptme|x", Some(("gptme", 3))),
+            ("uv run", "uv|run|--with|mcp|mini|-t|x", Some(("mini-swe-agent", 4))),
+            ("uv otherwise", "uv|pip|install|gptme", None),
+            ("pipx run", "pipx|run|--spec|llm==0.36|llm|x", Some(("llm", 4))),
+            ("python -m", "python3.12|-m|aider|--message|x", Some(("aider", 2))),
+            ("a script of Python", "python3|/opt/venv/bin/vibe|-p|x", Some(("vibe", 1))),
+            ("a program of Python", "python3|agent.py", None),
+            ("code in Python's argument", "python3|-c|import aider|claude", None),
+            ("a script of Node", "node|/usr/lib/node_modules/@anthropic-ai/claude-code/cli.js|-p|x", Some(("claude-code", 1))),
+            ("another script of Node", "node|--import|tsx|agent.ts", None),
+            ("several starters", "env|A=1|nice|-n|5|timeout|60s|npx|cline|x", Some(("cline", 8))),
+            ("a starter of nothing", "timeout|60", None),
+            ("no word", "", None),
+        ];
+        for (name, line, want) in rows {
+            let found = of_command(&words(line)).map(|(preset, at)| (preset.name, at));
+            assert_eq!(found, want, "row: {name}");
+        }
+        assert!(of_command(&[]).is_none());
+    }
+
+    #[test]
+    fn start_table() {
+        #[rustfmt::skip]
+        let rows = [
+            ("words go behind the program",
+             "npx|@google/gemini-cli|-p|x", "npx|@google/gemini-cli|--session-id|5e55|-p|x"),
+            ("a session of the user's stays",
+             "gemini|-p|x|--session-id=7", "gemini|-p|x|--session-id=7"),
+            ("an agent that needs none",
+             "opencode|run|x", "opencode|run|x"),
+            ("flags that the user gave stay alone",
+             "qwen|--auth-type=openai|-c|-p|x", "qwen|--auth-type=openai|-c|-p|x"),
+        ];
+        for (name, line, want) in rows {
+            let argv = words(line);
+            let (preset, at) = of_command(&argv).expect(name);
+            assert_eq!(preset.start(&argv, at, &VALUES), words(want), "row: {name}");
+        }
+        let argv = words("codex|exec|x");
+        let (preset, at) = of_command(&argv).expect("codex");
+        let searches_not = "web_search=\"disabled\"".to_owned();
+        let capped = Values {
+            is_capped: true,
+            ..VALUES
+        };
+        assert!(preset.start(&argv, at, &capped).contains(&searches_not));
+        assert!(!preset.start(&argv, at, &VALUES).contains(&searches_not));
+    }
+
+    #[test]
+    fn resume_table() {
+        #[rustfmt::skip]
+        let rows = [
+            ("by its id", true,
+             "opencode|run|-m|a/b|do it", Some("opencode|run|-m|a/b|--session|5e55|Go on where you stopped.")),
+            ("the newest", false,
+             "opencode|run|do it|--format=json", Some("opencode|run|--continue|Go on where you stopped.|--format=json")),
+            ("a text behind a flag", true,
+             "vibe|-p|do it|--trust", Some("vibe|-p|Go on where you stopped.|--resume|5e55|--trust")),
+            ("a text joined to its flag", true,
+             "gemini|--prompt=do it|-y", Some("gemini|--prompt|Go on where you stopped.|--resume|5e55|-y")),
+            ("a subcommand behind other flags", true,
+             "gptme|-n|-m|x/y|do it", Some("gptme|-n|-m|x/y|--name|5e55|--resume|Go on where you stopped.")),
+            ("a list of values is no text", true,
+             "opencode|run|do it|-f|a.txt|b.txt", Some("opencode|run|--session|5e55|Go on where you stopped.|-f|a.txt|b.txt")),
+            ("a text behind two dashes", true,
+             "opencode|run|--|-do it", None),
+            ("several texts are not guessed at", true, "gptme|review|main.py", None),
+            ("no text", true, "opencode|run|-m|a/b", None),
+            ("a flag without its text", true, "vibe|--trust|-p", None),
+            ("a session of the user's", true, "vibe|--continue|-p|x", None),
+            ("an agent that cannot", true, "aider|--message|x", None),
+        ];
+        for (name, is_known, line, want) in rows {
+            let argv = words(line);
+            let (preset, at) = of_command(&argv).expect(name);
+            let resumed = preset.resume(&argv, at, &VALUES, is_known);
+            assert_eq!(resumed, want.map(words), "row: {name}");
+        }
+    }
+
+    #[test]
+    fn fill_table() {
+        #[rustfmt::skip]
+        let rows = [
+            ("every word", "{base} {v1} {token}", "http://127.0.0.1:4711 http://127.0.0.1:4711/v1 agentguard-00"),
+            ("JSON stays", r#"{"a": {"b": "{token}"}, "c": {}}"#, r#"{"a": {"b": "agentguard-00"}, "c": {}}"#),
+            ("an unknown word stays", "{nobody}", "{nobody}"),
+            ("an open brace stays", "a {", "a {"),
+            ("braces in braces", "{{token}}", "{agentguard-00}"),
+        ];
+        for (name, template, want) in rows {
+            assert_eq!(VALUES.fill(template), want, "row: {name}");
+        }
+        let odd = Values {
+            prompt: "{token}",
+            ..VALUES
+        };
+        assert_eq!(
+            odd.fill("{prompt}"),
+            "{token}",
+            "what is filled in is not looked at again"
+        );
+    }
+
+    #[test]
+    fn flags_that_lead_past_are_seen() {
+        #[rustfmt::skip]
+        let rows = [
+            ("a flag", "claude|-p|x|--settings|{}", Some("--settings")),
+            ("a joined flag", "aider|--env-file=.env|--message|x", Some("--env-file")),
+            ("a short flag", "cline|-k|key|x", Some("-k")),
+            ("none", "claude|-p|--settings-like", None),
+        ];
+        for (name, line, want) in rows {
+            let argv = words(line);
+            let (preset, at) = of_command(&argv).expect(name);
+            assert_eq!(preset.leads_past(&argv, at), want, "row: {name}");
+        }
+    }
 }

@@ -246,6 +246,11 @@ fn an_answer_that_breaks_off_in_the_middle_breaks_off_here_too() {
             3,
             "{fault}: the agent's own second try is a call of its own"
         );
+        assert_eq!(
+            sandbox.report()["completed_steps"],
+            json!(2),
+            "{fault}: a broken answer is no turn: {why}"
+        );
     }
 }
 

@@ -251,6 +251,7 @@ impl World {
                         attempt,
                         cause,
                         note,
+                        how: agentguard::machine::How::Replay,
                     });
                     self.attempt();
                     let over = match self.state.as_ref().and_then(State::outcome) {
@@ -341,7 +342,8 @@ impl World {
                 request,
                 worst,
                 max_tokens: 50,
-                link: 0,
+                link: None,
+                unasked: None,
             });
             return;
         }

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::body::Answer;
-use super::chain::{Change, Link, Prepared, Unfit};
+use super::chain::{Change, Place, Prepared, Unfit};
 use super::line::Line;
 use super::memory::{self, Around, Failure, Memory};
 use super::server::{from_refusal, whole};
@@ -43,8 +43,8 @@ use super::wire::{
 };
 use crate::channel::frame::Error;
 use crate::channel::method::{
-    self, Call, Exchange, Next, Offer, Report, Reserve, ReserveAnswer, Turn, Verbatim, Verdict,
-    Wire,
+    self, Call, End, Exchange, Next, Offer, Report, Reserve, ReserveAnswer, Turn, Verbatim,
+    Verdict, Wire,
 };
 
 /// Output that a call without a limit is given where money is limited, in tokens.
@@ -110,7 +110,12 @@ pub(super) async fn answer(request: Request, shared: Arc<Shared>, mut line: Line
 /// Passes a request that costs nothing.
 async fn pass(asked: &Request, shared: &Shared) -> Answer {
     let settings = &shared.settings;
-    let upstream = settings.chain[0].upstream(&settings.upstreams, &asked.route, asked, Api::Chat);
+    let upstream = settings.chain[0].upstream(
+        &settings.upstreams,
+        &asked.route,
+        asked,
+        settings.chain[0].api.unwrap_or(Api::Chat),
+    );
     let url = upstream.address(&asked.path);
     let headers = upstream.headers(&asked.headers);
     let sent = send(
@@ -160,26 +165,8 @@ async fn ask_model(
         false => Framing::Whole,
     });
     let history = asked.history();
-    let seen = shared.memory().beginning(&history);
-    let extras = match shared.settings.is_capped {
-        true => widest(&shared.settings.chain, &asked, &model, seen.messages),
-        false => Extras::default(),
-    };
     let around = Around::of(&asked, request.body.len() as u64);
-    let mut input_tokens = seen
-        .input_bound(&asked, around, extras.image_bytes)
-        .saturating_add(extras.hidden_tokens);
-    if let Some(former) = &asked.previous_response_id {
-        let carried = shared.memory().carried(former);
-        if carried.is_none() && shared.settings.is_capped {
-            let message = format!(
-                "`previous_response_id` is {former}, an answer that this run has not seen: what its \
-                 history costs cannot be held back; send the history itself"
-            );
-            return line.answer(refused(Why::Unpriced, &message));
-        }
-        input_tokens = input_tokens.saturating_add(carried.unwrap_or(0));
-    }
+    let offers = offers(&shared, &asked, &model, &history, around);
     let agent = request.headers.get(USER_AGENT);
     let agent = agent
         .and_then(|agent| agent.to_str().ok())
@@ -194,9 +181,8 @@ async fn ask_model(
         model,
         history,
         around,
-        input_tokens,
+        offers,
         terms: terms(&asked, &request.headers),
-        extras,
         asked,
     };
     if let Some(answer) = asking.from_record().await {
@@ -223,10 +209,8 @@ struct Asking<'a> {
     identity: String,
     history: Vec<Said>,
     around: Around,
-    /// The most input that it can be.
-    input_tokens: u64,
-    /// What it asks for besides text.
-    extras: Extras,
+    /// Who can be asked, and what that costs at most; or why nobody can.
+    offers: Result<Vec<Offer>, String>,
     /// What it asks for that changes the price.
     terms: method::Terms,
     /// How its answer is held.
@@ -241,17 +225,20 @@ struct Tries {
     of_link: HashMap<usize, u32>,
     /// The wait before the present one, in milliseconds.
     waited_ms: u64,
-    /// Links that cannot take it, and the last reason.
-    unfit: Vec<usize>,
+    /// Links that cannot take it, or were left.
+    out: Vec<usize>,
+    /// Why the last of them could not.
     why_unfit: String,
+    /// Who is to be asked next.
+    prefer: Option<usize>,
 }
 
 /// Whether a call may go out.
 enum Let {
     /// It may, and is settled afterwards.
     Out(Open),
-    /// It may; the loop counts it.
-    Through,
+    /// It may; the loop tells of it itself. What was held back is settled.
+    Through(Option<Open>),
 }
 
 /// A try that was let out and has not been settled.
@@ -283,8 +270,18 @@ pub(super) struct Came {
     pub broke: Option<String>,
     /// It may have been billed, though nobody says how much.
     pub is_in_doubt: bool,
-    /// Whether the agent has seen a part of it.
-    pub is_begun: bool,
+    /// How far it came to the agent.
+    pub end: End,
+}
+
+impl Came {
+    /// Whether it is an answer, whole and without an error in it.
+    fn is_answer(&self) -> bool {
+        let is_whole = |reply: &Reply| reply.error.is_none() && reply.is_terminal;
+        self.broke.is_none()
+            && (200..300).contains(&self.status)
+            && self.reply.as_ref().is_some_and(is_whole)
+    }
 }
 
 impl Asking<'_> {
@@ -298,6 +295,10 @@ impl Asking<'_> {
 
     /// Answers from the record of an earlier attempt, where it has an answer.
     async fn from_record(&self) -> Option<Answer> {
+        let unheard = self.shared.memory().unheard(&self.identity);
+        if let Some((content_type, body)) = unheard {
+            return Some(from_kept(&content_type, body));
+        }
         let recorded = self.shared.memory().replay(&self.identity)?;
         // A record that was lost is asked for again, at its price.
         let body = tokio::fs::read(&recorded.file).await.ok()?;
@@ -312,13 +313,14 @@ impl Asking<'_> {
         for (key, _) in reports(&self.history) {
             memory.is_first(key);
         }
-        learn(&mut memory, &reply, &self.history, self.around);
+        let model = reply.model.clone().unwrap_or_else(|| self.model.clone());
+        learn(&mut memory, &reply, &self.history, &model, self.around);
         Some(from_kept(&recorded.content_type, body))
     }
 
     /// Answers a call that failed for good a moment ago.
     fn failed_before(&self) -> Option<Answer> {
-        let failure = self.shared.memory().failed(&self.identity)?;
+        let failure = self.shared.memory().failed(self.request)?;
         tracing::debug!("the agent's client asks again for what failed for good");
         Some(whole(failure.status, failure.headers, failure.body))
     }
@@ -350,49 +352,58 @@ impl Asking<'_> {
         loop {
             let mut open = match self.reserve(line, &tries).await {
                 Ok(Let::Out(open)) => open,
-                Ok(Let::Through) => return self.pass_through(line).await,
+                Ok(Let::Through(open)) => return self.pass_through(line, open).await,
                 Err((why, message)) => return self.refuse(line, why, &message).await,
             };
             if line.is_gone() {
                 return self
-                    .unsent(open, "the agent hung up before the call went out")
+                    .unsent(open, "the agent hung up before the call went out", &tries)
                     .await;
             }
             let prepared = match self.prepare(&mut open) {
                 Ok(prepared) => prepared,
                 Err(Unfit::Link { link, why }) => {
-                    tries.unfit.push(open.link);
+                    tries.out.push(open.link);
                     tries.why_unfit = format!("`{link}` cannot take this call: {why}");
-                    self.unsent(open, &tries.why_unfit).await;
+                    self.unsent(open, &tries.why_unfit, &tries).await;
                     continue;
                 }
                 Err(error) => {
-                    self.unsent(open, &error.to_string()).await;
+                    self.unsent(open, &error.to_string(), &tries).await;
                     return self.refuse(line, Why::BadRequest, &error.to_string()).await;
                 }
             };
             *tries.of_link.entry(open.link).or_default() += 1;
             let mut came = self.try_once(line, prepared).await;
-            match self.settle(open, &came, &tries).await {
+            let (link, steer) = (open.link, open.steer.clone());
+            let told = self.settle(open, &came, &tries).await;
+            if !matches!(told, Ok(Next::Take)) && steer.is_some() {
+                // The model did not hear it, or is asked again.
+                self.shared.memory().steer = steer;
+            }
+            match told {
                 Err(error) => {
                     let (why, message) = stopped(&error);
                     return self.refuse(line, why, &message).await;
                 }
-                Ok(Next::Take) => return release(line, came).await,
-                Ok(Next::Again { delay_ms }) => {
-                    tries.waited_ms = delay_ms;
+                Ok(Next::Take) => return self.release(line, came).await,
+                Ok(Next::Again {
+                    delay_ms,
+                    link: next,
+                }) => {
+                    if next.is_some() {
+                        tries.out.push(link);
+                    }
+                    (tries.prefer, tries.waited_ms) = (next, delay_ms);
                     if !self.wait(line, Duration::from_millis(delay_ms)).await {
                         return;
                     }
                 }
+                Ok(Next::GiveUp) if !came.is_answer() => return self.give_up(line, came).await,
+                // Unfit twice: it is the agent's to deal with.
                 Ok(Next::GiveUp) => {
-                    let is_answer = came.broke.is_none() && (200..300).contains(&came.status);
-                    if !is_answer {
-                        return self.give_up(line, came).await;
-                    }
-                    // Unfit twice: it is the agent's to deal with.
                     return match self.accept(&mut came).await {
-                        Ok(()) => release(line, came).await,
+                        Ok(()) => self.release(line, came).await,
                         Err(error) => {
                             let (why, message) = stopped(&error);
                             self.refuse(line, why, &message).await;
@@ -441,28 +452,28 @@ impl Asking<'_> {
     /// Holds the worst case of the call back, and learns who is asked.
     async fn reserve(&self, line: &mut Line, tries: &Tries) -> Result<Let, (Why, String)> {
         let chain = &self.shared.settings.chain;
-        let fits = |link: &Link| {
-            link.context_tokens
-                .is_none_or(|most| self.input_tokens <= most)
+        let offers = match &self.offers {
+            Ok(offers) => offers,
+            Err(why) => return Err((Why::Unpriced, why.clone())),
         };
-        let links = chain.iter().enumerate();
-        let offers: Vec<Offer> = links
-            .filter(|(place, link)| !tries.unfit.contains(place) && fits(link))
-            .map(|(link, it)| Offer {
-                link,
-                model: it.model_for(&self.model).to_owned(),
-            })
-            .collect();
-        if offers.is_empty() {
+        let is_left = |offer: &&Offer| !tries.out.contains(&offer.link);
+        let mut left: Vec<Offer> = offers.iter().filter(is_left).cloned().collect();
+        let fits = |offer: &Offer| {
+            let most = chain.get(offer.link).and_then(|link| link.context_tokens);
+            most.is_none_or(|most| offer.input_tokens <= most)
+        };
+        // The bound is a high one: who may be too small is asked when nobody is left.
+        if left.iter().any(fits) {
+            left.retain(fits);
+        }
+        if left.is_empty() {
             let why = match tries.why_unfit.as_str() {
-                "" => "no upstream takes a call as long as this",
+                "" => "every upstream was asked",
                 why => why,
             };
-            return Err((Why::BadRequest, why.to_owned()));
+            return Err((Why::Unreachable, why.to_owned()));
         }
-        if let Some(Uncounted { field, why }) = &self.extras.uncounted {
-            return Err((Why::Unpriced, format!("{field} {why}")));
-        }
+        let first = left[0].clone();
         let choices = self.asked.choices.max(1);
         let output = self
             .asked
@@ -470,7 +481,7 @@ impl Asking<'_> {
             .unwrap_or_else(|| output_tokens(self.api()));
         let worst = Reserve {
             model: Some(self.model.clone()),
-            input_tokens: self.input_tokens,
+            input_tokens: first.input_tokens,
             max_tokens: output.saturating_mul(choices).max(1),
             cost_nano_usd: None,
             // The API refuses less than what is set aside for thinking, and that less
@@ -479,11 +490,12 @@ impl Asking<'_> {
                 .asked
                 .thinking
                 .map_or(0, |thinking| thinking.min(THINKING_LEAST).saturating_mul(2)),
-            offers,
+            offers: left,
+            prefer: tries.prefer,
             unasked: self.shared.memory().goes_live(),
             terms: self.terms.clone(),
-            long_cache: self.extras.long_cache.clone(),
-            unbounded: self.extras.unbounded.clone(),
+            long_cache: first.long_cache,
+            unbounded: first.unbounded,
         };
         match self
             .held(line, self.shared.hub.ask(Call::Reserve(worst)))
@@ -494,6 +506,7 @@ impl Asking<'_> {
                 max_tokens,
                 steer,
                 link,
+                is_quiet,
             })) => {
                 let mut memory = self.shared.memory();
                 if steer.is_some() {
@@ -502,15 +515,19 @@ impl Asking<'_> {
                 let model = chain
                     .get(link)
                     .map_or(self.model.as_str(), |it| it.model_for(&self.model));
-                Ok(Let::Out(Open {
+                let open = Open {
                     reservation,
                     link,
                     model: model.to_owned(),
                     max_tokens: max_tokens / choices,
                     steer: memory.steer.take(),
-                }))
+                };
+                Ok(match is_quiet {
+                    true => Let::Through(Some(open)),
+                    false => Let::Out(open),
+                })
             }
-            Ok(method::Answer::Reserve(ReserveAnswer::Pass)) => Ok(Let::Through),
+            Ok(method::Answer::Reserve(ReserveAnswer::Pass)) => Ok(Let::Through(None)),
             Ok(method::Answer::Reserve(ReserveAnswer::Stop {
                 reason, exit_code, ..
             })) => Err((why_stopped(exit_code), reason)),
@@ -529,7 +546,9 @@ impl Asking<'_> {
         let change = Change {
             max_output: match self.asked.max_output {
                 Some(asked) => (open.max_tokens < asked).then_some(open.max_tokens),
-                None => settings.is_capped.then_some(open.max_tokens),
+                None => {
+                    (settings.is_capped && open.max_tokens < u64::MAX).then_some(open.max_tokens)
+                }
             },
             thinking: self
                 .asked
@@ -649,7 +668,11 @@ impl Asking<'_> {
                     let own = is_foreign
                         .then(|| reply::whole(self.api(), self.framing, &came.rest).ok())
                         .flatten();
-                    came.reply = Some(stream::as_client_has_it(read, own));
+                    let reply = stream::as_client_has_it(read, own);
+                    if !reply.is_terminal && reply.error.is_none() {
+                        came.broke = Some(stream::NO_END.to_owned());
+                    }
+                    came.reply = Some(reply);
                     came.kept.clone_from(&came.rest);
                 }
                 // HTML and the like: nothing can be made of it.
@@ -670,34 +693,53 @@ impl Asking<'_> {
             hyper::header::CONTENT_TYPE,
             HeaderValue::from_static(content_type),
         );
+        let mut reply = read_back(self.api(), self.framing, &body);
+        (reply.usage, reply.is_usage_final) = (Some(Usage::default()), true);
         Came {
             status: 200,
             headers,
-            reply: Some(read_back(self.api(), self.framing, &body)),
+            reply: Some(reply),
             kept: body.clone(),
             rest: body,
             ..Came::default()
         }
     }
 
-    /// Passes the call of a loop that speaks for itself.
-    async fn pass_through(&self, line: &mut Line) {
-        let settings = &self.shared.settings;
-        let prepared = settings.chain[0].prepare(
-            &settings.upstreams,
-            self.request,
-            &self.asked,
-            &self.model,
-            self.framing,
-            &Change::default(),
-        );
-        let prepared = match prepared {
+    /// Passes the call of a loop that tells of its turns itself.
+    async fn pass_through(&self, line: &mut Line, open: Option<Open>) {
+        let is_held = open.is_some();
+        let mut open = open.unwrap_or_else(|| Open {
+            reservation: method::ReservationNo(0),
+            link: 0,
+            model: self.model.clone(),
+            max_tokens: u64::MAX,
+            steer: None,
+        });
+        let prepared = match self.prepare(&mut open) {
             Ok(prepared) => prepared,
             Err(error) => {
+                if is_held {
+                    self.unsent(open, &error.to_string(), &Tries::default())
+                        .await;
+                }
                 return self.refuse(line, Why::BadRequest, &error.to_string()).await;
             }
         };
         let came = self.try_once(line, prepared).await;
+        if is_held {
+            let turn = Turn {
+                wire: Some(Wire {
+                    is_in_doubt: !self.is_known(&came),
+                    is_quiet: true,
+                    ..Wire::default()
+                }),
+                ..self.settled(&open, &came)
+            };
+            if let Err(error) = self.commit(turn).await {
+                let (why, message) = stopped(&error);
+                return self.refuse(line, why, &message).await;
+            }
+        }
         // What fails is the loop's to deal with, its client's retries included.
         match came.broke.clone() {
             None => release(line, came).await,
@@ -712,36 +754,59 @@ impl Asking<'_> {
     }
 
     /// Settles a try, and hears what becomes of it.
-    async fn settle(&self, mut open: Open, came: &Came, tries: &Tries) -> Result<Next, Error> {
-        let is_answer = came.broke.is_none() && (200..300).contains(&came.status);
+    async fn settle(&self, open: Open, came: &Came, tries: &Tries) -> Result<Next, Error> {
+        let is_answer = came.is_answer();
         let reply = came.reply.clone().unwrap_or_default();
-        let usage = reply.usage.clone().unwrap_or_default();
-        let is_known = match &came.reply {
-            Some(reply) => reply.is_usage_final && reply.usage.is_some(),
-            None => !came.is_in_doubt,
-        };
         if is_answer {
-            learn(&mut self.shared.memory(), &reply, &self.history, self.around);
-        } else if let Some(steer) = open.steer.take() {
-            // The model did not hear it.
-            self.shared.memory().steer.get_or_insert(steer);
+            learn(
+                &mut self.shared.memory(),
+                &reply,
+                &self.history,
+                &open.model,
+                self.around,
+            );
         }
-        let model = reply.model.as_deref().unwrap_or(&open.model);
         let turn = Turn {
             said: match is_answer {
                 true => self.said(&reply),
                 false => method::Said::Nothing,
             },
-            usage: Some(self.used(&usage, model, &open.model, open.link)),
-            reservation: Some(open.reservation),
             wire: Some(Wire {
-                is_in_doubt: !is_known,
+                is_in_doubt: !self.is_known(came),
+                is_quiet: false,
                 reply: is_answer.then(|| self.kept(came)).flatten(),
                 exchange: Some(Box::new(self.exchange(&open, came, &reply, tries))),
             }),
-            ..Turn::default()
+            ..self.settled(&open, came)
         };
         self.commit(turn).await
+    }
+
+    /// What settles a reservation.
+    fn settled(&self, open: &Open, came: &Came) -> Turn {
+        let usage = came.reply.as_ref().and_then(|reply| reply.usage.clone());
+        let model = came.reply.as_ref().and_then(|reply| reply.model.as_deref());
+        let model = model.unwrap_or(&open.model);
+        Turn {
+            usage: Some(self.used(&usage.unwrap_or_default(), model, &open.model, open.link)),
+            reservation: Some(open.reservation),
+            ..Turn::default()
+        }
+    }
+
+    /// Whether it is known for certain what a try used.
+    fn is_known(&self, came: &Came) -> bool {
+        let Some(reply) = &came.reply else {
+            return !came.is_in_doubt;
+        };
+        // An overload instead of the first word: the model did nothing.
+        let is_overload = |fault: &reply::Fault| matches!(fault.status, Some(429 | 503 | 529));
+        let is_turned_away = came.end == End::Unseen
+            && reply.usage.is_none()
+            && reply.text.is_empty()
+            && reply.calls.is_empty()
+            && reply.error.as_ref().is_some_and(is_overload);
+        is_turned_away || reply.is_usage_final && reply.usage.is_some()
     }
 
     /// Takes an answer that is unfit for what it is.
@@ -750,9 +815,8 @@ impl Asking<'_> {
         let turn = Turn {
             said: self.said(&reply),
             wire: Some(Wire {
-                is_in_doubt: false,
                 reply: self.kept(came),
-                exchange: None,
+                ..Wire::default()
             }),
             ..Turn::default()
         };
@@ -760,7 +824,7 @@ impl Asking<'_> {
     }
 
     /// Settles a reservation whose call was not sent.
-    async fn unsent(&self, mut open: Open, why: &str) {
+    async fn unsent(&self, mut open: Open, why: &str, tries: &Tries) {
         if let Some(steer) = open.steer.take() {
             self.shared.memory().steer.get_or_insert(steer);
         }
@@ -768,7 +832,18 @@ impl Asking<'_> {
             usage: Some(self.used(&Usage::default(), &open.model, &open.model, open.link)),
             reservation: Some(open.reservation),
             error: Some(clipped(&format!("the call was not sent: {why}"))),
-            wire: Some(Wire::default()),
+            wire: Some(Wire {
+                exchange: Some(Box::new(Exchange {
+                    link: open.link,
+                    host: self.host_of(open.link),
+                    model: open.model,
+                    out: tries.out.clone(),
+                    broke: Some(why.to_owned()),
+                    end: End::Unsent,
+                    ..Exchange::default()
+                })),
+                ..Wire::default()
+            }),
             ..Turn::default()
         };
         // There is no answer that would have to wait for it.
@@ -852,16 +927,16 @@ impl Asking<'_> {
         })
     }
 
+    /// Whose server a link is.
+    fn host_of(&self, link: usize) -> String {
+        let offers = self.offers.as_deref().unwrap_or_default();
+        let offer = offers.iter().find(|offer| offer.link == link);
+        offer.map(|offer| offer.host.clone()).unwrap_or_default()
+    }
+
     /// The try, as it is judged.
     fn exchange(&self, open: &Open, came: &Came, reply: &Reply, tries: &Tries) -> Exchange {
-        let is_cut = came.reply.is_some()
-            && !reply.is_terminal
-            && reply.error.is_none()
-            && came.broke.is_none();
-        let broke = match is_cut {
-            true => Some("the answer ended without its end mark".to_owned()),
-            false => came.broke.clone(),
-        };
+        let broke = came.broke.clone();
         let headers: serde_json::Map<String, Value> = came
             .headers
             .iter()
@@ -906,7 +981,9 @@ impl Asking<'_> {
                 (None, Some(fault)) => Some(clipped(&format!("{}: {}", fault.kind, fault.message))),
                 (broke, _) => broke.map(|broke| clipped(&broke)),
             },
-            is_begun: came.is_begun,
+            end: came.end,
+            out: tries.out.clone(),
+            host: self.host_of(open.link),
         }
     }
 
@@ -921,6 +998,10 @@ impl Asking<'_> {
             (Some(broke), _) => broke.clone(),
             _ => format!("the upstream answers with HTTP {}", came.status),
         };
+        let failure = self.failure(&mut came, &message);
+        if came.end == End::Unseen {
+            self.shared.memory().fail(self.request, failure.clone());
+        }
         if !line.is_silent() {
             // Its own error frame, if it sent one, says it best.
             let own = std::mem::take(&mut came.rest);
@@ -934,32 +1015,45 @@ impl Asking<'_> {
             };
             return line.break_off(last).await;
         }
+        let Failure {
+            status,
+            headers,
+            body,
+            ..
+        } = failure;
+        line.answer(whole(status, headers, body));
+    }
+
+    /// What the agent is answered where there is no answer.
+    fn failure(&self, came: &mut Came, message: &str) -> Failure {
+        let until = Instant::now() + FAILED_FOR;
         let is_status = !(200..300).contains(&came.status) && came.status > 0;
-        let failure = match is_status && came.broke.is_none() {
-            true => {
-                // Our retries are over; the client's would only multiply them.
-                let no = HeaderValue::from_static("false");
-                came.headers
-                    .insert(HeaderName::from_static("x-should-retry"), no);
-                Failure {
-                    until: Instant::now() + FAILED_FOR,
-                    status: StatusCode::from_u16(came.status).unwrap_or(StatusCode::BAD_GATEWAY),
-                    headers: came.headers,
-                    body: came.rest.into(),
-                }
-            }
-            false => Failure::from_refusal(
-                refuse::refuse(Some(self.api()), Why::Unreachable, &message),
-                Instant::now() + FAILED_FOR,
-            ),
-        };
-        let answer = whole(
-            failure.status,
-            failure.headers.clone(),
-            failure.body.clone(),
-        );
-        self.shared.memory().fail(self.identity.clone(), failure);
-        line.answer(answer);
+        if !is_status || came.broke.is_some() {
+            let refusal = refuse::refuse(Some(self.api()), Why::Unreachable, message);
+            return Failure::from_refusal(refusal, until);
+        }
+        // Our retries are over; the client's would only multiply them.
+        let mut headers = came.headers.clone();
+        let no = HeaderValue::from_static("false");
+        headers.insert(HeaderName::from_static("x-should-retry"), no);
+        headers.remove(hyper::header::LOCATION);
+        Failure {
+            until,
+            status: StatusCode::from_u16(came.status).unwrap_or(StatusCode::BAD_GATEWAY),
+            headers,
+            body: std::mem::take(&mut came.rest).into(),
+        }
+    }
+
+    /// Lets out what the agent has not got yet. An answer that nobody hears any more
+    /// is kept for whoever asks the same.
+    async fn release(&self, line: &mut Line, came: Came) {
+        if line.is_gone() && came.kept.len() <= KEPT_BYTES_MAX {
+            let (content_type, body) = (content_type(&came.headers), came.kept);
+            let mut memory = self.shared.memory();
+            return memory.keep_unheard(self.identity.clone(), content_type, body);
+        }
+        release(line, came).await;
     }
 
     /// Tells the agent what the driver refused.
@@ -990,13 +1084,52 @@ fn may_be_billed(status: u16) -> bool {
     matches!(status, 408 | 499 | 502 | 504 | 520..=527)
 }
 
-/// What a request asks for besides text, as the widest of the models that may
-/// answer it counts.
-fn widest(chain: &[Link], asked: &Asked<'_>, named: &str, seen: usize) -> Extras {
-    let models = chain.iter().map(|link| link.model_for(named));
-    let all = models.map(|model| extras::read(asked, model, seen));
-    all.max_by_key(|extras| extras.hidden_tokens)
-        .unwrap_or_default()
+/// Who can take a call, and what it costs there at most.
+///
+/// Errors: why nobody can.
+fn offers(
+    shared: &Shared,
+    asked: &Asked<'_>,
+    named: &str,
+    history: &[Said],
+    around: Around,
+) -> Result<Vec<Offer>, String> {
+    let settings = &shared.settings;
+    let (mut offers, mut why) = (Vec::new(), None);
+    for (place, link) in settings.chain.iter().enumerate() {
+        let model = link.model_for(named);
+        let is_free = matches!(link.place, Place::Reply(_));
+        let seen = shared.memory().beginning(history, model);
+        let extras = match settings.is_capped && !is_free {
+            true => extras::read(asked, model, seen.messages),
+            false => Extras::default(),
+        };
+        if let Some(Uncounted { field, why: reason }) = &extras.uncounted {
+            why.get_or_insert(format!("{field} {reason}"));
+            continue;
+        }
+        let former = asked.previous_response_id.as_deref();
+        let carried = former.map(|former| shared.memory().carried(former));
+        let own = seen
+            .input_bound(asked, around, extras.image_bytes)
+            .saturating_add(extras.hidden_tokens);
+        // An earlier answer that this run has not seen holds a window at most.
+        let hidden = (carried == Some(None)).then(|| "previous_response_id".to_owned());
+        offers.push(Offer {
+            link: place,
+            model: model.to_owned(),
+            host: link.host(&settings.upstreams, asked.api),
+            input_tokens: own.saturating_add(carried.flatten().unwrap_or(0)),
+            long_cache: extras.long_cache,
+            unbounded: extras.unbounded.or(hidden.filter(|_| settings.is_capped)),
+            takes_terms: link.api.is_none_or(|api| api == asked.api),
+            is_free,
+        });
+    }
+    match (offers.iter().all(|offer| offer.is_free), why) {
+        (true, Some(why)) => Err(why),
+        _ => Ok(offers),
+    }
 }
 
 fn error_frame(api: Api, why: Why, message: &str) -> Bytes {
@@ -1125,12 +1258,12 @@ fn reports(history: &[Said]) -> Vec<(String, Report)> {
 }
 
 /// Remembers what a call took, if that is known.
-fn learn(memory: &mut Memory, reply: &Reply, history: &[Said], around: Around) {
+fn learn(memory: &mut Memory, reply: &Reply, history: &[Said], model: &str, around: Around) {
     let Some(usage) = reply.usage.as_ref().filter(|_| reply.is_usage_final) else {
         return;
     };
     let tokens = usage.tokens();
-    memory.learn(history, around, tokens.saturating_sub(usage.output));
+    memory.learn(history, model, around, tokens.saturating_sub(usage.output));
     if let Some(id) = &reply.id {
         memory.carry(id.clone(), tokens);
     }

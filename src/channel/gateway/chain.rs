@@ -108,6 +108,20 @@ impl Link {
         listed.map_or(asked, String::as_str)
     }
 
+    /// Whose server it is: links of one host share breakers with all runs.
+    pub(super) fn host(&self, upstreams: &Upstreams, asked: Api) -> String {
+        let base = match &self.place {
+            Place::Reply(_) => return "reply".to_owned(),
+            Place::Asked => &upstreams.of_api(asked).base,
+            Place::Provider(api) => &upstreams.of_api(*api).base,
+            Place::Server { base, .. } => base,
+        };
+        let rest = base
+            .split_once("://")
+            .map_or(base.as_str(), |(_, rest)| rest);
+        rest.split('/').next().unwrap_or(rest).to_owned()
+    }
+
     /// Whether it speaks another API than `asked`.
     fn translates(&self, asked: Api) -> Option<Api> {
         self.api.filter(|own| *own != asked)

@@ -16,12 +16,16 @@ use hyper::header::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use super::Recorded;
+use super::call::Request;
 use super::volatile::Volatile;
 use super::wire::request::Expects;
 use super::wire::{Asked, Digest, Framing, Refusal, Said};
 
 /// Histories that are remembered; the oldest is forgotten.
 const HISTORIES_MAX: usize = 1024;
+
+/// Answers that are kept though nobody heard them.
+const UNHEARD_MAX: usize = 16;
 
 /// Bytes of a text that are one token in the worst case.
 const TOKEN_BYTES: u64 = 2;
@@ -41,11 +45,14 @@ pub(super) struct Memory {
     /// Tokens of the histories that lie with the upstream, by the answer they end
     /// with (Responses).
     carried: HashMap<String, u64>,
+    carried_order: VecDeque<String>,
+    /// Answers whose agent had hung up, by their request.
+    unheard: HashMap<String, (String, Vec<u8>)>,
     /// Answers of earlier attempts, by their request, in the order they came.
     /// Gone once the agent asks something else.
     recorded: Option<HashMap<String, VecDeque<Recorded>>>,
     /// Calls that failed for good, by their request.
-    failed: HashMap<String, Failure>,
+    failed: HashMap<[u8; 32], Failure>,
 }
 
 /// What a call that failed for good was answered.
@@ -95,7 +102,11 @@ impl Around {
     ///
     /// - `body_bytes`: of the whole request.
     pub(super) fn of(asked: &Asked<'_>, body_bytes: u64) -> Self {
-        let history = asked.messages.iter().map(|raw| raw.get().len() as u64).sum();
+        let history = asked
+            .messages
+            .iter()
+            .map(|raw| raw.get().len() as u64)
+            .sum();
         let mut digest = Sha256::new();
         digest.update(asked.system.map_or("", |raw| raw.get()));
         for tool in &asked.tools {
@@ -163,8 +174,13 @@ impl Memory {
 
     /// Remembers what a history that lies with the upstream holds.
     pub(super) fn carry(&mut self, answer: String, tokens: u64) {
-        if self.carried.len() < HISTORIES_MAX {
-            self.carried.insert(answer, tokens);
+        if self.carried.insert(answer.clone(), tokens).is_none() {
+            self.carried_order.push_back(answer);
+        }
+        if self.carried_order.len() > HISTORIES_MAX
+            && let Some(oldest) = self.carried_order.pop_front()
+        {
+            self.carried.remove(&oldest);
         }
     }
 
@@ -180,22 +196,39 @@ impl Memory {
         Some(left.values().map(|same| same.len() as u64).sum())
     }
 
-    /// Remembers a call that failed for good.
-    pub(super) fn fail(&mut self, request: String, failure: Failure) {
-        let now = Instant::now();
-        self.failed.retain(|_, failure| now < failure.until);
-        self.failed.insert(request, failure);
+    /// Keeps an answer that was paid and that nobody heard.
+    pub(super) fn keep_unheard(&mut self, request: String, content_type: String, body: Vec<u8>) {
+        if self.unheard.len() < UNHEARD_MAX {
+            self.unheard.insert(request, (content_type, body));
+        }
     }
 
-    /// Returns what a call that failed a moment ago was answered.
-    pub(super) fn failed(&self, request: &str) -> Option<Failure> {
-        let failure = self.failed.get(request)?;
+    /// Takes such an answer.
+    pub(super) fn unheard(&mut self, request: &str) -> Option<(String, Vec<u8>)> {
+        self.unheard.remove(request)
+    }
+
+    /// Remembers a call that failed for good.
+    pub(super) fn fail(&mut self, request: &Request, failure: Failure) {
+        let now = Instant::now();
+        self.failed.retain(|_, failure| now < failure.until);
+        self.failed.insert(to_the_byte(request), failure);
+    }
+
+    /// Returns what the very same request was answered that failed a moment ago.
+    pub(super) fn failed(&self, request: &Request) -> Option<Failure> {
+        if self.failed.is_empty() {
+            return None;
+        }
+        let failure = self.failed.get(&to_the_byte(request))?;
         (Instant::now() < failure.until).then(|| failure.clone())
     }
 
     /// Returns the longest beginning of a history that was seen.
-    pub(super) fn beginning(&self, history: &[Said]) -> Beginning {
-        let seen = beginnings(history).filter_map(|(messages, digest)| {
+    ///
+    /// - `model`: that counted it; others count differently.
+    pub(super) fn beginning(&self, history: &[Said], model: &str) -> Beginning {
+        let seen = beginnings(history, model).filter_map(|(messages, digest)| {
             let seen = *self.seen.get(&digest)?;
             Some(Beginning { messages, seen })
         });
@@ -203,8 +236,14 @@ impl Memory {
     }
 
     /// Remembers what a history took.
-    pub(super) fn learn(&mut self, history: &[Said], around: Around, input_tokens: u64) {
-        let Some((_, digest)) = beginnings(history).last() else {
+    pub(super) fn learn(
+        &mut self,
+        history: &[Said],
+        model: &str,
+        around: Around,
+        input_tokens: u64,
+    ) {
+        let Some((_, digest)) = beginnings(history, model).last() else {
             return;
         };
         let seen = Seen {
@@ -274,9 +313,24 @@ pub(super) fn identity(
         .collect()
 }
 
+/// What tells a request from any other: whoever changes a thing asks anew.
+fn to_the_byte(request: &Request) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    digest.update(&request.path);
+    for value in request.headers.get_all("anthropic-beta") {
+        digest.update([0]);
+        digest.update(value);
+    }
+    digest.update([0]);
+    digest.update(&request.body);
+    digest.finalize().into()
+}
+
 /// Digests of every beginning of a history with its length, shortest first.
-fn beginnings(history: &[Said]) -> impl Iterator<Item = (usize, Digest)> {
+fn beginnings(history: &[Said], model: &str) -> impl Iterator<Item = (usize, Digest)> {
     let mut chain = Sha256::new();
+    chain.update(model);
+    chain.update([0]);
     let messages = history.iter().enumerate();
     messages.filter_map(move |(last, said)| {
         chain.update(said.hash?.0);
@@ -303,9 +357,9 @@ mod tests {
         let asked = request::read(Api::Messages, body.as_bytes()).unwrap();
         let history = asked.history();
         let around = Around::of(&asked, body.len() as u64);
-        let seen = memory.beginning(&history);
+        let seen = memory.beginning(&history, "m");
         let bound = seen.input_bound(&asked, around, 0);
-        memory.learn(&history, around, tokens);
+        memory.learn(&history, "m", around, tokens);
         (seen.messages, bound)
     }
 

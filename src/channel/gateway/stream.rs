@@ -8,12 +8,17 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::call::{Came, describe};
 use super::line::Line;
 use super::wire::reply::Reader;
 use super::wire::{Api, Frame, Reply, Seen, refuse::Hold, sse, translate};
+use crate::channel::method::End;
+
+/// What is wrong with an answer that just ends.
+pub(super) const NO_END: &str = "the answer ended without its end mark";
 
 /// How long a call goes on after its client hung up, to learn what it used.
 const DRAIN: Duration = Duration::from_secs(60);
@@ -55,8 +60,11 @@ pub(super) async fn relay(
     let mut hung_up: Option<Instant> = None;
     let mut last_sent = Instant::now();
     let mut silent_since = Instant::now();
+    let mut is_over = false;
     let broke = loop {
         let patience = match hung_up {
+            // Behind the end there may be usage, and little else.
+            _ if is_over => REST,
             None => way.patience,
             Some(_) => DRAIN,
         };
@@ -64,7 +72,7 @@ pub(super) async fn relay(
         let chunk = tokio::select! {
             chunk = response.chunk() => chunk,
             () = tokio::time::sleep_until(silent_since + patience) => {
-                break Some("the upstream fell silent".to_owned());
+                break (!is_over).then(|| "the upstream fell silent".to_owned());
             }
             () = tokio::time::sleep_until(last_sent + way.hold_every), if holds => {
                 line.hold(way.hold.keep_alive).await;
@@ -92,11 +100,13 @@ pub(super) async fn relay(
                 Ok(Some(frame)) => {
                     let seen = reader.take(&frame);
                     let bytes = words.of(&frame, seen);
-                    if words.is_ending || seen.is_terminal || seen.is_error {
+                    is_over |= seen.is_terminal || seen.is_error;
+                    if words.is_ending || is_over {
                         words.is_ending = true;
                         came.rest.extend_from_slice(&bytes);
                     } else {
-                        words.is_spoken |= seen.is_content && !calls_a_tool(&frame);
+                        words.is_spoken |=
+                            seen.is_content && !words.is_spoken && !calls_a_tool(&frame);
                         out.extend_from_slice(&bytes);
                     }
                 }
@@ -110,7 +120,7 @@ pub(super) async fn relay(
         words.opening.append(&mut out);
         if words.is_spoken || words.opening.len() > OPENING_BYTES_MAX {
             words.is_spoken = true;
-            came.is_begun = true;
+            came.end = End::Begun;
             line.begin(status(&came), came.headers.clone());
             line.send(std::mem::take(&mut words.opening).into()).await;
             last_sent = Instant::now();
@@ -135,7 +145,10 @@ pub(super) async fn relay(
             while let Ok(Some(_)) = response.chunk().await {}
         }));
     } else {
-        came.broke = broke.or_else(|| Some("the answer ended without its end mark".to_owned()));
+        came.broke = broke.or_else(|| Some(NO_END.to_owned()));
+        if hung_up.is_some() {
+            came.end = End::HungUp;
+        }
     }
     // What was held of the beginning comes before what was held of the end.
     words.opening.append(&mut came.rest);
@@ -221,16 +234,29 @@ pub(super) fn as_client_has_it(read: Reply, own: Option<Reply>) -> Reply {
 /// Whether a frame is a piece of a tool call: until there are words besides, such
 /// a reply can still be made again.
 fn calls_a_tool(frame: &Frame) -> bool {
-    const MARKS: [&str; 6] = [
-        "\"tool_use\"",
-        "\"input_json_delta\"",
-        "\"tool_calls\"",
-        "\"function_call",
-        "response.function_call_arguments",
-        "\"functionCall\"",
-    ];
     let data = frame.data.as_deref().unwrap_or_default();
-    MARKS.iter().any(|mark| data.contains(mark))
+    let Ok(event) = serde_json::from_str::<Value>(data) else {
+        return false;
+    };
+    let says = |at: &str, word: &str| event.pointer(at).and_then(Value::as_str) == Some(word);
+    let holds = |at: &str| match event.pointer(at) {
+        Some(Value::Array(items)) => !items.is_empty(),
+        Some(Value::Object(fields)) => !fields.is_empty(),
+        _ => false,
+    };
+    let begins = |word: &str| {
+        let kind = event.get("type").and_then(Value::as_str);
+        kind.is_some_and(|kind| kind.starts_with(word))
+    };
+    says("/content_block/type", "tool_use")
+        || says("/delta/type", "input_json_delta")
+        || holds("/choices/0/delta/tool_calls")
+        || holds("/choices/0/delta/function_call")
+        || begins("response.function_call_arguments")
+        || begins("response.custom_tool_call_input")
+        || says("/item/type", "function_call")
+        || says("/item/type", "custom_tool_call")
+        || holds("/candidates/0/content/parts/0/functionCall")
 }
 
 fn status(came: &Came) -> StatusCode {

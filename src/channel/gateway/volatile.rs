@@ -20,18 +20,24 @@ impl Volatile {
         patterns: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, regex::Error> {
         let compile = |(pattern, word): (&str, &str)| Ok((Regex::new(pattern)?, word.to_owned()));
-        patterns.into_iter().map(compile).collect::<Result<_, _>>().map(Self)
+        patterns
+            .into_iter()
+            .map(compile)
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// Returns the text with everything volatile put aside; borrowed if there is
     /// nothing.
     pub(super) fn without<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        self.0.iter().fold(Cow::Borrowed(text), |text, (pattern, word)| {
-            match pattern.replace_all(&text, word.as_str()) {
-                Cow::Borrowed(_) => text,
-                Cow::Owned(replaced) => Cow::Owned(replaced),
-            }
-        })
+        self.0
+            .iter()
+            .fold(Cow::Borrowed(text), |text, (pattern, word)| {
+                match pattern.replace_all(&text, word.as_str()) {
+                    Cow::Borrowed(_) => text,
+                    Cow::Owned(replaced) => Cow::Owned(replaced),
+                }
+            })
     }
 }
 

@@ -7,8 +7,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::channel::frame::{self, Code};
 use crate::channel::method::{
-    Next,
-    Briefing, Cause, Count, Deadline, Input, Money, NAMES, ReportAnswer, ReservationNo,
+    Briefing, Cause, Count, Deadline, Input, Money, NAMES, Next, ReportAnswer, ReservationNo,
     ReserveAnswer, ToolAnswer, ToolInfo, Unfinished, Verbatim,
 };
 use crate::channel::params::FIELDS;
@@ -128,6 +127,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
                 max_tokens: 5,
                 steer: None,
                 link: 0,
+                is_quiet: false,
             }),
         ),
         (

@@ -31,8 +31,17 @@ impl Checker<'_> {
         let known = self.known(&path, &agent);
         for (index, pattern) in agent.volatile.iter().enumerate() {
             if let Err(error) = regex::Regex::new(pattern) {
-                let what = format!("is no regular expression: {}", last_line(&error.to_string()));
-                self.refuse(&path.key("volatile").index(index), Part::Value, &what, None, None);
+                let what = format!(
+                    "is no regular expression: {}",
+                    last_line(&error.to_string())
+                );
+                self.refuse(
+                    &path.key("volatile").index(index),
+                    Part::Value,
+                    &what,
+                    None,
+                    None,
+                );
             }
         }
         if let Some(words) = &agent.command {

@@ -109,7 +109,7 @@ fn serve(
     match reply {
         Reply::Answer(status, headers, body) => {
             let mut head = format!(
-                "HTTP/1.1 {status} Whatever\r\nContent-Length: {}\r\n",
+                "HTTP/1.1 {status} Whatever\r\nConnection: close\r\nContent-Length: {}\r\n",
                 body.len()
             );
             for (name, value) in headers {

@@ -144,7 +144,6 @@ fn terms_table() {
             speed,
             region,
             ..
-
         } = terms(&asked);
         [service_tier, speed, region]
             .map(Option::unwrap_or_default)
