@@ -33,7 +33,7 @@ fn an_agent() {
             println!("turn {turn} try {tries}: {status} {reply}");
             match reply {
                 Value::Null if tries < number("TRIES").unwrap_or(1) => {}
-                Value::Null => std::process::exit(3),
+                Value::Null => panic!("no answer"),
                 reply => break reply,
             }
         };
@@ -142,6 +142,15 @@ const STREAM: How = How {
 
 /// Runs the agent with `rest` in its task file.
 fn run(upstream: &Upstream, how: How, rest: &str) -> (Sandbox, Ran) {
+    run_with(upstream, how, rest, &[])
+}
+
+fn run_with(
+    upstream: &Upstream,
+    how: How,
+    rest: &str,
+    variables: &[(&str, &str)],
+) -> (Sandbox, Ran) {
     let sandbox = Sandbox::new();
     let argv = json!([
         std::env::current_exe().expect("this test binary"),
@@ -161,7 +170,8 @@ fn run(upstream: &Upstream, how: How, rest: &str) -> (Sandbox, Ran) {
     let mut command = sandbox.command(&["run", "task.yaml"]);
     command
         .env("ANTHROPIC_BASE_URL", upstream.url())
-        .env("ANTHROPIC_API_KEY", KEY);
+        .env("ANTHROPIC_API_KEY", KEY)
+        .envs(variables.iter().copied());
     let ran = finish(&mut command);
     (sandbox, ran)
 }
@@ -289,6 +299,105 @@ fn the_chain_is_walked_as_the_tree_says() {
             assert_eq!(answered, [model, model], "{name}: {ledger}");
             assert_eq!(sandbox.report()["completed_steps"], json!(2), "{name}");
             assert_eq!(sandbox.report()["degraded"]["link"], json!(model), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_fallback_that_cannot_take_a_call_is_passed_by() {
+    let upstream = Upstream::start(&format!(
+        "{TWO_TURNS}faults:\n  - {{turn: 2, status: 429, times: 1}}\n"
+    ));
+    let rest = "retry: {base: 1ms}\nfallbacks: [{model: claude-haiku-4-5, lacks: [tools]}]\n";
+    let (sandbox, ran) = run(&upstream, PLAIN, rest);
+    assert_eq!(ran.code, 0, "{ran:?}\n{}", actions(&sandbox));
+    assert_eq!(upstream.calls(), 3);
+}
+
+#[test]
+fn an_unfit_reply_is_asked_for_twice_and_then_of_another_model() {
+    let upstream = Upstream::start(&format!(
+        "{TWO_TURNS}faults:\n  - {{model: claude-sonnet-4-5, empty: true, times: forever}}\n"
+    ));
+    for how in [PLAIN, STREAM] {
+        let before = upstream.calls();
+        let rest = "breaker: false\nfallbacks: [{model: claude-haiku-4-5}]\n";
+        let (sandbox, ran) = run(&upstream, how, rest);
+        assert_eq!(ran.code, 0, "{ran:?}\n{}", actions(&sandbox));
+        assert_eq!(upstream.calls() - before, 6, "{}", actions(&sandbox));
+    }
+}
+
+#[test]
+fn a_price_of_a_link_goes_before_all_others() {
+    let upstream = Upstream::start(TWO_TURNS);
+    let rest = "limits: {cost_usd: 1}\nupstream: {model: house-1, price: {input: 1, output: 2}}\n";
+    let (sandbox, ran) = run(&upstream, PLAIN, rest);
+    assert_eq!(ran.code, 0, "{ran:?}\n{}", actions(&sandbox));
+    // Twice 1,000 tokens in and 100 out.
+    assert_eq!(sandbox.report()["cost_usd"], json!("0.0024"));
+}
+
+/// Kills the supervisor on each side of every save, goes on, and compares: every
+/// answer was paid once, and what was paid is what was counted.
+#[test]
+fn cut_off_at_every_boundary_no_answer_is_paid_twice() {
+    let script = "price: {input: 3, output: 15}\nturns:\n  \
+        - {say: I look., shell: echo one}\n  - {say: And again., shell: echo two}\n  - say: done\n";
+    let boundaries = [
+        "reserved",
+        "turn_reported",
+        "tool_reported",
+        "agent_exited",
+        "swept",
+    ];
+    let sides = ["before_save", "after_save", "after_release"];
+    for boundary in boundaries {
+        for (number, side) in sides.into_iter().enumerate() {
+            let nth = if boundary.ends_with("ed") && number < 2 {
+                2
+            } else {
+                1
+            };
+            let nth = if ["agent_exited", "swept"].contains(&boundary) {
+                1
+            } else {
+                nth
+            };
+            let fault = format!("{boundary}.{side}:{nth}");
+            let upstream = Upstream::start(script);
+            let how = How {
+                is_stream: number == 1,
+                tries: 1,
+            };
+            let (sandbox, ran) = run_with(
+                &upstream,
+                how,
+                "limits: {cost_usd: 1}",
+                &[("AGENTGUARD_FAULT", &fault)],
+            );
+            assert_eq!(ran.code, 128 + 9, "{fault}: {ran:?}");
+            let mut resume = sandbox.command(&["resume", "latest"]);
+            let resumed = finish(
+                resume
+                    .env("ANTHROPIC_BASE_URL", upstream.url())
+                    .env("ANTHROPIC_API_KEY", KEY),
+            );
+            let why = actions(&sandbox);
+            assert_eq!(resumed.code, 0, "{fault}: {resumed:?}\n{why}");
+            let report = sandbox.report();
+            assert_eq!(report["completed_steps"], json!(3), "{fault}: {why}");
+            let ledger = upstream.ledger();
+            let calls = ledger["calls"].as_u64().expect("a count");
+            // A call that was under way is lost with its answer, and no other.
+            assert!((3..=4).contains(&calls), "{fault}: {calls} calls\n{why}");
+            let cost = |text: &Value| text.as_str().and_then(|it| it.parse::<f64>().ok());
+            let counted = cost(&report["cost_usd"]).expect("a cost");
+            let billed = ledger["cost_nano_usd"].as_u64().expect("a cost") as f64 / 1e9;
+            assert!(
+                counted + 1e-9 >= billed,
+                "{fault}: {counted} counted, {billed} billed"
+            );
         }
     }
 }

@@ -185,7 +185,7 @@ async fn ask_model(
         terms: terms(&asked, &request.headers),
         asked,
     };
-    if let Some(answer) = asking.from_record().await {
+    if let Some(answer) = asking.recorded().await {
         return line.answer(answer);
     }
     if let Some(answer) = asking.failed_before() {
@@ -225,12 +225,21 @@ struct Tries {
     of_link: HashMap<usize, u32>,
     /// The wait before the present one, in milliseconds.
     waited_ms: u64,
-    /// Links that cannot take it, or were left.
-    out: Vec<usize>,
+    /// Links that cannot take it.
+    unfit: Vec<usize>,
+    /// Links that were left.
+    left: Vec<usize>,
     /// Why the last of them could not.
     why_unfit: String,
     /// Who is to be asked next.
     prefer: Option<usize>,
+}
+
+impl Tries {
+    /// Links that this call cannot move to.
+    fn out(&self) -> Vec<usize> {
+        self.unfit.iter().chain(&self.left).copied().collect()
+    }
 }
 
 /// Whether a call may go out.
@@ -294,7 +303,7 @@ impl Asking<'_> {
     }
 
     /// Answers from the record of an earlier attempt, where it has an answer.
-    async fn from_record(&self) -> Option<Answer> {
+    async fn recorded(&self) -> Option<Answer> {
         let unheard = self.shared.memory().unheard(&self.identity);
         if let Some((content_type, body)) = unheard {
             return Some(from_kept(&content_type, body));
@@ -363,7 +372,7 @@ impl Asking<'_> {
             let prepared = match self.prepare(&mut open) {
                 Ok(prepared) => prepared,
                 Err(Unfit::Link { link, why }) => {
-                    tries.out.push(open.link);
+                    tries.unfit.push(open.link);
                     tries.why_unfit = format!("`{link}` cannot take this call: {why}");
                     self.unsent(open, &tries.why_unfit, &tries).await;
                     continue;
@@ -392,7 +401,7 @@ impl Asking<'_> {
                     link: next,
                 }) => {
                     if next.is_some() {
-                        tries.out.push(link);
+                        tries.left.push(link);
                     }
                     (tries.prefer, tries.waited_ms) = (next, delay_ms);
                     if !self.wait(line, Duration::from_millis(delay_ms)).await {
@@ -456,8 +465,12 @@ impl Asking<'_> {
             Ok(offers) => offers,
             Err(why) => return Err((Why::Unpriced, why.clone())),
         };
-        let is_left = |offer: &&Offer| !tries.out.contains(&offer.link);
-        let mut left: Vec<Offer> = offers.iter().filter(is_left).cloned().collect();
+        let can = |offer: &&Offer| !tries.unfit.contains(&offer.link);
+        let mut left: Vec<Offer> = offers.iter().filter(can).cloned().collect();
+        // Who was left is asked again when nobody else can take it.
+        if left.iter().any(|offer| !tries.left.contains(&offer.link)) {
+            left.retain(|offer| !tries.left.contains(&offer.link));
+        }
         let fits = |offer: &Offer| {
             let most = chain.get(offer.link).and_then(|link| link.context_tokens);
             most.is_none_or(|most| offer.input_tokens <= most)
@@ -837,7 +850,7 @@ impl Asking<'_> {
                     link: open.link,
                     host: self.host_of(open.link),
                     model: open.model,
-                    out: tries.out.clone(),
+                    out: tries.out(),
                     broke: Some(why.to_owned()),
                     end: End::Unsent,
                     ..Exchange::default()
@@ -982,7 +995,7 @@ impl Asking<'_> {
                 (broke, _) => broke.map(|broke| clipped(&broke)),
             },
             end: came.end,
-            out: tries.out.clone(),
+            out: tries.out(),
             host: self.host_of(open.link),
         }
     }
@@ -1104,6 +1117,10 @@ fn offers(
             true => extras::read(asked, model, seen.messages),
             false => Extras::default(),
         };
+        if let Some(lack) = link.lack(asked) {
+            why.get_or_insert(format!("`{}` cannot take this call: {lack}", link.name));
+            continue;
+        }
         if let Some(Uncounted { field, why: reason }) = &extras.uncounted {
             why.get_or_insert(format!("{field} {reason}"));
             continue;

@@ -127,6 +127,18 @@ impl Link {
         self.api.filter(|own| *own != asked)
     }
 
+    /// Returns what a call needs that the link does not have.
+    pub(super) fn lack(&self, asked: &Asked<'_>) -> Option<&'static str> {
+        let has_images = || asked.messages.iter().any(|raw| has_image(raw.get()));
+        if self.lacks.tools && !asked.tools.is_empty() {
+            return Some("it offers tools");
+        }
+        if self.lacks.json && !matches!(asked.expects, Expects::Text) {
+            return Some("it asks for JSON");
+        }
+        (self.lacks.images && has_images()).then_some("it has images")
+    }
+
     /// Prepares a call.
     pub(super) fn prepare(
         &self,
@@ -143,15 +155,6 @@ impl Link {
         };
         if let Place::Reply(text) = &self.place {
             return Ok(Prepared::Fixed(text.clone()));
-        }
-        if self.lacks.tools && !asked.tools.is_empty() {
-            return Err(unfit("it offers tools"));
-        }
-        if self.lacks.json && !matches!(asked.expects, Expects::Text) {
-            return Err(unfit("it asks for JSON"));
-        }
-        if self.lacks.images && asked.messages.iter().any(|raw| has_image(raw.get())) {
-            return Err(unfit("it has images"));
         }
         let model = self.model_for(named);
         let body = patched(
