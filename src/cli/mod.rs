@@ -4,6 +4,7 @@
 //! One file per command; its doc comment is its help text and its man page.
 
 mod breakers;
+mod chain;
 mod check;
 mod classify;
 mod completions;
@@ -106,6 +107,7 @@ enum Command {
     Breakers(breakers::BreakersArgs),
     Rm(rm::RmArgs),
     Gc(gc::GcArgs),
+    Chain(chain::ChainArgs),
     Classify(classify::ClassifyArgs),
     Loops(loops::LoopsArgs),
     Turn(inside::TurnArgs),
@@ -139,6 +141,7 @@ pub fn main() -> ExitCode {
         Command::Breakers(args) => breakers::main(&global, args),
         Command::Rm(args) => rm::main(&global, args),
         Command::Gc(args) => gc::main(&global, args),
+        Command::Chain(args) => chain::main(&global, args),
         Command::Classify(args) => classify::main(&global, args),
         Command::Loops(args) => loops::main(&global, args),
         Command::Turn(args) => inside::turn(&global, args),

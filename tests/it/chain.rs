@@ -414,3 +414,30 @@ fn when_nobody_answers_the_fixed_text_does() {
         assert!(ran.stdout.contains("Nobody is there."), "{}", ran.stdout);
     }
 }
+
+#[test]
+fn the_chain_and_the_tree_can_be_printed() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "task.yaml",
+        "agent: {command: [claude, -p, hello]}\nfallbacks:\n  - {model: claude-haiku-4-5}\n  \
+         - {provider: openai, model: gpt-5-mini}\n  - {url: 'http://localhost:11434/v1', api: chat, model: qwen3}\n  \
+         - {reply: Nobody is there.}\n",
+    );
+    let ran = sandbox.run(&["chain", "task.yaml", "--json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let printed: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let levels = ["primary", "cheaper", "other", "self_hosted", "fixed"];
+    for (place, level) in levels.iter().enumerate() {
+        assert_eq!(printed["chain"][place]["level"], json!(level), "{printed}");
+    }
+    assert_eq!(
+        printed["chain"][0]["provider"],
+        json!("anthropic"),
+        "{printed}"
+    );
+    let text = sandbox.run(&["chain"]).stdout;
+    for words in ["hard_limit", "credentials", "outage", "budget"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}

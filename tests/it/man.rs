@@ -105,6 +105,7 @@ Run:
 Task files:
   init         Write a commented task file to begin with
   check        Read a task file as an operator would, and say what is wrong or missing
+  chain        Show who answers model calls, and when a call moves on
   schema       Print the JSON Schema of the task file
 
 Look:

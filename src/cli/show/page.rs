@@ -94,6 +94,19 @@ impl Page {
                     steers => steers.to_string(),
                 },
             ),
+            (
+                "answered by",
+                report.degraded.as_ref().map_or_else(String::new, |it| {
+                    format!("{}, in the place of the first model: {}", it.link, it.why)
+                }),
+            ),
+            (
+                "from the journal",
+                match report.replayed {
+                    0 => String::new(),
+                    calls => format!("{calls} model calls, {} USD saved", report.saved_usd),
+                },
+            ),
             ("last error", or_none(&report.last_error)),
             (
                 "result",
