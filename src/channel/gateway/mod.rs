@@ -15,15 +15,16 @@
 //! loops are seen; a steer is added behind the last message of the next request.
 //! Bytes pass unchanged otherwise.
 //!
-//! To read: [`server`] (who may ask), [`call`] (one model call), [`upstream`]
-//! (where it goes), [`memory`] (what earlier calls tell about the next), and
-//! [`wire`] (the formats, pure).
+//! To read: [`server`] (who may ask), [`call`] (one model call), [`chain`] and
+//! [`upstream`] (where it goes), [`stream`] and [`line`] (the way back), [`memory`]
+//! and [`volatile`] (what earlier calls tell about the next), [`script`] (a model
+//! that answers from a file), and [`wire`] (the formats, pure).
 //!
 //! After a crash the agent is started again and asks the same again: answers
 //! that were durable come from the record, free of charge, until its requests
 //! differ.
 //!
-//! Not here yet: retries, the chain of models.
+//! Not here: whether a call is tried again, and of whom (`machine::model`).
 
 mod body;
 mod call;
