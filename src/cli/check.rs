@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::error::{Failure, Kind};
 use super::{Global, Result, jsonl};
+use crate::driver::gateway::check_scripts;
 use crate::driver::policy::own_rules;
 use crate::exit_code;
 use crate::policy::taxonomy::{History, Observation, classify};
@@ -76,10 +77,14 @@ pub fn main(global: &Global, args: CheckArgs) -> Result {
     let Some(file) = args.task else {
         return list(args.json);
     };
-    let (bytes, name, _) = super::open::task_file(&file)?;
+    let (bytes, name, base) = super::open::task_file(&file)?;
     let (problems, findings) = match task::decode(&bytes, &name) {
         Ok(text) => {
-            let (_, problems, findings) = task::check_with(text, &name, Some(&try_example));
+            let (resolved, problems, findings) = task::check_with(text, &name, Some(&try_example));
+            if let Some(task) = resolved {
+                // A script is a part of the task.
+                check_scripts(&task.anchored(&base)).map_err(Failure::usage)?;
+            }
             (problems, findings)
         }
         Err(problems) => (problems.0, vec![]),

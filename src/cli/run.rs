@@ -64,5 +64,7 @@ pub fn read(
             super::look::say(&format!("warning: {message} [{rule}]; {fix}"));
         }
     }
-    Ok((resolved.anchored(&base), base))
+    let resolved = resolved.anchored(&base);
+    crate::driver::gateway::check_scripts(&resolved).map_err(Failure::usage)?;
+    Ok((resolved, base))
 }

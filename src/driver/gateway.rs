@@ -19,7 +19,7 @@ use crate::ids::StepNo;
 use crate::machine::event::{KeptReply, RequestNo};
 use crate::machine::{Cause, Event, How};
 use crate::task::preset;
-use crate::task::resolved::{Feature, Place, Provider, Upstream, WireApi};
+use crate::task::resolved::{Feature, Place, Provider, Resolved, Upstream, WireApi};
 use crate::task::template::{self, Template};
 use crate::tools::client_builder;
 
@@ -54,7 +54,11 @@ pub(super) async fn open(
     for upstream in &session.task.upstreams {
         let mut link = link(upstream, environment)?;
         if let Place::Script(file) = &upstream.place {
-            let model = scripted(file).await?;
+            let ledger = ports
+                .folder
+                .join(format!("{}.model.jsonl", models.len() + 1));
+            let model = scripted(file, &ledger).await?;
+            link.server = Some("script");
             let base = format!("http://{}", model.address());
             link.place = chain::Place::Server { base, key: None };
             models.push(model);
@@ -103,14 +107,35 @@ fn volatile(session: &Session) -> Result<Volatile, String> {
 /// Starts a scripted model.
 ///
 /// Errors: a sentence about its file.
-async fn scripted(file: &Path) -> Result<script::Model, String> {
+async fn scripted(file: &Path, ledger: &Path) -> Result<script::Model, String> {
+    let script = read_script(file)?;
+    script::Model::open(script, None, Some(ledger))
+        .await
+        .map_err(|error| format!("the scripted model cannot be opened: {error}"))
+}
+
+/// Reads a script.
+///
+/// Errors: a sentence about its file.
+fn read_script(file: &Path) -> Result<script::Script, String> {
     let name = file.display().to_string();
     let text = fs::read_to_string(file)
         .map_err(|error| format!("the script {name} cannot be read: {error}"))?;
-    let script = script::parse(&text, &name).map_err(|error| error.to_string())?;
-    script::Model::open(script, None, None)
-        .await
-        .map_err(|error| format!("the scripted model cannot be opened: {error}"))
+    script::parse(&text, &name).map_err(|error| match error.hint() {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    })
+}
+
+/// Looks whether every script of a task can be read.
+///
+/// Errors: a sentence about the first one that cannot.
+pub fn check_scripts(task: &Resolved) -> Result<(), String> {
+    let files = task.upstreams.iter().filter_map(|it| match &it.place {
+        Place::Script(file) => Some(file),
+        _ => None,
+    });
+    files.map(|file| read_script(file).map(drop)).collect()
 }
 
 /// Makes a link of the chain.
@@ -141,6 +166,7 @@ fn link(upstream: &Upstream, environment: &Environment) -> Result<chain::Link, S
     Ok(chain::Link {
         name: upstream.name.clone(),
         place,
+        server: None,
         api: upstream.api.map(|api| match api {
             WireApi::Messages => Api::Messages,
             WireApi::Chat => Api::Chat,

@@ -19,7 +19,7 @@
 //! Not here: any decision. Those are in `machine` and `policy`.
 
 pub mod facts;
-mod gateway;
+pub mod gateway;
 pub mod host;
 pub mod input;
 mod judge;

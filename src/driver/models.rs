@@ -29,6 +29,8 @@ pub(super) struct Bid {
     breaker: Option<String>,
     /// What is to be held back.
     pub reserve: Reserve,
+    /// It is no model.
+    is_free: bool,
 }
 
 /// Chooses who answers a call: the first link that fits into the budget and whose
@@ -44,6 +46,7 @@ pub(super) fn choose(session: &Session, mut asked: Reserve) -> Result<Choice, Er
             link: None,
             breaker: None,
             reserve: asked,
+            is_free: false,
         })));
     }
     let (task, state, now) = (&session.task, session.state(), session.clock.now());
@@ -84,6 +87,9 @@ pub(super) fn choose(session: &Session, mut asked: Reserve) -> Result<Choice, Er
                 back_at,
                 breaker.last_error.as_deref(),
             ));
+        } else if bid.is_free && unfit.is_some() {
+            // A fixed text is for models that are not there, not for a budget that is
+            // used up.
         } else if fits(&bid) {
             return Ok(Choice::Ask(Box::new(bid)));
         } else {
@@ -140,7 +146,8 @@ fn bid(asked: &Reserve, offer: &Offer) -> Bid {
     }
     Bid {
         link: Some(offer.link),
-        breaker: Some(of_model(&offer.host, &offer.model)),
+        breaker: (!offer.is_free).then(|| of_model(&offer.host, &offer.model)),
         reserve,
+        is_free: offer.is_free,
     }
 }

@@ -94,7 +94,13 @@ fn took(state: &mut State, at: UnixMs, exchange: &Exchange, link: &Link) -> Vec<
         moved.action = "degrade".into();
         moved.rule = format!("degrade.{}", link.level.name());
         let why = state.models.why.clone();
-        let why = why.unwrap_or_else(|| "the links before it rest".to_owned());
+        let is_resting = !resting(state, at).is_empty();
+        let why = why
+            .filter(|_| is_resting)
+            .unwrap_or_else(|| match is_resting {
+                true => "the links before it rest".to_owned(),
+                false => Signal::Budget.row().sentence.to_owned(),
+            });
         moved.why = format!(
             "`{}` answers in the place of the first model: {why}",
             link.name

@@ -24,7 +24,11 @@ pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn, policy: &Polic
             credit.cost = credit.cost.plus(turn.usage.cost);
             turn.usage
         }
-        false => uncounted(&mut state.wire_credit, &turn.usage),
+        false => {
+            // It tells of its turns itself from here on.
+            (state.greeted, state.on_wire) = (true, false);
+            uncounted(&mut state.wire_credit, &turn.usage)
+        }
     };
     settle(state, &usage, turn.reservation);
     if turn.is_quiet {

@@ -441,3 +441,66 @@ fn the_chain_and_the_tree_can_be_printed() {
         assert!(text.contains(words), "{words}: {text}");
     }
 }
+
+#[test]
+fn a_fixed_text_does_not_answer_for_a_budget() {
+    let upstream = Upstream::start(TWO_TURNS);
+    let rest = "limits: {cost_usd: 0.02}\nfallbacks: [{reply: Nobody is there.}]\n";
+    let (sandbox, ran) = run(&upstream, PLAIN, rest);
+    assert_eq!(ran.code, 20, "{ran:?}\n{}", actions(&sandbox));
+}
+
+#[test]
+fn a_script_that_cannot_be_read_starts_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("model.yaml", "turns:\n  - {sya: hello}\n");
+    sandbox.write(
+        "task.yaml",
+        "agent: {command: ['true']}\nupstream: {script: model.yaml}\n",
+    );
+    for command in ["run", "check"] {
+        let ran = sandbox.run(&[command, "task.yaml"]);
+        assert_eq!(ran.code, 2, "{command}: {ran:?}");
+        assert!(
+            ran.stderr.contains("model.yaml:2:") && ran.stderr.contains("sya"),
+            "{ran:?}"
+        );
+    }
+}
+
+/// Faults that have happened stay so over a resume, and the model answers where
+/// the agent is.
+#[test]
+fn a_scripted_model_goes_on_over_a_crash() {
+    let upstream = Upstream::start(TWO_TURNS);
+    let sandbox = Sandbox::new();
+    let argv = json!([
+        std::env::current_exe().expect("this test binary"),
+        "--exact",
+        "chain::an_agent",
+        "--ignored",
+        "--nocapture"
+    ]);
+    sandbox.write(
+        "model.yaml",
+        "turns:\n  - {say: I look., shell: echo one, faults: [{status: 500, times: 1}]}\n  - say: done\n",
+    );
+    sandbox.write(
+        "task.yaml",
+        &format!(
+            "agent: {{command: {argv}, env: {{TURNS: '9'}}}}\nupstream: {{script: model.yaml}}\n\
+             retry: {{base: 1ms}}\n"
+        ),
+    );
+    let cut = sandbox.run_with(
+        ("AGENTGUARD_FAULT", "turn_reported.after_release:2"),
+        &["run", "task.yaml"],
+    );
+    assert_eq!(cut.code, 128 + 9, "{cut:?}");
+    let resumed = sandbox.run(&["resume", "latest"]);
+    let why = actions(&sandbox);
+    assert_eq!(resumed.code, 0, "{resumed:?}\n{why}");
+    assert_eq!(why.matches("the turn: retry").count(), 1, "{why}");
+    assert_eq!(sandbox.report()["replayed"], json!(1), "{why}");
+    assert_eq!(upstream.calls(), 0, "offline");
+}

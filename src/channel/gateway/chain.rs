@@ -14,6 +14,8 @@ pub struct Link {
     pub name: String,
     /// Where it is.
     pub place: Place,
+    /// What its server is called among breakers, where that is not its host.
+    pub server: Option<&'static str>,
     /// The API it speaks; `None`: the one that is asked.
     pub api: Option<Api>,
     /// Asked instead of the model that the agent names.
@@ -110,6 +112,9 @@ impl Link {
 
     /// Whose server it is: links of one host share breakers with all runs.
     pub(super) fn host(&self, upstreams: &Upstreams, asked: Api) -> String {
+        if let Some(server) = self.server {
+            return server.to_owned();
+        }
         let base = match &self.place {
             Place::Reply(_) => return "reply".to_owned(),
             Place::Asked => &upstreams.of_api(asked).base,

@@ -181,7 +181,7 @@ struct Asking<'a> {
     history: Vec<Said>,
     around: Around,
     /// Who can be asked, and what that costs at most; or why nobody can.
-    offers: Result<Vec<Offer>, String>,
+    offers: Result<Vec<Offer>, (Why, String)>,
     /// What it asks for that changes the price.
     terms: method::Terms,
     /// How its answer is held.

@@ -38,7 +38,7 @@ impl Asking<'_> {
         let chain = &self.shared.settings.chain;
         let offers = match &self.offers {
             Ok(offers) => offers,
-            Err(why) => return Err((Why::Unpriced, why.clone())),
+            Err(refusal) => return Err(refusal.clone()),
         };
         let can = |offer: &&Offer| !tries.unfit.contains(&offer.link);
         let mut left: Vec<Offer> = offers.iter().filter(can).cloned().collect();
@@ -311,7 +311,7 @@ pub(super) fn offers(
     named: &str,
     history: &[Said],
     around: Around,
-) -> Result<Vec<Offer>, String> {
+) -> Result<Vec<Offer>, (Why, String)> {
     let settings = &shared.settings;
     let (mut offers, mut why) = (Vec::new(), None);
     for (place, link) in settings.chain.iter().enumerate() {
@@ -323,11 +323,12 @@ pub(super) fn offers(
             false => Extras::default(),
         };
         if let Some(lack) = link.lack(asked) {
-            why.get_or_insert(format!("`{}` cannot take this call: {lack}", link.name));
+            let lack = format!("`{}` cannot take this call: {lack}", link.name);
+            why.get_or_insert((Why::BadRequest, lack));
             continue;
         }
         if let Some(Uncounted { field, why: reason }) = &extras.uncounted {
-            why.get_or_insert(format!("{field} {reason}"));
+            why.get_or_insert((Why::Unpriced, format!("{field} {reason}")));
             continue;
         }
         let former = asked.previous_response_id.as_deref();
