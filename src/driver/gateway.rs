@@ -131,11 +131,11 @@ fn read_script(file: &Path) -> Result<script::Script, String> {
 ///
 /// Errors: a sentence about the first one that cannot.
 pub fn check_scripts(task: &Resolved) -> Result<(), String> {
-    let files = task.upstreams.iter().filter_map(|it| match &it.place {
+    let mut files = task.upstreams.iter().filter_map(|it| match &it.place {
         Place::Script(file) => Some(file),
         _ => None,
     });
-    files.map(|file| read_script(file).map(drop)).collect()
+    files.try_for_each(|file| read_script(file).map(drop))
 }
 
 /// Makes a link of the chain.

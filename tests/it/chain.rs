@@ -23,7 +23,8 @@ fn an_agent() {
     let tools = json!([{"name": "bash", "description": "runs a command", "input_schema": {
         "type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]}}]);
     for turn in 0..turns {
-        let body = json!({"model": "claude-sonnet-4-5", "max_tokens": 1000, "tools": tools,
+        let body = json!({"model": "claude-sonnet-4-5",
+            "max_tokens": number("MAX_TOKENS").unwrap_or(1000), "tools": tools,
             "stream": number("STREAM") == Some(1), "messages": history});
         let mut tries = 0;
         let reply = loop {
@@ -164,7 +165,7 @@ fn run_with(
         "task.yaml",
         &format!(
             "agent: {{command: {argv}, protocol: gateway, grace: 1s, \
-             env: {{TURNS: '20', STREAM: '{stream}', TRIES: '{tries}'}}}}\n{rest}"
+             env: {{TURNS: '60', STREAM: '{stream}', TRIES: '{tries}'}}}}\n{rest}"
         ),
     );
     let mut command = sandbox.command(&["run", "task.yaml"]);
@@ -503,4 +504,31 @@ fn a_scripted_model_goes_on_over_a_crash() {
     assert_eq!(why.matches("the turn: retry").count(), 1, "{why}");
     assert_eq!(sandbox.report()["replayed"], json!(1), "{why}");
     assert_eq!(upstream.calls(), 0, "offline");
+}
+
+/// Agents ask for many times what they use: none that stays within its cap is
+/// refused, and the cap holds for what the model bills.
+#[test]
+fn a_large_limit_of_output_starves_nobody() {
+    for max_tokens in [32_000, 128_000] {
+        let turns: String = (0..39)
+            .map(|n| format!("  - {{shell: echo {n}}}\n"))
+            .collect();
+        let script = format!("price: {{input: 3, output: 15}}\nturns:\n{turns}  - say: done\n");
+        let upstream = Upstream::start(&script);
+        let how = How {
+            is_stream: true,
+            tries: 1,
+        };
+        // Forty answers cost 0.18 USD; one of them could cost 1.92.
+        let (sandbox, ran) = run_with(
+            &upstream,
+            how,
+            "limits: {cost_usd: 0.25}\nloops: {enabled: false}\n",
+            &[("MAX_TOKENS", &max_tokens.to_string())],
+        );
+        let why = actions(&sandbox);
+        assert_eq!(ran.code, 0, "{max_tokens}: {ran:?}\n{why}");
+        assert_eq!(upstream.ledger()["answered"], json!(40), "{max_tokens}");
+    }
 }
