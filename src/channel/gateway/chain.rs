@@ -124,7 +124,10 @@ impl Link {
         let rest = base
             .split_once("://")
             .map_or(base.as_str(), |(_, rest)| rest);
-        rest.split('/').next().unwrap_or(rest).to_owned()
+        let server = rest.split(['/', '?']).next().unwrap_or(rest);
+        // A name and a password before it are nobody's to read.
+        let (_, server) = server.rsplit_once('@').unwrap_or(("", server));
+        server.to_owned()
     }
 
     /// Whether it speaks another API than `asked`.

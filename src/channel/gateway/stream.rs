@@ -60,7 +60,7 @@ pub(super) async fn relay(
     let mut hung_up: Option<Instant> = None;
     let mut last_sent = Instant::now();
     let mut silent_since = Instant::now();
-    let mut is_over = false;
+    let (mut is_over, mut is_readable) = (false, true);
     let broke = loop {
         let patience = match hung_up {
             // Behind the end there may be usage, and little else.
@@ -130,10 +130,12 @@ pub(super) async fn relay(
             break None;
         }
         if too_long.is_some() {
+            is_readable = false;
             break too_long;
         }
     };
-    if let Some(rest) = frames.finish() {
+    // Nothing is made of what was too long to be read.
+    if is_readable && let Some(rest) = frames.finish() {
         let seen = reader.take(&rest);
         came.rest.extend(words.of(&rest, seen));
     }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use tokio::time::Instant;
 
 use super::super::Shared;
 use super::super::chain::{Change, Prepared, Unfit};
 use super::super::line::Line;
 use super::super::server::from_refusal;
-use super::super::wire::bounds::BODY_BYTES_MAX;
+use super::super::wire::bounds::FRAME_BYTES_MAX;
 use super::super::wire::{Api, Framing, Usage, Why, refuse, reply, translate};
 use super::super::{script, stream};
 use super::money::THINKING_LEAST;
@@ -18,11 +19,13 @@ use super::told::read_back;
 use super::{Asking, Came, HOLD_EVERY, KEPT_BYTES_MAX, Open, Tries, release, stopped};
 use crate::channel::method::{self, Turn, Wire};
 
-/// Headers of an answer that belong to one connection.
+/// Headers of an answer that belong to one connection, or would lead the agent to
+/// another server, past us.
 const HOP_BY_HOP: &[&str] = &[
     "connection",
     "content-length",
     "keep-alive",
+    "location",
     "proxy-authenticate",
     "te",
     "trailer",
@@ -282,15 +285,17 @@ pub(super) async fn bounded(
     patience: Duration,
 ) -> Result<Bytes, String> {
     let mut body = Vec::new();
+    let until = Instant::now() + patience;
     loop {
-        match tokio::time::timeout(patience, response.chunk()).await {
-            Ok(Ok(Some(chunk))) if body.len() + chunk.len() <= BODY_BYTES_MAX => {
+        match tokio::time::timeout_at(until, response.chunk()).await {
+            // As large as the last event of a stream may be, which repeats all of it.
+            Ok(Ok(Some(chunk))) if body.len() + chunk.len() <= FRAME_BYTES_MAX => {
                 body.extend_from_slice(&chunk);
             }
-            Ok(Ok(Some(_))) => return Err(format!("the answer is above {BODY_BYTES_MAX} bytes")),
+            Ok(Ok(Some(_))) => return Err(format!("the answer is above {FRAME_BYTES_MAX} bytes")),
             Ok(Ok(None)) => return Ok(body.into()),
             Ok(Err(error)) => return Err(describe(&error)),
-            Err(_) => return Err("the upstream fell silent".to_owned()),
+            Err(_) => return Err("the upstream took too long".to_owned()),
         }
     }
 }
