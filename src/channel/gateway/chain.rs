@@ -110,6 +110,14 @@ impl Link {
         listed.map_or(asked, String::as_str)
     }
 
+    /// The key of its server, if it has one of its own.
+    pub(super) fn key(&self) -> Option<&str> {
+        match &self.place {
+            Place::Server { key, .. } => key.as_deref(),
+            Place::Asked | Place::Provider(_) | Place::Reply(_) => None,
+        }
+    }
+
     /// Whose server it is: links of one host share breakers with all runs.
     pub(super) fn host(&self, upstreams: &Upstreams, asked: Api) -> String {
         if let Some(server) = self.server {

@@ -32,6 +32,7 @@ pub mod chain;
 mod line;
 mod memory;
 pub mod script;
+mod secret;
 mod server;
 mod stream;
 pub mod upstream;
@@ -49,6 +50,7 @@ use tokio::task::JoinHandle;
 
 use super::hub::Hub;
 use memory::Memory;
+use secret::Secrets;
 use upstream::Upstreams;
 use volatile::Volatile;
 
@@ -111,6 +113,8 @@ struct Shared {
     hub: Hub,
     settings: Settings,
     token: String,
+    /// The keys that upstreams may repeat.
+    secrets: Secrets,
     /// The names under which we may be asked, against rebinding.
     hosts: [String; 2],
     memory: Mutex<Memory>,
@@ -133,8 +137,11 @@ impl Gateway {
         let bits: [u64; 2] = [rand::rng().next_u64(), rand::rng().next_u64()];
         let token = format!("agentguard-{:016x}{:016x}", bits[0], bits[1]);
         let port = address.port();
+        let of_links = settings.chain.iter().filter_map(chain::Link::key);
+        let secrets = Secrets::new(settings.upstreams.keys().chain(of_links));
         let shared = Arc::new(Shared {
             hub: hub.clone(),
+            secrets,
             settings,
             token: token.clone(),
             hosts: [format!("127.0.0.1:{port}"), format!("localhost:{port}")],

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::call::{Came, describe};
 use super::line::Line;
+use super::secret::Secrets;
 use super::wire::reply::Reader;
 use super::wire::{Api, Frame, Reply, Seen, refuse::Hold, sse, translate};
 use crate::channel::method::End;
@@ -45,6 +46,8 @@ pub(super) struct Way {
     pub patience: Duration,
     /// Most that is kept for the record, in bytes.
     pub kept_bytes_max: usize,
+    /// What nobody is to read.
+    pub secrets: Secrets,
 }
 
 /// Passes an answer on as far as it comes.
@@ -98,6 +101,7 @@ pub(super) async fn relay(
         let too_long = loop {
             match frames.next_frame() {
                 Ok(Some(frame)) => {
+                    let frame = way.secrets.hide_in_frame(frame);
                     let seen = reader.take(&frame);
                     let bytes = words.of(&frame, seen);
                     is_over |= seen.is_terminal || seen.is_error;
@@ -136,6 +140,7 @@ pub(super) async fn relay(
     };
     // Nothing is made of what was too long to be read.
     if is_readable && let Some(rest) = frames.finish() {
+        let rest = way.secrets.hide_in_frame(rest);
         let seen = reader.take(&rest);
         came.rest.extend(words.of(&rest, seen));
     }

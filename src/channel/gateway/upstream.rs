@@ -95,6 +95,12 @@ impl Upstreams {
         })
     }
 
+    /// Returns the headers that carry a key, as they are sent.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        let all = [&self.anthropic, &self.openai, &self.google].into_iter();
+        all.filter_map(|it| it.key.as_ref()?.1.to_str().ok())
+    }
+
     /// Returns the provider of an API.
     pub(super) fn of_api(&self, api: Api) -> &Upstream {
         match api {

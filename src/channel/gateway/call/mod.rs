@@ -104,9 +104,11 @@ async fn pass(asked: &Request, shared: &Shared) -> Answer {
             return from_refusal(refuse::refuse(None, Why::Unreachable, &message));
         }
     };
-    let (status, headers) = (response.status(), passed_on(response.headers()));
+    let secrets = &shared.secrets;
+    let headers = secrets.hide_in_headers(passed_on(response.headers()));
+    let status = response.status();
     match bounded(response, shared.settings.patience).await {
-        Ok(body) => whole(status, headers, body),
+        Ok(body) => whole(status, headers, secrets.hide(body)),
         Err(why) => from_refusal(refuse::refuse(None, Why::Cut, &why)),
     }
 }

@@ -90,6 +90,7 @@ impl Asking<'_> {
         };
         let method = self.request.method.clone();
         let patience = self.shared.settings.patience;
+        let secrets = &self.shared.secrets;
         let sent = send(&self.shared, method, url, headers, body);
         let sent = self.held(line, tokio::time::timeout(patience, sent)).await;
         let response = match sent {
@@ -110,13 +111,12 @@ impl Asking<'_> {
                 };
             }
         };
-        let (status, headers) = (response.status().as_u16(), passed_on(response.headers()));
         let came = Came {
-            status,
-            headers,
+            status: response.status().as_u16(),
+            headers: secrets.hide_in_headers(passed_on(response.headers())),
             ..Came::default()
         };
-        if self.framing == Framing::Events && (200..300).contains(&status) {
+        if self.framing == Framing::Events && (200..300).contains(&came.status) {
             let way = stream::Way {
                 from,
                 to: self.api(),
@@ -125,11 +125,12 @@ impl Asking<'_> {
                 hold_every: HOLD_EVERY,
                 patience: self.shared.settings.idle,
                 kept_bytes_max: KEPT_BYTES_MAX,
+                secrets: secrets.clone(),
             };
             return stream::relay(line, response, way, came).await;
         }
         let body = self.held(line, bounded(response, patience)).await;
-        self.read_whole(came, body, from)
+        self.read_whole(came, body.map(|body| secrets.hide(body)), from)
     }
 
     /// Reads an answer that came as a whole.
