@@ -10,6 +10,7 @@ mod deps;
 mod fuzz;
 mod gateway;
 mod gateway_money;
+mod gateway_security;
 mod hostile;
 mod init;
 mod inside;
