@@ -3,6 +3,11 @@
 //! takes this file as a module and needs no nightly.
 
 use agentguard::channel::frame;
+use agentguard::channel::gateway::script;
+use agentguard::channel::gateway::wire::{
+    Api, Frame, Framing, Patch, Reader, extras, patch, reply, request as asked, sse,
+    translate as translated,
+};
 use agentguard::channel::lines::{Line, Splitter};
 use agentguard::channel::method::Call;
 use agentguard::policy::loops::trace::{Trace, judge};
@@ -151,5 +156,165 @@ pub fn loops(bytes: &[u8]) {
         );
         let back: Print = serde_json::from_str(&stored).expect("and read back");
         assert_eq!(back, print);
+    }
+}
+
+/// APIs that are read, and those of them that are translated.
+const APIS: [Api; 5] = [
+    Api::Messages,
+    Api::CountTokens,
+    Api::Chat,
+    Api::Responses,
+    Api::Gemini,
+];
+const TRANSLATED: [Api; 3] = [Api::Messages, Api::Chat, Api::Responses];
+
+/// A model call: whatever can be read can be patched into what can be read again,
+/// and then says what was patched: money depends on it.
+pub fn request(bytes: &[u8]) {
+    for api in APIS {
+        let Ok(read) = asked::read(api, bytes) else {
+            continue;
+        };
+        assert_eq!(read.history().len(), read.messages.len());
+        let _ = (read.system_hash(), extras::terms(&read));
+        let seen = read.messages.len() / 2;
+        let _ = extras::read(&read, "claude-sonnet-4-5", seen);
+        let none = patch::apply(api, bytes, &Patch::default()).expect("nothing is changed");
+        assert_eq!(none, bytes, "the very same bytes");
+        let limited = Patch {
+            max_output: Some(17),
+            ..Patch::default()
+        };
+        if let Ok(limited) = patch::apply(api, bytes, &limited) {
+            let again = asked::read(api, &limited).expect("it is read again");
+            assert_eq!(again.max_output, Some(17), "{api:?}: {}", shown(&limited));
+            assert_eq!(again.messages.len(), read.messages.len());
+        }
+        let more = Patch {
+            include_usage: api == Api::Chat,
+            model: (api != Api::Gemini).then(|| "other".to_owned()),
+            ..Patch::default()
+        };
+        if let Ok(patched) = patch::apply(api, bytes, &more) {
+            let again = asked::read(api, &patched).expect("it is read again");
+            assert!(api == Api::Gemini || again.model.as_deref() == Some("other"));
+            assert!(api != Api::Chat || again.asks_usage, "{}", shown(&patched));
+        }
+        let steered = Patch {
+            steer: Some("Try \"another\" way.".to_owned()),
+            ..Patch::default()
+        };
+        if let Ok(steered) = patch::apply(api, bytes, &steered) {
+            let again = asked::read(api, &steered).expect("it is read again");
+            assert!(again.messages.len() >= read.messages.len());
+        }
+    }
+}
+
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A streamed answer: however it arrives in pieces, it means the same, and every
+/// byte of it is passed on.
+pub fn stream(bytes: &[u8]) {
+    let cut = bytes.first().map_or(0, |byte| usize::from(*byte) * 7) % (bytes.len() + 1);
+    let (start, end) = bytes.split_at(cut);
+    let whole = frames(&[bytes]);
+    assert_eq!(frames(&[start, end]), whole, "cut at {cut}");
+    let raw: Vec<u8> = whole.iter().flat_map(|frame| frame.raw.clone()).collect();
+    assert_eq!(raw, bytes, "every byte");
+    for api in APIS {
+        let mut reader = Reader::new(api);
+        let mut is_terminal = false;
+        for frame in &whole {
+            is_terminal |= reader.take(frame).is_terminal;
+            let _ = (reader.output_bytes(), reader.output_tokens_so_far());
+        }
+        assert!(!is_terminal || reader.is_terminal());
+        let usage = reader.usage().map(|usage| usage.tokens());
+        let read = reader.finish();
+        // Reasoning is sent again and has no meaning of its own.
+        assert!(
+            read.hashes.len() <= read.messages.len(),
+            "{api:?}: {read:?}"
+        );
+        assert!(usage.is_none() || read.usage.is_some());
+        for framing in [Framing::Whole, Framing::List] {
+            let _ = reply::whole(api, framing, bytes);
+        }
+    }
+}
+
+fn frames(pieces: &[&[u8]]) -> Vec<Frame> {
+    let mut reader = sse::Reader::default();
+    let mut found = Vec::new();
+    for piece in pieces {
+        reader.feed(piece);
+        while let Ok(Some(frame)) = reader.next_frame() {
+            found.push(frame);
+        }
+    }
+    found.extend(reader.finish());
+    found
+}
+
+/// What one API says, in another's words: it can be read there, asks for no more
+/// output, and a stream is made of whole events.
+pub fn translate(bytes: &[u8]) {
+    let whole = frames(&[bytes]);
+    for (from, to) in APIS.into_iter().flat_map(|from| APIS.map(|to| (from, to))) {
+        let can = from != to && TRANSLATED.contains(&from) && TRANSLATED.contains(&to);
+        let text = translated::error(from, to, 500, bytes);
+        if can {
+            is_json(&text);
+        }
+        if let Ok(body) = translated::reply(from, to, bytes)
+            && can
+        {
+            is_json(&body);
+            reply::whole(to, Framing::Whole, &body).expect("it is read there");
+        }
+        if let Ok(body) = translated::request(from, to, bytes, "other")
+            && can
+        {
+            let here = asked::read(from, bytes).expect("it was read");
+            let there = asked::read(to, &body).expect("it is read there");
+            assert_eq!(there.model.as_deref(), Some("other"));
+            assert_eq!(there.is_stream, here.is_stream);
+            if let Some(limit) = here.max_output {
+                assert_eq!(there.max_output, Some(limit), "{from:?} to {to:?}");
+            }
+        }
+        if !can {
+            continue;
+        }
+        let mut stream = translated::Stream::new(from, to);
+        let out: Vec<u8> = whole.iter().flat_map(|frame| stream.take(frame)).collect();
+        for frame in frames(&[&out]) {
+            assert!(!frame.is_cut, "{from:?} to {to:?}: {}", shown(&out));
+            let data = frame.data.unwrap_or_default();
+            if !data.is_empty() && data != "[DONE]" {
+                is_json(data.as_bytes());
+            }
+        }
+    }
+}
+
+fn is_json(bytes: &[u8]) {
+    let read = serde_json::from_slice::<Value>(bytes);
+    assert!(read.is_ok(), "{read:?}: {}", shown(bytes));
+}
+
+/// The script of a model: what is wrong with it is said in one line.
+pub fn script(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Err(error) = script::parse(&text, "model.yaml") {
+        let said = error.to_string();
+        assert!(said.starts_with("model.yaml:"), "{said}");
+        assert!(error.hint().is_none_or(|hint| !hint.is_empty()));
+        let (line, column) = error.place.unwrap_or((1, 1));
+        assert!(line > 0 && column > 0, "{said}");
     }
 }

@@ -40,6 +40,26 @@ fn the_loop_detector_keeps_its_promises() {
     run("loops", promises::loops);
 }
 
+#[test]
+fn model_calls_keep_their_promises() {
+    run("request", promises::request);
+}
+
+#[test]
+fn streams_keep_their_promises() {
+    run("stream", promises::stream);
+}
+
+#[test]
+fn translations_keep_their_promises() {
+    run("translate", promises::translate);
+}
+
+#[test]
+fn scripts_keep_their_promises() {
+    run("script", promises::script);
+}
+
 /// Replays the corpus of a target, then mutates it until the time is up.
 fn run(target: &str, promise: fn(&[u8])) {
     let corpus = corpus(target);
