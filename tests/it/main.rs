@@ -1,6 +1,7 @@
 //! The tests that need more than one room: one binary, one file a subject.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
+mod agents;
 mod chain;
 mod check;
 mod classify;
