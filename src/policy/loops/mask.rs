@@ -212,6 +212,7 @@ mod tests {
         let rows = [
             ("bookkeeping fields go", json!({"a": 1, "request_id": "x", "took_ms": 3}), json!({"a": 1, "request_id": "y", "took_ms": 4}), false, true),
             ("JSON in text is JSON", json!("{\"a\":1,\"ts\":1}"), json!("{\"a\":1,\"ts\":2}"), false, true),
+            ("a process is not the answer", json!("FAIL\nProcess Group PGID: 5412"), json!("FAIL\nProcess Group PGID: 5431"), false, true),
             ("a clock stays a clock", json!("2026-01-31T12:00:00Z"), json!("2026-01-31T12:00:01Z"), false, false),
             ("an id is the answer", json!({"id": 17}), json!({"id": 18}), false, false),
             ("a new thing's id is not", json!({"status": "sent", "id": 17}), json!({"status": "sent", "id": 18}), true, true),

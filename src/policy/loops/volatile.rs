@@ -118,7 +118,7 @@ fn next_label(label: Label, word: &str) -> Label {
     }
     let lower = word.to_ascii_lowercase();
     match lower.as_str() {
-        "pid" | "ppid" | "request_id" | "request-id" | "x-request-id" | "requestid"
+        "pid" | "ppid" | "pgid" | "request_id" | "request-id" | "x-request-id" | "requestid"
         | "trace_id" | "trace-id" | "traceid" | "span_id" | "correlation_id" | "correlation-id"
         | "message_id" | "message-id" | "messageid" | "nonce" | "timestamp" | "ts" | "took"
         | "elapsed" | "duration" | "latency" | "seed" | "epoch" | "attempt" | "session_id"

@@ -409,7 +409,11 @@ impl Asking<'_> {
                 .is_some_and(|reply| reply.error.is_some());
             let last = match has_fault && !own.is_empty() {
                 true => own.into(),
-                false => error_frame(self.api(), Why::Cut, &message),
+                // Some clients go by this word alone (opencode).
+                false => {
+                    let message = format!("the upstream is unavailable: {message}");
+                    error_frame(self.api(), Why::Cut, &message)
+                }
             };
             return line.break_off(last).await;
         }
