@@ -6,8 +6,8 @@
 //! Where an agent cannot be had its test says SKIPPED, with the reason, on the real
 //! stderr, and passes. `AGENTGUARD_AGENTS` says what is run: nothing or `cheap` (the
 //! SDKs whole, some of Claude Code and Codex), `all`, `none`, or names with commas
-//! between. `AGENTGUARD_AGENTS=all AGENTGUARD_BLESS=1` writes the table of
-//! `docs/agents.md`. `AGENTGUARD_SEED` says at which turns a run is killed.
+//! between. `AGENTGUARD_AGENTS=all AGENTGUARD_BLESS=1` writes the tables of
+//! the README and `docs/agents.md`. `AGENTGUARD_SEED` says at which turns a run is killed.
 //!
 //! To read: `rows` below, then `roster` (the agents), `stage` (one run).
 
@@ -99,18 +99,11 @@ pub enum Behaviour {
 }
 
 /// What is known not to work: agent, behaviour, reason.
-const KNOWN: &[(&str, Behaviour, &str)] = &[
-    (
-        "gemini-cli",
-        Behaviour::Loop,
-        "stops itself after 6 calls, with exit 0, which is taken for done",
-    ),
-    (
-        "opencode",
-        Behaviour::Cut,
-        "does not ask again after our words for a break: exit 23",
-    ),
-];
+const KNOWN: &[(&str, Behaviour, &str)] = &[(
+    "gemini-cli",
+    Behaviour::Loop,
+    "stops itself after 6 calls, with exit 0, which is taken for done",
+)];
 
 /// What a row says in the table; an error is why it is not applicable.
 type Row = fn(&'static Agent, &Path) -> Result<String, &'static str>;
@@ -301,7 +294,7 @@ fn cap(agent: &'static Agent, programs: &Path) -> Result<String, &'static str> {
         "",
     );
     // Three turns fit, and a part of what is asked at the fourth.
-    let mut calls_max = 3.5;
+    let mut calls_max = 3.9;
     match agent.fan {
         Fan::No => alone = ", one at a time",
         Fan::Flag => {
@@ -368,7 +361,7 @@ fn circle(agent: &'static Agent, programs: &Path) -> Result<String, &'static str
     let stage = Stage::new(agent, programs, &script, &costs, 90.0, None);
     assert_eq!(stage.finish(&["run", "task.yaml"]), 22, "{}", stage.told());
     let calls = stage.ledger().calls();
-    assert!(calls <= 12 + agent.sides, "{}", stage.told());
+    assert!(calls <= 16, "{}", stage.told());
     Ok(format!("exit 22; {calls} calls"))
 }
 

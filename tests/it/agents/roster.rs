@@ -139,7 +139,7 @@ pub const AGENTS: &[Agent] = &[
         start: Start::Preset,
         models: &["gpt-4o"],
         repair: "repair-mini.yaml", repair_again: "repair-mini.yaml", fault_turn: 2, calls: 4, sides: 0,
-        spend: "spend.yaml", spend_tokens: 1500,
+        spend: "spend.yaml", spend_tokens: 2700,
         fan: Fan::No,
         on_cut: OnCut::Unseen, has_tools: true, cheap: &[],
     },
