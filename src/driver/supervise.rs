@@ -45,6 +45,10 @@ use crate::tools::{Job, Toolbox, Tried};
 /// Retries of one tool that may be out at once, over all runs.
 const RETRY_SLOTS: u32 = 4;
 
+/// Model calls of a loop that speaks to us which pass before it tells what they
+/// used; more are counted by the gateway.
+const UNTOLD_MAX: u32 = 3;
+
 /// How often a retry that waits for its turn asks again, in milliseconds.
 const TURN_ASK_MS: u64 = 50;
 
@@ -286,6 +290,8 @@ struct Attempt<'a> {
     windows: HashMap<RequestNo, Window>,
     /// Model calls that wait until others have shown what they cost.
     parked: VecDeque<(RequestNo, method::Reserve)>,
+    /// Model calls that passed since the loop last told what its calls used.
+    untold: u32,
     /// Places in the shared retry queue.
     tickets: HashMap<CallId, crate::store::Ticket>,
     outcome: Option<Outcome>,
@@ -337,6 +343,7 @@ impl<'a> Attempt<'a> {
             work: JoinSet::new(),
             windows: HashMap::new(),
             parked: VecDeque::new(),
+            untold: 0,
             tickets: HashMap::new(),
             outcome: None,
         }
@@ -594,6 +601,9 @@ impl<'a> Attempt<'a> {
                 Ok(())
             }
             Call::Turn(mut said) => {
+                if said.wire.is_none() {
+                    self.untold = 0;
+                }
                 let mut wire = said.wire.as_mut();
                 let mut reply = wire.as_mut().and_then(|wire| wire.reply.take());
                 let seen = wire.and_then(|wire| wire.exchange.take());
@@ -629,6 +639,7 @@ impl<'a> Attempt<'a> {
                 }
             }
             Call::Reserve(asked) if !asked.offers.is_empty() && self.counts_itself() => {
+                self.untold += 1;
                 let answer = method::Answer::Reserve(method::ReserveAnswer::Pass);
                 self.send(request, Ok(answer));
                 Ok(())
@@ -669,12 +680,13 @@ impl<'a> Attempt<'a> {
         state.greeted && !state.on_wire && self.session.task.agent.protocol == Protocol::Auto
     }
 
-    /// Whether it counts its model calls itself, too. Where money is limited only one
-    /// that holds it back: else the gateway does.
+    /// Whether it counts its model calls itself, too. Where money is limited it has
+    /// to show so, by telling what its calls used: else the gateway counts.
     fn counts_itself(&self) -> bool {
         let state = self.session.state();
         let is_capped = state.limits.cost.is_some() || state.limits.tokens.is_some();
-        self.speaks_itself() && (state.counts_itself || !is_capped)
+        let has_shown = state.counts_itself || self.untold < UNTOLD_MAX;
+        self.speaks_itself() && (has_shown || !is_capped)
     }
 
     /// Holds the worst case of a model call back. One that does not fit only
