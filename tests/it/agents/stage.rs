@@ -188,6 +188,20 @@ impl Stage {
             send(*pid, Signal::KILL);
         }
         let status = supervisor.wait().expect("a child of ours");
+        // What it stood on is ours now, and other tests look for zombies of ours.
+        for pid in known
+            .iter()
+            .filter_map(|pid| rustix::process::Pid::from_raw(*pid))
+        {
+            for _ in 0..50 {
+                let nohang = rustix::process::WaitOptions::NOHANG;
+                match rustix::process::waitpid(Some(pid), nohang) {
+                    // Dying still; a child of ours that is no more, or none.
+                    Ok(None) => std::thread::park_timeout(std::time::Duration::from_millis(10)),
+                    Ok(Some(_)) | Err(_) => break,
+                }
+            }
+        }
         status.signal() == Some(9)
     }
 
