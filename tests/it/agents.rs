@@ -132,7 +132,9 @@ fn test(name: &str) {
     };
     let is_chosen = |behaviour: &Behaviour| is_whole || chosen.contains(behaviour);
     if !ROWS.iter().any(|(behaviour, _)| is_chosen(behaviour)) {
-        return say(&format!("SKIPPED {name}: AGENTGUARD_AGENTS=cheap or all runs it"));
+        return say(&format!(
+            "SKIPPED {name}: AGENTGUARD_AGENTS=cheap or all runs it"
+        ));
     }
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let began = Instant::now();
