@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 /// that every command stands in exactly one.
 pub const GROUPS: [(&str, &[&str]); 5] = [
     ("Run", &["run", "resume", "stop", "settle"]),
-    ("Task files", &["init", "check", "chain", "schema"]),
+    ("Task files", &["init", "check", "chain", "drill", "schema"]),
     (
         "Look",
         &[

@@ -8,6 +8,7 @@ mod chain;
 mod check;
 mod classify;
 mod completions;
+pub mod drill;
 mod error;
 mod gc;
 mod help;
@@ -108,6 +109,7 @@ enum Command {
     Rm(rm::RmArgs),
     Gc(gc::GcArgs),
     Chain(chain::ChainArgs),
+    Drill(drill::DrillArgs),
     Classify(classify::ClassifyArgs),
     Loops(loops::LoopsArgs),
     Turn(inside::TurnArgs),
@@ -142,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::Rm(args) => rm::main(&global, args),
         Command::Gc(args) => gc::main(&global, args),
         Command::Chain(args) => chain::main(&global, args),
+        Command::Drill(args) => drill::main(&global, args),
         Command::Classify(args) => classify::main(&global, args),
         Command::Loops(args) => loops::main(&global, args),
         Command::Turn(args) => inside::turn(&global, args),

@@ -22,8 +22,13 @@ pub struct RunArgs {
     /// The task file (YAML); `-` reads it from stdin
     #[arg(value_name = "TASK")]
     task: PathBuf,
+
     #[command(flatten)]
     show: Show,
+
+    /// The file is a task as the journal keeps it, in JSON
+    #[arg(long, hide = true)]
+    resolved: bool,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -33,7 +38,10 @@ const EXAMPLES: &str = "Examples:
 
 /// Runs it.
 pub fn main(global: &Global, args: RunArgs) -> Result {
-    let (task, base) = read(global, &args.task)?;
+    let (task, base) = match args.resolved {
+        true => read_resolved(&args.task)?,
+        false => read(global, &args.task)?,
+    };
     // Where it is found again, whatever folder the run is resumed in.
     let file = match args.task.as_os_str() == "-" {
         true => args.task,
@@ -43,6 +51,18 @@ pub fn main(global: &Global, args: RunArgs) -> Result {
     supervise::supervise(global, &args.show, store, async |host| {
         host::begin(host, task, &file, &base).await
     })
+}
+
+/// Reads a task that a drill made ready.
+fn read_resolved(
+    file: &std::path::Path,
+) -> std::result::Result<(task::resolved::Resolved, PathBuf), Failure> {
+    let read = std::fs::read(file).map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    let task =
+        serde_json::from_slice(&read).map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    let base =
+        std::env::current_dir().map_err(|error| Failure::from_error(Kind::Environment, &error))?;
+    Ok((task, base))
 }
 
 /// Reads a task file; the paths in it are joined to its folder.

@@ -29,6 +29,7 @@ pub mod notify;
 pub mod output;
 pub mod policy;
 pub mod prices;
+pub mod recording;
 pub mod recover;
 pub mod session;
 pub mod supervise;

@@ -145,7 +145,7 @@ fn provider(upstream: &Upstream, task: &Resolved) -> String {
         Place::Provider(Provider::OpenAi) => "openai".to_owned(),
         Place::Provider(Provider::Google) => "google".to_owned(),
         Place::Url { url, .. } => url.as_str().to_owned(),
-        Place::Script(_) => "script".to_owned(),
+        Place::Script(file) => file.to_string_lossy().into_owned(),
         Place::Reply(_) => "reply".to_owned(),
     }
 }

@@ -24,7 +24,7 @@ pub mod readiness;
 mod resolve;
 pub mod resolved;
 pub mod schema;
-mod suggest;
+pub mod suggest;
 pub mod template;
 pub mod units;
 mod validate;

@@ -8,6 +8,7 @@ mod classify;
 mod cli_support;
 mod crash;
 mod deps;
+mod drill;
 mod fuzz;
 mod gateway;
 mod gateway_money;

@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("process", &[]),
     ("store", &[]),
     ("channel", &[]),
-    ("drill", &["machine"]),
+    ("drill", &["machine", "policy", "task"]),
     ("observe", &["machine", "policy", "task"]),
     ("tools", &["machine", "policy", "process", "task"]),
     (
@@ -24,8 +24,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "channel", "driver", "machine", "observe", "policy", "process", "store", "task",
-            "tools",
+            "channel", "drill", "driver", "machine", "observe", "policy", "process", "store",
+            "task", "tools",
         ],
     ),
 ];

@@ -1,0 +1,415 @@
+//! One rehearsal: files, a real `agentguard run`, and what its journal says.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::super::error::{Failure, Kind};
+use super::super::look;
+use super::Global;
+use crate::drill::judge::Evidence;
+use crate::drill::point::{Point, VARIABLE};
+use crate::drill::rehearsal::{Baseline, Ground, Material, Rehearsal, prepare};
+use crate::drill::stand_in::{PLAN, read_ledger};
+use crate::drill::{Boundary, Fault, Side};
+use crate::driver::host::Setup;
+use crate::driver::policy::policy;
+use crate::driver::recording::Recording;
+use crate::driver::recover;
+use crate::ids::Seq;
+use crate::machine::{Event, Outcome};
+use crate::store::sqlite::Options;
+use crate::store::{Paths, Sqlite, Store};
+use crate::task::resolved::Resolved;
+
+/// Most bytes of a folder that are copied for each rehearsal.
+const COPY_BYTES_MAX: u64 = 2 << 30;
+
+/// Resumes after a kill before it is given up.
+const RESUMES_MAX: u32 = 10;
+
+/// How often an ended process is looked for.
+const LOOK: Duration = Duration::from_millis(3);
+
+/// How long a process that was asked to end may take.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// Why a rehearsal says nothing.
+pub enum Error {
+    /// The task cannot meet the fault.
+    NotReached(String),
+    /// The rehearsal itself went wrong.
+    Failed(String),
+}
+
+/// A rehearsal that came to its end.
+pub struct Played {
+    /// The task as it was rehearsed.
+    pub task: Resolved,
+    /// What is known of it.
+    pub evidence: Evidence,
+    /// How long it took.
+    pub took_ms: u64,
+    baseline: Baseline,
+    boundaries: Vec<Boundary>,
+}
+
+impl Played {
+    /// Whether something was saved at `boundary`.
+    pub fn comes_by(&self, boundary: Boundary) -> bool {
+        self.boundaries.contains(&boundary)
+    }
+}
+
+/// Where rehearsals take place. Its folder goes with it, unless it is kept.
+pub struct Stage<'a> {
+    material: Material<'a>,
+    base: PathBuf,
+    root: PathBuf,
+    is_kept: bool,
+    timeout: Duration,
+}
+
+impl<'a> Stage<'a> {
+    /// Makes the folder.
+    ///
+    /// - `base`: the folder of the task file.
+    pub fn new(
+        material: Material<'a>,
+        base: &Path,
+        keep: Option<PathBuf>,
+        timeout_ms: u64,
+    ) -> Result<Self, Failure> {
+        let is_kept = keep.is_some();
+        let root = keep.unwrap_or_else(|| {
+            std::env::temp_dir().join(format!("agentguard-drill-{}", std::process::id()))
+        });
+        let make = || {
+            fs::create_dir_all(&root)?;
+            fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+            root.canonicalize()
+        };
+        let root = make().map_err(|error| {
+            Failure::from_error(Kind::Environment, &error)
+                .within(format!("cannot make the folder `{}`", root.display()))
+        })?;
+        Ok(Self {
+            material,
+            base: base.to_owned(),
+            root,
+            is_kept,
+            timeout: Duration::from_millis(timeout_ms),
+        })
+    }
+
+    /// Plays the task as it is.
+    pub fn rehearse_well(&self) -> Result<Played, Failure> {
+        let broken = |why: String| {
+            Failure::new(Kind::Environment, "the rehearsal without a fault failed").within(why)
+        };
+        let folder = self.folder("0-well", None).map_err(broken)?;
+        let played = self.play(&folder, None, None);
+        match played {
+            Ok(played) => Ok(played),
+            Err(Error::NotReached(why) | Error::Failed(why)) => Err(broken(why)),
+        }
+    }
+
+    /// Plays the task with `fault`.
+    pub fn rehearse(&self, fault: &Fault, well: &Played, place: usize) -> Result<Played, Error> {
+        let name = format!(
+            "{}-{}",
+            place + 1,
+            fault.to_string().replace([':', '/'], "-")
+        );
+        let Fault::Crash(boundary) = fault else {
+            let folder = self.folder(&name, None).map_err(Error::Failed)?;
+            return self.play(&folder, Some((fault, &well.baseline)), None);
+        };
+        if !well.comes_by(*boundary) {
+            return Err(Error::NotReached(
+                "this task does not come by, when nothing goes wrong".into(),
+            ));
+        }
+        let mut worst: Option<Played> = None;
+        let mut kills = 0;
+        for side in Side::ALL {
+            let folder = self.folder(&name, Some(side)).map_err(Error::Failed)?;
+            let point = Point(*boundary, side).to_string();
+            let played = self.play(&folder, Some((fault, &well.baseline)), Some(&point))?;
+            kills += played.evidence.kills;
+            let judged =
+                crate::drill::judge::judge(fault, &played.task, &played.evidence, &well.evidence);
+            let is_worst = !judged.passed || worst.is_none() || played.evidence.kills > 0;
+            if is_worst {
+                worst = Some(played);
+            }
+            if !judged.passed {
+                break;
+            }
+        }
+        let mut played =
+            worst.ok_or_else(|| Error::Failed("no side of the save was played".into()))?;
+        if kills == 0 {
+            return Err(Error::NotReached("nothing was cut off there".into()));
+        }
+        played.evidence.kills = kills;
+        Ok(played)
+    }
+
+    fn folder(&self, name: &str, side: Option<Side>) -> Result<PathBuf, String> {
+        let name = match side {
+            Some(side) => format!("{name}-{side:?}"),
+            None => name.to_owned(),
+        };
+        let folder = self.root.join(name);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        Ok(folder)
+    }
+
+    fn play(
+        &self,
+        folder: &Path,
+        fault: Option<(&Fault, &Baseline)>,
+        point: Option<&str>,
+    ) -> Result<Played, Error> {
+        let failed = |what: &'static str| {
+            move |error: std::io::Error| Error::Failed(format!("{what}: {error}"))
+        };
+        let work = folder.join("work");
+        let ground = Ground {
+            folder: folder.to_owned(),
+            moved: vec![(self.material.task.agent.cwd.clone(), work.clone())],
+        };
+        let rehearsal = prepare(&self.material, &ground, fault).map_err(Error::NotReached)?;
+        let mut left = COPY_BYTES_MAX;
+        copy(&self.material.task.agent.cwd, &work, &self.root, &mut left)
+            .map_err(failed("the agent's folder cannot be copied"))?;
+        let task_file = folder.join("task.json");
+        write(folder, &task_file, &rehearsal)
+            .map_err(failed("the files of the rehearsal cannot be written"))?;
+        let began = Instant::now();
+        let mut kills = 0;
+        let task_file = task_file.to_string_lossy().into_owned();
+        let mut status = self.run(folder, &["run", "--resolved", &task_file, "--quiet"], point)?;
+        while status.signal() == Some(9) {
+            kills += 1;
+            if kills > RESUMES_MAX {
+                break;
+            }
+            let has_run = self.store(folder)?.find("latest").is_ok();
+            status = match has_run {
+                true => self.run(folder, &["resume", "latest", "--quiet"], None)?,
+                // It was killed before there was anything to resume.
+                false => self.run(folder, &["run", "--resolved", &task_file, "--quiet"], None)?,
+            };
+        }
+        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut played = self.read(folder, rehearsal.task, took_ms)?;
+        played.evidence.kills = kills;
+        if !self.is_kept {
+            let _ = fs::remove_dir_all(folder);
+        }
+        Ok(played)
+    }
+
+    /// Runs agentguard and waits until it ends.
+    fn run(&self, folder: &Path, args: &[&str], point: Option<&str>) -> Result<ExitStatus, Error> {
+        let failed = |error: std::io::Error| Error::Failed(error.to_string());
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(folder.join("run.log"))
+            .map_err(failed)?;
+        let mut command = Command::new(self.material.program);
+        command
+            .args(args)
+            .current_dir(&self.base)
+            .env("AGENTGUARD_STATE", folder.join("state"))
+            .env_remove(VARIABLE)
+            .env_remove("AGENTGUARD_SUMMARY")
+            .env_remove("GITHUB_STEP_SUMMARY")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(failed)?)
+            .stderr(log);
+        if let Some(point) = point {
+            command.env(VARIABLE, point);
+        }
+        let mut child = command.spawn().map_err(failed)?;
+        let until = Instant::now() + self.timeout;
+        let mut is_asked = false;
+        loop {
+            if let Some(status) = child.try_wait().map_err(failed)? {
+                return match is_asked {
+                    false => Ok(status),
+                    true => Err(Error::Failed(format!(
+                        "it took longer than {} (--timeout); its log: {}",
+                        super::super::open::duration(
+                            u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX)
+                        ),
+                        tail(folder)
+                    ))),
+                };
+            }
+            let now = Instant::now();
+            if now >= until && !is_asked {
+                is_asked = true;
+                let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+                if let Some(pid) = pid {
+                    let _ = kill_process(pid, Signal::TERM);
+                }
+            }
+            if now >= until + GRACE {
+                let _ = child.kill();
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn store(&self, folder: &Path) -> Result<Sqlite, Error> {
+        let paths = Paths::new(folder.join("state"));
+        Sqlite::open(paths, Options::default()).map_err(|error| Error::Failed(error.to_string()))
+    }
+
+    /// Reads what the journal and the ledger say.
+    fn read(&self, folder: &Path, task: Resolved, took_ms: u64) -> Result<Played, Error> {
+        let failed = |error: &dyn std::error::Error| {
+            Error::Failed(format!("{error}; its log: {}", tail(folder)))
+        };
+        let store = self.store(folder)?;
+        let record = store.find("latest").map_err(|error| failed(&error))?;
+        let run = record.new.run;
+        let policy = policy(&task);
+        let entries = recover::entries(&store, &run).map_err(|error| failed(&error))?;
+        let state = recover::state(&store, &run, &policy).map_err(|error| failed(&error))?;
+        let stored = store.events(&run, Seq(1)).map_err(|error| failed(&error))?;
+        let decisions = stored
+            .iter()
+            .flat_map(|stored| &stored.notes)
+            .filter_map(|note| serde_json::from_str(note).ok())
+            .collect();
+        let ledger = read_ledger(folder).map_err(|error| failed(&error))?;
+        let outcome = state.outcome();
+        let evidence = Evidence {
+            exit_code: outcome.map_or(70, Outcome::exit_code),
+            outcome: outcome.map_or_else(|| "it did not end".into(), Outcome::describe),
+            decisions,
+            ledger,
+            cost: state.spend.cost,
+            tool_calls: state.spend.tool_calls,
+            kills: 0,
+        };
+        let mut baseline = Baseline {
+            cost: state.spend.cost,
+            took_ms,
+            ..Baseline::default()
+        };
+        let mut boundaries = Vec::new();
+        for entry in &entries {
+            let boundary = Boundary::of(&entry.event);
+            if !boundaries.contains(&boundary) {
+                boundaries.push(boundary);
+            }
+            match &entry.event {
+                Event::ToolCalled(call)
+                    if call.refused.is_none() && !baseline.tools.contains(&call.tool) =>
+                {
+                    baseline.tools.push(call.tool.clone());
+                }
+                Event::TurnReported(turn) if turn.from_wire && turn.error.is_none() => {
+                    baseline.model_calls += 1;
+                    let asked = turn.exchange.as_ref().map(|it| it.model.clone());
+                    baseline.model = baseline.model.take().or(asked);
+                }
+                _ => {}
+            }
+        }
+        Ok(Played {
+            task,
+            evidence,
+            took_ms,
+            baseline,
+            boundaries,
+        })
+    }
+}
+
+/// Writes what a rehearsal needs beside the task's own files.
+fn write(folder: &Path, task_file: &Path, rehearsal: &Rehearsal) -> std::io::Result<()> {
+    fs::write(task_file, serde_json::to_vec(&rehearsal.task)?)?;
+    fs::write(folder.join(PLAN), serde_json::to_vec(&rehearsal.plan)?)?;
+    for (name, text) in &rehearsal.scripts {
+        fs::write(folder.join(name), text)?;
+    }
+    Ok(())
+}
+
+/// Copies a folder; the drill's own, where it lies inside, is left out.
+fn copy(from: &Path, to: &Path, but: &Path, left: &mut u64) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source == *but {
+            continue;
+        }
+        let kind = entry.file_type()?;
+        if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(&source)?, target)?;
+        } else if kind.is_dir() {
+            copy(&source, &target, but, left)?;
+        } else if kind.is_file() {
+            let bytes = entry.metadata()?.len();
+            *left = left.checked_sub(bytes).ok_or_else(|| {
+                std::io::Error::other("it has more than 2 GiB; give the task a smaller `cwd`")
+            })?;
+            fs::copy(source, target)?;
+        }
+    }
+    Ok(())
+}
+
+impl Drop for Stage<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            let _ = fs::remove_dir_all(&self.root);
+        }
+    }
+}
+
+/// The end of what a rehearsal printed.
+fn tail(folder: &Path) -> String {
+    const CHARS: usize = 300;
+    let text = fs::read_to_string(folder.join("run.log")).unwrap_or_default();
+    let text = text.trim();
+    let from = text.chars().count().saturating_sub(CHARS);
+    text.chars().skip(from).collect()
+}
+
+/// Returns what the tools of a past run answered.
+pub fn recorded_answers(
+    global: &Global,
+    asked: &str,
+) -> Result<BTreeMap<String, Vec<(Value, String)>>, Failure> {
+    let (store, record) = look::find(global, asked)?;
+    let setup: Setup = serde_json::from_str(&record.new.body)
+        .map_err(|error| Failure::from_error(Kind::Environment, &error))?;
+    let entries = recover::entries(store.as_ref(), &record.new.run)
+        .map_err(|error| look::unreadable(&error))?;
+    let recording = Recording::read(entries, &policy(&setup.task));
+    let mut answers: BTreeMap<String, Vec<(Value, String)>> = BTreeMap::new();
+    for call in recording.calls {
+        if !call.content.is_error {
+            let known = answers.entry(call.tool).or_default();
+            known.push((call.args, call.content.text));
+        }
+    }
+    Ok(answers)
+}

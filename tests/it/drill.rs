@@ -1,0 +1,185 @@
+//! `agentguard drill`, as a user sees it: the matrix, its exit code, and that it
+//! fails where a pattern does not fire.
+
+use crate::support::Sandbox;
+
+/// Three steps, one write each.
+const LOOP: &str = r#"
+step=$(agentguard state --messages none --get step) || exit
+while [ "$step" -lt 3 ]; do
+    agentguard tool mail --arg to=p$step >/dev/null || exit
+    step=$((step + 1))
+    agentguard turn --step $step --role assistant --content "sent $step" --cost-usd 0.01 || exit
+done
+agentguard turn --done --result sent || exit
+"#;
+
+const TASK: &str = r#"
+name: mailing
+agent: {command: [sh, loop.sh], grace: 2s}
+limits: {cost_usd: 1, deadline: 1m}
+tools:
+  mail:
+    command: [sh, -c, "echo really sent >> /dev/null; touch really-sent"]
+    effect: irreversible
+    key: "mail:{to}"
+    probe: {command: [sh, -c, "exit 2", "{to}"]}
+    input: {type: object, properties: {to: {type: string}}, required: [to]}
+    output: {type: object, properties: {id: {type: integer}}, required: [id]}
+    retry: {base: 10ms, attempts: 3}
+"#;
+
+/// Three calls of a model, each with the history of those before.
+const CALLER: &str = r#"
+messages='{"role":"user","content":"go"}'
+for turn in 1 2 3; do
+  curl -sS -f -o answer.json "$ANTHROPIC_BASE_URL/v1/messages" -H "x-api-key: $ANTHROPIC_API_KEY" \
+    -H 'content-type: application/json' \
+    -d "{\"model\":\"claude-sonnet-4-5\",\"max_tokens\":1000,\"messages\":[$messages]}" || exit 1
+  messages="$messages,{\"role\":\"assistant\",\"content\":\"turn $turn\"},{\"role\":\"user\",\"content\":\"go on\"}"
+done
+"#;
+
+const CALLS: &str = r#"
+name: calling
+agent: {command: [sh, caller.sh], protocol: gateway}
+limits: {cost_usd: 1, deadline: 1m}
+"#;
+
+fn drill(sandbox: &Sandbox, args: &[&str]) -> (i32, serde_json::Value) {
+    let mut all = vec!["drill", "task.yaml", "--json"];
+    all.extend(args);
+    let ran = sandbox.run(&all);
+    let document = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
+    (ran.code, document)
+}
+
+/// Name and verdict of every fault that was drilled.
+fn verdicts(document: &serde_json::Value) -> Vec<(String, String)> {
+    let rows = document["rows"].as_array().expect("rows");
+    rows.iter()
+        .map(|row| {
+            let text = |key: &str| row[key].as_str().expect("a text").to_owned();
+            (text("fault"), text("verdict"))
+        })
+        .collect()
+}
+
+fn mailing() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("task.yaml", TASK);
+    sandbox.write("loop.sh", LOOP);
+    sandbox
+}
+
+#[test]
+fn every_fault_of_a_loop_is_answered_and_nothing_real_happens() {
+    let sandbox = mailing();
+    let (code, document) = drill(&sandbox, &[]);
+    let verdicts = verdicts(&document);
+    let failed: Vec<_> = verdicts.iter().filter(|(_, it)| it == "failed").collect();
+    assert_eq!((code, failed.len()), (0, 0), "{document:#}");
+    for wanted in [
+        "tool.transient:mail",
+        "tool.rate-limit:mail",
+        "tool.persistent:mail",
+        "tool.quality:mail",
+        "tool.unrecoverable:mail",
+        "tool.timeout:mail",
+        "budget",
+        "deadline",
+        "crash.turn_reported",
+        "crash.tool_called",
+        "crash.tool_ended",
+    ] {
+        let found = verdicts.iter().find(|(fault, _)| fault == wanted);
+        assert_eq!(
+            found.map(|it| it.1.as_str()),
+            Some("passed"),
+            "{wanted}: {document:#}"
+        );
+    }
+    assert!(!sandbox.path().join("really-sent").exists());
+    // The user's own journal knows nothing of it.
+    assert_eq!(
+        sandbox
+            .run(&["runs", "--json"])
+            .stdout
+            .matches("run_id")
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn every_fault_of_a_model_is_answered() {
+    let sandbox = Sandbox::new();
+    sandbox.write("task.yaml", CALLS);
+    sandbox.write("caller.sh", CALLER);
+    let (code, document) = drill(&sandbox, &["--fault", "model", "--fault", "budget"]);
+    let want: Vec<(String, String)> = [
+        "model.transient",
+        "model.rate-limit",
+        "model.persistent",
+        "model.credentials",
+        "model.quality",
+        "model.cut",
+        "budget",
+    ]
+    .map(|fault| (fault.to_owned(), "passed".to_owned()))
+    .into();
+    assert_eq!((code, verdicts(&document)), (0, want), "{document:#}");
+}
+
+#[test]
+fn a_chain_that_has_no_other_provider_is_told_apart_from_one_that_has() {
+    let sandbox = Sandbox::new();
+    sandbox.write("caller.sh", CALLER);
+    let fallbacks = "fallbacks: [{provider: openai, model: gpt-5-mini}]\n";
+    sandbox.write("task.yaml", &format!("{CALLS}{fallbacks}"));
+    let (code, document) = drill(&sandbox, &["--fault", "model.persistent"]);
+    assert_eq!(code, 0, "{document:#}");
+    let fired = document["rows"][0]["fired"].as_str().expect("a text");
+    assert!(fired.contains("fall_back"), "{document:#}");
+}
+
+#[test]
+fn a_rule_that_retries_what_never_works_fails_the_drill() {
+    let sandbox = mailing();
+    let rules = "
+rules:
+  - {id: stubborn, when: {tool: mail, pattern: '401'}, class: transient}
+";
+    sandbox.write("task.yaml", &format!("{TASK}{rules}"));
+    let ran = sandbox.run(&[
+        "drill",
+        "task.yaml",
+        "--fault",
+        "tool.persistent",
+        "--junit",
+        "drill.xml",
+    ]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stdout.contains("FAIL"), "{ran:?}");
+    assert!(ran.stdout.contains("expected: no retry"), "{ran:?}");
+    let xml = sandbox.read("drill.xml");
+    assert!(xml.contains("failures=\"1\""), "{xml}");
+    assert!(
+        xml.contains("<failure message=\"expected: no retry"),
+        "{xml}"
+    );
+}
+
+#[test]
+fn a_fault_that_does_not_exist_is_named_with_the_nearest() {
+    let sandbox = mailing();
+    let ran = sandbox.run(&["drill", "task.yaml", "--fault", "tool.transent:mail"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(
+        ran.stderr.contains("did you mean `tool.transient:mail`?"),
+        "{ran:?}"
+    );
+    let listed = sandbox.run(&["drill", "task.yaml", "--list"]);
+    assert_eq!(listed.code, 0);
+    assert!(listed.stdout.contains("crash.tool_ended"), "{listed:?}");
+}
