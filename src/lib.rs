@@ -16,3 +16,4 @@ pub mod process;
 pub mod store;
 pub mod task;
 pub mod tools;
+pub mod verify;

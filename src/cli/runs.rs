@@ -189,7 +189,7 @@ fn row(seen: &Seen, report: std::result::Result<&Report, &String>, now: UnixMs) 
     let pid = seen.holder.as_ref().and_then(|holder| holder.pid);
     let status = match pid {
         Some(pid) => format!("{} ({pid})", seen.status()),
-        None => seen.status().to_owned(),
+        None => report.map_or(seen.status(), Report::status_text).to_owned(),
     };
     let (step, cost, error) = match report {
         Ok(report) => (

@@ -228,6 +228,9 @@ fn hint(run: &str, outcome: &Outcome) -> Option<String> {
         Outcome::TimeUp {
             limit: crate::machine::event::TimeLimit::Deadline,
         } => Some(format!("to go on: {resume} --raise deadline=+30m")),
+        Outcome::Rejected { .. } => Some(format!(
+            "to see what was found: agentguard show {run}; to give the agent more tries: {resume}"
+        )),
         Outcome::InDoubt { call, .. } => Some(format!(
             "look whether it happened, then: agentguard settle {run} {call} --happened (or \
              --not-happened), then: {resume}"
@@ -252,6 +255,7 @@ fn failure(error: host::Error) -> Failure {
             Failure::from_error(Kind::Environment, &error).maybe_hint(hint)
         }
         Error::Input(_)
+        | Error::Verify(_)
         | Error::Tools(_)
         | Error::Rule { .. }
         | Error::NotRaised { .. }

@@ -61,6 +61,8 @@ boundaries! {
     StopRequested = "stop_requested",
     AgentExited = "agent_exited",
     Swept = "swept",
+    VerifyStarted = "verify_started",
+    Verified = "verified",
     Broke = "broke",
 }
 

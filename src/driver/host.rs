@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::channel::method::Input;
 use crate::clock::Clock;
 use crate::drill::{Boundary, Side, fault};
+use crate::driver::conclude::{conclude, stopped};
 use crate::driver::input::{self, Snapshot};
 use crate::driver::launch::Environment;
 use crate::driver::notify::{self, Notifier, OnTheirWay};
@@ -23,13 +24,14 @@ use crate::driver::session::{self, Session};
 use crate::driver::supervise::{Outside, Ports, attempt};
 use crate::driver::translate::Standing;
 use crate::ids::{RunId, StepNo};
-use crate::machine::{Cause, Entry, Event, Outcome, advance, checkpoints};
+use crate::machine::{Cause, Entry, Event, Outcome, Part, Phase, advance, checkpoints};
 use crate::observe::Observer;
 use crate::policy::budget::Resource;
 use crate::policy::taxonomy::custom;
 use crate::store::{self, Draft, NewRun, Ownership, Store};
 use crate::task::resolved::{InheritEnv, Resolved};
 use crate::tools::{ToolHome, Toolbox};
+use crate::verify;
 
 /// What is needed to supervise, besides the run.
 pub struct Host {
@@ -102,6 +104,9 @@ pub enum Error {
     /// The input could not be taken.
     #[error(transparent)]
     Input(#[from] input::Error),
+    /// A check of the task cannot be used.
+    #[error("verify: {0}")]
+    Verify(String),
     /// The tools of the task cannot be used.
     #[error("the tools of the task cannot be used")]
     Tools(#[from] crate::tools::Error),
@@ -165,10 +170,13 @@ pub enum Error {
 /// Begins a run of `task` and sees its first attempt through.
 pub async fn begin(
     host: Host,
-    task: Resolved,
+    mut task: Resolved,
     task_file: &Path,
     base: &Path,
 ) -> Result<Finished, Error> {
+    if let Some(checks) = &mut task.verify {
+        verify::take_in(checks).map_err(Error::Verify)?;
+    }
     let run = RunId::from_bits(rand::rng().next_u64());
     let rules = rules(&task)?;
     let folder = host.store.paths().run(&run);
@@ -198,6 +206,10 @@ pub async fn begin(
     } = host;
     let (observers, told) = with_notifier(observers, &task, &outside.environment);
     let mut session = Session::new(own, task, policy, state, store, clock, observers);
+    let begin = Ready::Start {
+        cause: Cause::Fresh,
+        note: None,
+    };
     let standing = standing(&setup, &folder, Cause::Fresh, None);
     let ports = Ports {
         outside,
@@ -206,12 +218,9 @@ pub async fn begin(
         folder,
         standing,
     };
-    let outcome = see_through(&mut session, ports, &setup).await?;
+    let ending = see_through(&mut session, ports, &setup, begin).await?;
     notify::finish(&told).await;
-    Ok(Finished {
-        run,
-        ending: Ending::Ran(outcome),
-    })
+    Ok(Finished { run, ending })
 }
 
 /// Goes on with the run that `asked` names.
@@ -249,60 +258,90 @@ pub async fn go_on(host: Host, asked: &str, how: &GoOn) -> Result<Finished, Erro
         let event = branch(&session, step)?;
         session.feed_and_wait(event).await?;
     }
-    let ending = match recover::ready(&mut session, &toolbox, &rules).await? {
-        Ready::Done { outcome } => Ending::WasDone(outcome),
-        Ready::Refused { outcome } => Ending::Refused(outcome),
-        doubt @ Ready::InDoubt { .. } => Ending::InDoubt(doubt),
-        Ready::Start { cause, note } => {
-            let standing = standing(&setup, &folder, cause, note);
-            let ports = Ports {
-                outside,
-                toolbox,
-                rules,
-                folder,
-                standing,
-            };
-            Ending::Ran(see_through(&mut session, ports, &setup).await?)
-        }
+    let ready = recover::ready(&mut session, &toolbox, &rules).await?;
+    let standing = standing(&setup, &folder, Cause::Verbatim, None);
+    let ports = Ports {
+        outside,
+        toolbox,
+        rules,
+        folder,
+        standing,
     };
+    let ending = see_through(&mut session, ports, &setup, ready).await?;
     notify::finish(&told).await;
     Ok(Finished { run, ending })
 }
 
-/// Sees attempts through until one ends for good: a run that was parked goes on by
-/// itself when its time has come.
+/// Sees attempts and their ends through until the run has ended for good: one that
+/// was parked goes on by itself when its time has come, and so does one whose work
+/// failed the checks while the agent has tries left.
 async fn see_through(
     session: &mut Session,
     mut ports: Ports,
     setup: &Setup,
-) -> Result<Outcome, session::Error> {
+    mut ready: Ready,
+) -> Result<Ending, session::Error> {
+    let mut has_run = false;
     loop {
-        let next = session.state().attempt.next();
-        let (outcome, came_back) = attempt(session, ports, next).await?;
-        ports = came_back;
-        let Outcome::Parked { until, .. } = outcome else {
-            return Ok(outcome);
-        };
-        let wait = Duration::from_millis(until.since(session.clock.now()));
-        let stopped = tokio::select! {
-            () = tokio::time::sleep(wait) => None,
-            by = ports.outside.stops.recv() => by,
-        };
-        if let Some(by) = stopped {
-            session.feed_and_wait(Event::StopRequested { by }).await?;
-            return Ok(session.state().outcome().cloned().unwrap_or(outcome));
-        }
-        match recover::ready(session, &ports.toolbox, &ports.rules).await? {
+        match ready {
             Ready::Start { cause, note } => {
                 ports.standing = standing(setup, &ports.folder, cause, note);
+                let next = session.state().attempt.next();
+                ports = attempt(session, ports, next).await?;
             }
-            Ready::Done { outcome } | Ready::Refused { outcome } => return Ok(outcome),
-            Ready::InDoubt { call, what, .. } => {
-                let tool = what.tool;
-                return Ok(Outcome::InDoubt { call, tool });
+            Ready::Conclude => {}
+            Ready::Done { outcome } if has_run => return Ok(Ending::Ran(outcome)),
+            Ready::Done { outcome } => return Ok(Ending::WasDone(outcome)),
+            Ready::Refused { outcome } if has_run => {
+                return Ok(Ending::Ran(refused(session, outcome).await?));
             }
+            Ready::Refused { outcome } => return Ok(Ending::Refused(outcome)),
+            Ready::InDoubt { .. } => return Ok(Ending::InDoubt(ready)),
         }
+        has_run = true;
+        conclude(session, &mut ports).await?;
+        if let Some(outcome) = ended(session, &mut ports).await? {
+            return Ok(Ending::Ran(outcome));
+        }
+        ready = recover::ready(session, &ports.toolbox, &ports.rules).await?;
     }
+}
+
+/// Returns how the run has ended; `None` where it goes on by itself.
+async fn ended(
+    session: &mut Session,
+    ports: &mut Ports,
+) -> Result<Option<Outcome>, session::Error> {
+    let outcome = match &session.state().phase {
+        Phase::Concluding {
+            part: Part::Returning,
+        } => return Ok(None),
+        Phase::Ended { outcome } | Phase::Ending { outcome } => outcome.clone(),
+        Phase::Created | Phase::Running | Phase::Concluding { .. } => Outcome::Broke {
+            error: "the attempt has no outcome".into(),
+        },
+    };
+    let Outcome::Parked { until, .. } = outcome else {
+        return Ok(Some(outcome));
+    };
+    let wait = Duration::from_millis(until.since(session.clock.now()));
+    let by = tokio::select! {
+        () = tokio::time::sleep(wait) => return Ok(None),
+        by = stopped(&mut ports.outside.stops) => by,
+    };
+    session.feed_and_wait(Event::StopRequested { by }).await?;
+    Ok(Some(session.state().outcome().cloned().unwrap_or(outcome)))
+}
+
+/// Ends a run that would have gone on by itself, had a limit not passed meanwhile.
+async fn refused(session: &mut Session, outcome: Outcome) -> Result<Outcome, session::Error> {
+    if let (Phase::Concluding { .. }, Outcome::TimeUp { limit }) =
+        (&session.state().phase, &outcome)
+    {
+        let limit = *limit;
+        session.feed_and_wait(Event::TimeUp { limit }).await?;
+    }
+    Ok(outcome)
 }
 
 /// Adds somebody who tells people, where the task file asks for it.

@@ -345,21 +345,41 @@ fn lead_to_gateway(
     if is_only_way {
         env.retain(|(name, _)| !OTHER_WAYS.iter().any(|known| name == known));
     }
-    // Keys of upstreams are ours to use.
-    let templates = task.upstreams.iter().filter_map(|it| match &it.place {
-        Upstream::Url { url, key } => Some([Some(url), key.as_ref()]),
-        _ => None,
-    });
-    let ours: Vec<&str> = templates
-        .flatten()
-        .flatten()
-        .flat_map(Template::variables)
-        .collect();
+    let ours = keys_of_upstreams(task);
     env.retain(|(name, _)| !ours.iter().any(|known| name == known));
     for name in ["NO_PROXY", "no_proxy"] {
         env.retain(|(known, _)| known != name);
         env.push((name.into(), "127.0.0.1,localhost".into()));
     }
+}
+
+/// Returns the variables with the keys of upstreams, which are ours to use.
+fn keys_of_upstreams(task: &Resolved) -> Vec<&str> {
+    let templates = task.upstreams.iter().filter_map(|it| match &it.place {
+        Upstream::Url { url, key } => Some([Some(url), key.as_ref()]),
+        _ => None,
+    });
+    let templates = templates.flatten().flatten();
+    templates.flat_map(Template::variables).collect()
+}
+
+/// Returns the environment in which the work is checked: the agent's, without any
+/// way to a model. A check runs what the agent wrote.
+///
+/// Errors: a variable of the task file that cannot be filled in.
+pub fn check_environment(
+    task: &Resolved,
+    own: &Environment,
+) -> Result<Vec<(OsString, OsString)>, Error> {
+    let mut env = own.inherited(&task.agent.inherit_env);
+    if matches!(task.agent.protocol, Protocol::Auto | Protocol::Gateway) {
+        let ours = keys_of_upstreams(task);
+        let keys = PROVIDERS.iter().flat_map(|provider| provider.keys);
+        let hidden: Vec<&str> = keys.chain(OTHER_WAYS).copied().chain(ours).collect();
+        env.retain(|(name, _)| !hidden.iter().any(|known| name == known));
+    }
+    add(&mut env, &task.agent.env, own)?;
+    Ok(env)
 }
 
 /// Writes the files by which a known agent is led to the gateway.

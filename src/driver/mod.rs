@@ -10,6 +10,7 @@
 //! - [`host`]: begins a run, or goes on with one;
 //! - [`session`]: one owned run; the only way by which anything happens to it;
 //! - [`supervise`]: one attempt, from the start of the agent to its last process;
+//! - [`conclude`]: what comes between the agent's end and the run's: checks;
 //! - [`recover`]: what comes before another attempt;
 //! - [`facts`], [`translate`], [`policy`], [`prices`]: what the machine needs, in its words;
 //! - `judge`: what came of a call;
@@ -18,6 +19,7 @@
 //!
 //! Not here: any decision. Those are in `machine` and `policy`.
 
+pub mod conclude;
 pub mod facts;
 pub mod gateway;
 pub mod host;

@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
 
 use crate::driver::launch::Environment;
-use crate::machine::{Event, Outcome};
+use crate::machine::Outcome;
 use crate::observe::{Moment, Observer, Report};
 use crate::task::resolved::{Notify, Occasion, Target, WebhookFormat};
 use crate::task::template::Place;
@@ -87,7 +87,7 @@ impl Observer for Notifier {
                 &body(Occasion::Breaker, &text, report()),
             );
         }
-        if let (Event::Swept { .. }, Some(outcome)) = (moment.event, moment.state.outcome()) {
+        if let Some(outcome) = moment.ended {
             let occasion = occasion(outcome);
             let text = format!("run {run} ({}): {}", moment.state.name, outcome.describe());
             self.tell(occasion, &text, &body(occasion, &text, report()));
@@ -107,6 +107,7 @@ fn occasion(outcome: &Outcome) -> Occasion {
         Outcome::Failed { .. } | Outcome::Crashed { .. } | Outcome::Broke { .. } => {
             Occasion::Failed
         }
+        Outcome::Rejected { .. } => Occasion::Rejected,
         Outcome::Budget { .. } => Occasion::Budget,
         Outcome::TimeUp { .. } => Occasion::Deadline,
         Outcome::Loop { .. } => Occasion::Loop,

@@ -31,6 +31,7 @@ pub fn policy(task: &Resolved) -> Policy {
         },
         loops: loop_config(&task.loops),
         speaks: task.agent.protocol != Protocol::None,
+        verify_tries: task.verify.as_ref().map(|verify| verify.rounds),
     }
 }
 

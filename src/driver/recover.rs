@@ -31,6 +31,8 @@ pub enum Ready {
         /// What it is told.
         note: Option<String>,
     },
+    /// The end of the run was cut off: take it up, without the agent.
+    Conclude,
     /// The run is done.
     Done {
         /// How it ended.
@@ -161,6 +163,7 @@ pub async fn ready(
                 return Ok(Ready::Done { outcome });
             }
             Resume::Refuse { outcome } => return Ok(Ready::Refused { outcome }),
+            Resume::Conclude => return Ok(Ready::Conclude),
             Resume::Start { cause, note } => return Ok(Ready::Start { cause, note }),
             Resume::Settle { calls } => {
                 for (call, settle) in calls {

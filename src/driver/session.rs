@@ -14,7 +14,7 @@ use crate::drill::{Boundary, Side, fault};
 use crate::driver::facts::{put_breaker, read_breaker};
 use crate::driver::policy::breaker_config;
 use crate::ids::{RunId, Seq};
-use crate::machine::{Decision, Effect, Event, Phase, Policy, State, Status, advance};
+use crate::machine::{Decision, Effect, Event, Outcome, Phase, Policy, State, Status, advance};
 use crate::observe::{Moment, Observer, Report};
 use crate::policy::breaker::{self, Breaker};
 use crate::store::{
@@ -52,6 +52,16 @@ struct InFlight {
     /// Breakers it moves, in the order of the journal's answer.
     breakers: Vec<String>,
     effects: Vec<Effect>,
+}
+
+/// A durable event, as the observers are told of it.
+struct Told<'a> {
+    event: &'a Event,
+    at: UnixMs,
+    seq: Seq,
+    notes: &'a [Decision],
+    opened: &'a [String],
+    ended: Option<&'a Outcome>,
 }
 
 /// What goes into the journal with a turn besides the event.
@@ -180,7 +190,18 @@ impl Session {
         };
         fault(boundary, Side::AfterSave);
         let opened = opened(&breakers, &committed, at);
-        self.tell(&event, at, committed.seq, &notes, &opened);
+        let ended = effects.iter().find_map(|effect| match effect {
+            Effect::Finish { outcome } => Some(outcome),
+            _ => None,
+        });
+        self.tell(Told {
+            event: &event,
+            at,
+            seq: committed.seq,
+            notes: &notes,
+            opened: &opened,
+            ended,
+        });
         Ok(Released {
             boundary,
             effects,
@@ -216,7 +237,7 @@ impl Session {
         }
     }
 
-    fn tell(&mut self, event: &Event, at: UnixMs, seq: Seq, notes: &[Decision], opened: &[String]) {
+    fn tell(&mut self, told: Told<'_>) {
         let Self {
             run,
             state: Some(state),
@@ -228,11 +249,12 @@ impl Session {
         };
         let moment = Moment {
             run,
-            seq,
-            at,
-            event,
-            notes,
-            opened,
+            seq: told.seq,
+            at: told.at,
+            event: told.event,
+            notes: told.notes,
+            opened: told.opened,
+            ended: told.ended,
             state,
         };
         for observer in observers {
@@ -300,18 +322,20 @@ impl Session {
     fn summary(&self, event: &Event) -> Option<Summary> {
         let ended = match event {
             Event::AttemptStarted { .. } => None,
-            Event::Swept { .. } | Event::Settled { .. } | Event::StopRequested { .. } => {
-                match &self.state().phase {
-                    Phase::Ended { outcome } => Some(outcome),
-                    _ => return None,
-                }
-            }
+            Event::Swept { .. }
+            | Event::Settled { .. }
+            | Event::Verified { .. }
+            | Event::TimeUp { .. }
+            | Event::StopRequested { .. } => match &self.state().phase {
+                Phase::Ended { outcome } => Some(outcome),
+                _ => return None,
+            },
             _ => return None,
         };
-        let status = ended.map_or(Status::Running, crate::machine::Outcome::status);
+        let status = ended.map_or(Status::Running, Outcome::status);
         Some(Summary {
             status: status.as_str().to_owned(),
-            exit_code: ended.map(crate::machine::Outcome::exit_code),
+            exit_code: ended.map(Outcome::exit_code),
             ended: ended.and(self.state().ended_at),
             body: serde_json::to_string(&Report::of(&self.run, self.state())).unwrap_or_default(),
         })

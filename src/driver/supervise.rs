@@ -33,7 +33,7 @@ use crate::driver::translate::{self, Standing};
 use crate::driver::{facts, gateway, judge, models};
 use crate::ids::{AttemptNo, CallId};
 use crate::machine::event::{self, RequestNo, SettledBy, Settlement, StoppedBy};
-use crate::machine::{Answer, Effect, Event, Next, Outcome, Phase};
+use crate::machine::{Answer, Effect, Event, Next, Phase};
 use crate::money::NanoUsd;
 use crate::policy::budget::Spend;
 use crate::policy::taxonomy::custom;
@@ -109,15 +109,15 @@ enum Stage {
     },
 }
 
-/// Starts the agent and sees the attempt through. Returns how it ended, and the
-/// ports for the next one.
+/// Starts the agent and sees the attempt through, until nothing of it runs any
+/// more. How it ended is in the session's state. Returns the ports for the next one.
 ///
 /// Errors: the journal's. Then the agent and all beneath it are ended too.
 pub async fn attempt(
     session: &mut Session,
     mut ports: Ports,
     attempt: AttemptNo,
-) -> Result<(Outcome, Ports), Error> {
+) -> Result<Ports, Error> {
     let (cause, note) = (ports.standing.cause, ports.standing.note.clone());
     let task = Arc::clone(&session.task);
     let plan = launch::plan(&task, session.state(), attempt, &ports);
@@ -133,8 +133,8 @@ pub async fn attempt(
         Ok(log) => Arc::new(Mutex::new(log)),
         Err(error) => {
             let error = format!("the agent's log cannot be opened: {error}");
-            let outcome = never_ran(session, Event::Broke { error }).await?;
-            return Ok((outcome, ports));
+            never_ran(session, Event::Broke { error }).await?;
+            return Ok(ports);
         }
     };
     let started = start(session, &mut ports, attempt, &log, &plan).await;
@@ -143,8 +143,8 @@ pub async fn attempt(
         Err(tail) => {
             // As a shell reports a program that cannot be started.
             let exit = event::Exit::Code(127);
-            let outcome = never_ran(session, Event::AgentExited { exit, tail }).await?;
-            return Ok((outcome, ports));
+            never_ran(session, Event::AgentExited { exit, tail }).await?;
+            return Ok(ports);
         }
     };
     let mark = Mark::run(session.run.clone());
@@ -249,26 +249,14 @@ async fn start(
 }
 
 /// Ends an attempt whose agent does not run.
-async fn never_ran(session: &mut Session, event: Event) -> Result<Outcome, Error> {
+async fn never_ran(session: &mut Session, event: Event) -> Result<(), Error> {
     session.feed_and_wait(event).await?;
     let swept = Event::Swept {
         asked: 0,
         killed: 0,
     };
-    let effects = session.feed_and_wait(swept).await?;
-    Ok(outcome_of(session, &effects))
-}
-
-fn outcome_of(session: &Session, effects: &[Effect]) -> Outcome {
-    let finished = effects.iter().find_map(|effect| match effect {
-        Effect::Finish { outcome } => Some(outcome.clone()),
-        _ => None,
-    });
-    finished
-        .or_else(|| session.state().outcome().cloned())
-        .unwrap_or_else(|| Outcome::Broke {
-            error: "the attempt has no outcome".into(),
-        })
+    session.feed_and_wait(swept).await?;
+    Ok(())
 }
 
 /// An attempt under way.
@@ -294,7 +282,8 @@ struct Attempt<'a> {
     untold: u32,
     /// Places in the shared retry queue.
     tickets: HashMap<CallId, crate::store::Ticket>,
-    outcome: Option<Outcome>,
+    /// Whether nothing of the attempt runs any more.
+    is_over: bool,
 }
 
 impl<'a> Attempt<'a> {
@@ -345,22 +334,20 @@ impl<'a> Attempt<'a> {
             parked: VecDeque::new(),
             untold: 0,
             tickets: HashMap::new(),
-            outcome: None,
+            is_over: false,
         }
     }
 
-    async fn run(mut self) -> Result<(Outcome, Ports), Error> {
+    async fn run(mut self) -> Result<Ports, Error> {
         let pid = self.agent.as_ref().map_or(0, Agent::pid);
         self.session.feed(Event::AgentSpawned {
             pid: pid.unsigned_abs(),
         })?;
-        while self.outcome.is_none() {
+        while !self.is_over {
             self.step().await?;
         }
         self.session.tick();
-        let outcome = self.outcome.take();
-        let outcome = outcome.unwrap_or_else(|| outcome_of(self.session, &[]));
-        Ok((outcome, self.ports))
+        Ok(self.ports)
     }
 
     /// Waits for the next thing to happen and deals with it.
@@ -523,8 +510,8 @@ impl<'a> Attempt<'a> {
             asked: count(self.swept.asked + rest.asked),
             killed: count(self.swept.killed + rest.killed),
         };
-        let effects = self.session.feed_and_wait(swept).await?;
-        self.outcome = Some(outcome_of(self.session, &effects));
+        self.session.feed_and_wait(swept).await?;
+        self.is_over = true;
         fault(Boundary::Swept, Side::AfterRelease);
         Ok(())
     }
@@ -917,7 +904,7 @@ impl<'a> Attempt<'a> {
                         self.end_agent();
                     }
                 }
-                Effect::Finish { outcome } => self.outcome = Some(outcome),
+                Effect::Finish { .. } => self.is_over = true,
                 Effect::Unexpected { what } => tracing::error!(what, "impossible event"),
                 Effect::Note(_)
                 | Effect::Record { .. }

@@ -3,7 +3,8 @@
 use crate::clock::UnixMs;
 use crate::machine::event::{Event, TimeLimit};
 use crate::machine::{
-    About, Answer, Decision, Effect, Outcome, Phase, Policy, State, ending, resume, tool, turn,
+    About, Answer, Decision, Effect, Outcome, Phase, Policy, State, conclude, ending, resume, tool,
+    turn,
 };
 
 /// Advances a run by one event. Total: every pair has an answer, none panics.
@@ -82,13 +83,17 @@ pub fn advance(
             resume::branch(&mut state, step, head);
             vec![]
         }
-        Event::TimeUp { limit } => time_up(&mut state, limit),
-        Event::StopRequested { by } => ending::stop(&mut state, Outcome::Stopped { by }, None),
+        Event::TimeUp { limit } => time_up(&mut state, at, limit),
+        Event::StopRequested { by } => stop(&mut state, at, Outcome::Stopped { by }),
         Event::AgentExited { exit, tail } => {
             ending::exited(&mut state, at, exit, &tail, policy.speaks)
         }
         Event::Swept { asked, killed } => ending::swept(&mut state, at, asked, killed, policy),
-        Event::Broke { error } => ending::stop(&mut state, Outcome::Broke { error }, None),
+        Event::VerifyStarted { round } => conclude::verify_started(&mut state, at, round),
+        Event::Verified { round, checks } => {
+            conclude::verified(&mut state, at, round, &checks, policy)
+        }
+        Event::Broke { error } => stop(&mut state, at, Outcome::Broke { error }),
     };
     state.seen_at = at;
     (state, effects)
@@ -109,16 +114,26 @@ fn create(at: UnixMs, event: Event, policy: &Policy) -> (State, Vec<Effect>) {
     }
 }
 
-fn time_up(state: &mut State, limit: TimeLimit) -> Vec<Effect> {
+/// Stops the run, whatever it is doing.
+fn stop(state: &mut State, at: UnixMs, outcome: Outcome) -> Vec<Effect> {
+    match state.phase {
+        Phase::Concluding { .. } => conclude::cut_off(state, at, outcome),
+        _ => ending::stop(state, outcome, None),
+    }
+}
+
+fn time_up(state: &mut State, at: UnixMs, limit: TimeLimit) -> Vec<Effect> {
     let rule = match limit {
         TimeLimit::Deadline => "limit.deadline",
         TimeLimit::Idle => "limit.idle",
         TimeLimit::ModelCall => "limit.model_call",
     };
-    if state.phase != Phase::Running {
-        return vec![];
-    }
     let outcome = Outcome::TimeUp { limit };
+    match state.phase {
+        Phase::Running => {}
+        Phase::Concluding { .. } => return conclude::cut_off(state, at, outcome),
+        Phase::Created | Phase::Ending { .. } | Phase::Ended { .. } => return vec![],
+    }
     let note = run_note(state, "stop", rule, &outcome.describe());
     let mut effects = vec![Effect::Note(note)];
     effects.extend(ending::stop(state, outcome, None));

@@ -1,7 +1,7 @@
 //! How an attempt ends.
 //!
 //! ```text
-//! Running ──stop()──► Ending ──agent exits──► Ending ──swept──► Ended
+//! Running ──stop()──► Ending ──agent exits──► Ending ──swept──► conclude
 //!    └───────────agent exits by itself───────────┘
 //! ```
 //! The first reason wins: an agent that is killed because its budget is used up
@@ -9,6 +9,7 @@
 
 use crate::clock::UnixMs;
 use crate::machine::advance::{run_note, unexpected};
+use crate::machine::conclude::conclude;
 use crate::machine::event::Exit;
 use crate::machine::{Answer, Effect, Outcome, Phase, Policy, Risk, Stage, State};
 use crate::policy::loops::{ErrorKind, Level, Print, ToolTraits};
@@ -26,7 +27,7 @@ pub(super) fn stop(
         Phase::Running => {}
         // A second Ctrl-C while ending: the driver hurries; the reason stays.
         Phase::Ending { .. } => return vec![Effect::EndAgent { told: false }],
-        Phase::Created | Phase::Ended { .. } => {
+        Phase::Created | Phase::Concluding { .. } | Phase::Ended { .. } => {
             // Nothing runs: the run ends where it stands.
             state.phase = Phase::Ended {
                 outcome: outcome.clone(),
@@ -162,16 +163,11 @@ pub(super) fn swept(
         },
         (outcome, _) => outcome,
     };
-    state.active_ms = state.active_until(at);
-    state.ended_at = Some(at);
-    state.phase = Phase::Ended {
-        outcome: outcome.clone(),
-    };
     let mut note = run_note(state, "end", "run.end", &outcome.describe());
     note.evidence = format!("{asked} processes asked to end, {killed} killed");
     let mut effects = freed;
     effects.push(Effect::Note(note));
-    effects.push(Effect::Finish { outcome });
+    effects.extend(conclude(state, at, outcome, policy));
     effects
 }
 

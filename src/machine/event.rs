@@ -151,6 +151,18 @@ pub enum Event {
         /// Processes that had to be killed.
         killed: u32,
     },
+    /// The work that the agent says is done is about to be checked.
+    VerifyStarted {
+        /// Which round of checks it is, from 1.
+        round: u32,
+    },
+    /// The checks of a round ended.
+    Verified {
+        /// Which round.
+        round: u32,
+        /// How each check ended, in the order of the task file.
+        checks: Vec<CheckEnd>,
+    },
     /// The supervisor itself cannot go on.
     Broke {
         /// What broke.
@@ -181,6 +193,8 @@ impl Event {
             Self::StopRequested { .. } => "stop_requested",
             Self::AgentExited { .. } => "agent_exited",
             Self::Swept { .. } => "swept",
+            Self::VerifyStarted { .. } => "verify_started",
+            Self::Verified { .. } => "verified",
             Self::Broke { .. } => "broke",
         }
     }
@@ -435,6 +449,34 @@ impl SettledBy {
             Self::Human => "a human",
         }
     }
+}
+
+/// How a check of the work ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckEnd {
+    /// The name of the check.
+    pub name: String,
+    /// What it says.
+    pub verdict: CheckVerdict,
+    /// Why, as a clause that follows the name: "exited with code 1".
+    pub why: String,
+    /// What it found, for the agent; bounded.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub findings: String,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// What a check says about the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckVerdict {
+    /// It is as it should be.
+    Passed,
+    /// It is not.
+    Failed,
+    /// Nothing: the check itself could not be carried out.
+    Unchecked,
 }
 
 /// A limit in time.

@@ -19,6 +19,7 @@
 //! failures are classed and loops found (`policy`).
 
 mod advance;
+mod conclude;
 mod effect;
 mod ending;
 pub mod event;
@@ -33,6 +34,7 @@ mod tool;
 mod turn;
 
 pub use advance::advance;
+pub use conclude::Part;
 pub use effect::{About, Answer, Decision, Effect, Next, Verdict};
 pub use event::Event;
 pub use keys::MadeKey;

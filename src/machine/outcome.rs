@@ -32,6 +32,11 @@ pub enum Outcome {
         /// Which, and where it stood.
         hit: Hit,
     },
+    /// The agent said that it was done, and the verification disagreed.
+    Rejected {
+        /// What was found, as a clause.
+        why: String,
+    },
     /// A time limit passed.
     TimeUp {
         /// Which.
@@ -88,6 +93,8 @@ pub enum Status {
     Done,
     /// Ended: the agent failed.
     Failed,
+    /// Ended: the verification disagreed.
+    Rejected,
     /// Ended: a budget was reached.
     Budget,
     /// Ended: deadline or idle.
@@ -106,11 +113,12 @@ pub enum Status {
 
 impl Status {
     /// Every status, in the order of the enum.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Running,
         Self::Crashed,
         Self::Done,
         Self::Failed,
+        Self::Rejected,
         Self::Budget,
         Self::Deadline,
         Self::Loop,
@@ -127,6 +135,7 @@ impl Status {
             Self::Crashed => "crashed",
             Self::Done => "done",
             Self::Failed => "failed",
+            Self::Rejected => "rejected",
             Self::Budget => "budget",
             Self::Deadline => "deadline",
             Self::Loop => "loop",
@@ -144,6 +153,7 @@ impl Outcome {
         match self {
             Self::Done { .. } => exit_code::DONE,
             Self::Failed { .. } | Self::Crashed { .. } => exit_code::AGENT_FAILED,
+            Self::Rejected { .. } => exit_code::VERIFICATION,
             Self::Budget { .. } => exit_code::BUDGET,
             Self::TimeUp { .. } => exit_code::DEADLINE,
             Self::Loop { .. } => exit_code::LOOP,
@@ -165,6 +175,7 @@ impl Outcome {
             Self::Done { .. } => Status::Done,
             Self::Failed { .. } => Status::Failed,
             Self::Crashed { .. } => Status::Crashed,
+            Self::Rejected { .. } => Status::Rejected,
             Self::Budget { .. } => Status::Budget,
             Self::TimeUp { .. } => Status::Deadline,
             Self::Loop { .. } => Status::Loop,
@@ -182,6 +193,7 @@ impl Outcome {
             Self::Done { verified: false } => "done (unverified)".into(),
             Self::Failed { why } => format!("the agent failed: {why}"),
             Self::Crashed { exit } => format!("the agent {}", exit.as_clause()),
+            Self::Rejected { why } => format!("verification failed: {why}"),
             Self::Budget { hit } => format!("budget reached: {}", hit.describe()),
             Self::TimeUp {
                 limit: TimeLimit::Deadline,

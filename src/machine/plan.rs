@@ -25,6 +25,9 @@ pub struct Policy {
     pub loops: Option<loops::Config>,
     /// Whether the agent has a way to say that it is done.
     pub speaks: bool,
+    /// How often the agent may try again after its work failed the checks; `None`
+    /// where nothing is checked.
+    pub verify_tries: Option<u32>,
 }
 
 /// Who answers model calls, and how they are retried.

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UnixMs;
 use crate::ids::{AttemptNo, CallId, StepNo};
 use crate::machine::advance::{run_note, unexpected};
+use crate::machine::conclude::limit_reached;
 use crate::machine::event::{StoppedBy, TimeLimit};
-use crate::machine::{Call, Effect, Outcome, Phase, Policy, Session, Settle, State};
+use crate::machine::{Call, Effect, Outcome, Part, Phase, Policy, Session, Settle, State};
 
 /// Why the agent is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +56,8 @@ pub enum Resume {
         /// Calls and how each is settled.
         calls: Vec<(CallId, Settle)>,
     },
+    /// Take up the end of the run where it was cut off.
+    Conclude,
     /// Start the agent.
     Start {
         /// Why.
@@ -69,7 +72,7 @@ pub fn resume(state: &State, now: UnixMs, policy: &Policy) -> Resume {
     let outcome = match &state.phase {
         Phase::Running | Phase::Ending { .. } => return Resume::Close,
         Phase::Ended { outcome } => Some(outcome),
-        Phase::Created => None,
+        Phase::Created | Phase::Concluding { .. } => None,
     };
     if !state.in_doubt.is_empty() {
         let settle = |call: &Call| {
@@ -88,39 +91,53 @@ pub fn resume(state: &State, now: UnixMs, policy: &Policy) -> Resume {
     if let Some(Outcome::Done { .. }) = outcome {
         return Resume::Nothing;
     }
-    if let Some(hit) = state.spend.next_turn(&state.limits) {
-        return Resume::Refuse {
-            outcome: Outcome::Budget { hit },
+    if let Some(Part::Verifying { .. }) = state.part() {
+        // Checks cost time only.
+        return match state.left_ms(now) {
+            Some(0) => Resume::Refuse {
+                outcome: Outcome::TimeUp {
+                    limit: TimeLimit::Deadline,
+                },
+            },
+            _ => Resume::Conclude,
         };
     }
-    if state.left_ms(now) == Some(0) {
-        return Resume::Refuse {
-            outcome: Outcome::TimeUp {
-                limit: TimeLimit::Deadline,
-            },
-        };
+    if let Some(outcome) = limit_reached(state, now) {
+        return Resume::Refuse { outcome };
     }
     match outcome {
         None if state.attempt == AttemptNo(0) => Resume::Start {
             cause: Cause::Fresh,
             note: None,
         },
-        Some(Outcome::Failed { why }) => reflect(&format!("The last attempt failed: {why}.")),
-        Some(Outcome::Loop { why }) => reflect(&format!(
-            "The last attempt was stopped because it went in circles: {why}."
-        )),
-        None | Some(_) => Resume::Start {
-            cause: Cause::Verbatim,
-            note: None,
-        },
+        Some(Outcome::Failed { why }) => {
+            reflect(state, &format!("The last attempt failed: {why}."))
+        }
+        Some(Outcome::Loop { why }) => reflect(
+            state,
+            &format!("The last attempt was stopped because it went in circles: {why}."),
+        ),
+        Some(Outcome::Rejected { .. }) => told(Cause::Reflection, state),
+        None if state.part() == Some(&Part::Returning) => told(Cause::Reflection, state),
+        // What the checks found is still to be corrected.
+        None | Some(_) => told(Cause::Verbatim, state),
     }
 }
 
-fn reflect(what: &str) -> Resume {
-    let note = format!(
+/// Starts the agent with what the last checks of its work found, if they did.
+fn told(cause: Cause, state: &State) -> Resume {
+    let note = state.findings.clone();
+    Resume::Start { cause, note }
+}
+
+fn reflect(state: &State, what: &str) -> Resume {
+    let mut note = format!(
         "{what} The work up to here is kept. Before you go on, say in one sentence why that \
          happened, then take another approach; do not repeat the same calls."
     );
+    if let Some(findings) = &state.findings {
+        note.push_str(&format!("\n\n{findings}"));
+    }
     Resume::Start {
         cause: Cause::Reflection,
         note: Some(note),
@@ -136,10 +153,19 @@ pub(super) fn start(
     note: Option<&str>,
     how: How,
 ) -> Vec<Effect> {
-    let idle = matches!(state.phase, Phase::Created | Phase::Ended { .. });
+    let idle = match &state.phase {
+        Phase::Created | Phase::Ended { .. } => true,
+        Phase::Concluding { part } => *part == Part::Returning,
+        Phase::Running | Phase::Ending { .. } => false,
+    };
     if !idle || attempt <= state.attempt {
         return unexpected(state, "the start of an attempt");
     }
+    if let Some(Outcome::Rejected { .. }) = state.outcome() {
+        // Who resumes it grants it as many tries as before.
+        state.rejections = 0;
+    }
+    state.unconcluded = None;
     state.phase = Phase::Running;
     state.attempt = attempt;
     state.attempt_at = at;
@@ -169,6 +195,10 @@ pub(super) fn start(
     {
         detector.go_back_to(then);
     }
+    if let (Some(_), Some(detector)) = (&state.findings, &mut state.detector) {
+        // It is told something new: to do again what it did is no circle.
+        detector.human_input();
+    }
     let (action, why) = match cause {
         Cause::Fresh => ("start", "the run begins"),
         Cause::Verbatim => ("resume", "nothing says that the agent did wrong"),
@@ -196,8 +226,10 @@ pub(super) fn branch(state: &mut State, step: StepNo, head: Option<String>) {
         detector.human_input();
     }
     state.detector_then.clone_from(&state.detector);
-    if let Phase::Ended {
-        outcome: Outcome::Done { .. },
+    (state.rejections, state.findings, state.unconcluded) = (0, None, None);
+    if let Phase::Concluding { .. }
+    | Phase::Ended {
+        outcome: Outcome::Done { .. } | Outcome::Rejected { .. },
     } = state.phase
     {
         let outcome = Outcome::Stopped {

@@ -8,7 +8,7 @@ use crate::clock::UnixMs;
 use crate::ids::{AttemptNo, CallId, IdempotencyKey, StepNo};
 use crate::machine::event::{Content, RequestNo};
 use crate::machine::keys::StepKeys;
-use crate::machine::{Outcome, Policy, Risk};
+use crate::machine::{Outcome, Part, Policy, Risk};
 use crate::money::NanoUsd;
 use crate::policy::budget::{Limits, Resource, Spend, Usage};
 use crate::policy::loops::Detector;
@@ -32,9 +32,10 @@ pub struct State {
     pub phase: Phase,
     /// Times the agent was started.
     pub attempt: AttemptNo,
-    /// When the present attempt was started.
+    /// When the present attempt was started, or the present part of its end.
     pub attempt_at: UnixMs,
-    /// Time in which the agent ran, without the present attempt, in milliseconds.
+    /// Time in which the agent ran or its work was checked, without the present
+    /// attempt or part, in milliseconds.
     pub active_ms: u64,
     /// Turns committed on the present branch.
     pub step: StepNo,
@@ -93,6 +94,12 @@ pub struct State {
     pub done: Option<Value>,
     /// The step of that word.
     pub done_at: StepNo,
+    /// Times in a row that its work failed the checks.
+    pub rejections: u32,
+    /// What the last checks found, for the model, until they pass.
+    pub findings: Option<String>,
+    /// The part of the end that was cut off and is still to be done.
+    pub unconcluded: Option<Part>,
     /// Why the last model call failed, if it did.
     pub model_error: Option<String>,
     /// The last tool that was concluded, if it is down.
@@ -118,6 +125,11 @@ pub enum Phase {
     Ending {
         /// How the attempt ends.
         outcome: Outcome,
+    },
+    /// The agent is done and gone; what it did is checked.
+    Concluding {
+        /// What is being done.
+        part: Part,
     },
     /// Nothing of the run is alive.
     Ended {
@@ -302,6 +314,9 @@ impl State {
             on_wire: false,
             done: None,
             done_at: StepNo::default(),
+            rejections: 0,
+            findings: None,
+            unconcluded: None,
             model_error: None,
             down: None,
             last_error: None,
@@ -314,7 +329,9 @@ impl State {
     /// Returns the time in which the agent ran until `now`, in milliseconds.
     pub fn active_until(&self, now: UnixMs) -> u64 {
         let present = match self.phase {
-            Phase::Running | Phase::Ending { .. } => now.since(self.attempt_at),
+            Phase::Running | Phase::Ending { .. } | Phase::Concluding { .. } => {
+                now.since(self.attempt_at)
+            }
             Phase::Created | Phase::Ended { .. } => 0,
         };
         self.active_ms.saturating_add(present)
@@ -336,7 +353,7 @@ impl State {
     pub fn outcome(&self) -> Option<&Outcome> {
         match &self.phase {
             Phase::Ending { outcome } | Phase::Ended { outcome } => Some(outcome),
-            Phase::Created | Phase::Running => None,
+            Phase::Created | Phase::Running | Phase::Concluding { .. } => None,
         }
     }
 

@@ -9,7 +9,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
-use crate::machine::{Event, Outcome};
+use crate::machine::Outcome;
 use crate::observe::{Moment, Observer, Report};
 
 /// Writes for a CI page.
@@ -42,7 +42,7 @@ impl Observer for Ci {
                     .push(format!("{} ({})", note.why, note.evidence));
             }
         }
-        if let Event::Swept { .. } = moment.event {
+        if let Some(outcome) = moment.ended {
             let report = Report::of(moment.run, moment.state);
             if let Some(path) = &self.summary {
                 let file = OpenOptions::new().create(true).append(true).open(path);
@@ -50,7 +50,6 @@ impl Observer for Ci {
                 let _ = file.and_then(|mut file| file.write_all(markdown(&report).as_bytes()));
             }
             if self.annotations {
-                let outcome = moment.state.outcome();
                 let mut err = std::io::stderr();
                 for line in annotations(&report, outcome, &self.warnings) {
                     let _ = writeln!(err, "{line}");
@@ -65,7 +64,7 @@ pub fn markdown(report: &Report) -> String {
     let mut text = format!(
         "### agentguard: {} `{}`\n\n| | |\n|---|---|\n| run | `{}` |\n| outcome | {} |\n| steps | {} |\n| cost | {} USD |\n| tokens | {} |\n| tool calls | {} |\n| retries | {} |\n",
         escape(&report.task_id),
-        report.status.as_str(),
+        report.status_text(),
         report.run_id,
         escape(report.outcome.as_deref().unwrap_or("none")),
         report.completed_steps,
@@ -87,12 +86,12 @@ pub fn markdown(report: &Report) -> String {
 }
 
 /// Returns annotations, as GitHub reads them from the log.
-fn annotations(report: &Report, outcome: Option<&Outcome>, warnings: &[String]) -> Vec<String> {
+fn annotations(report: &Report, outcome: &Outcome, warnings: &[String]) -> Vec<String> {
     let mut lines: Vec<String> = warnings
         .iter()
         .map(|warning| format!("::warning title=agentguard::{}", command(warning)))
         .collect();
-    if let Some(outcome) = outcome.filter(|outcome| outcome.exit_code() != 0) {
+    if outcome.exit_code() != 0 {
         let text = format!("run {}: {}", report.run_id, outcome.describe());
         lines.push(format!("::error title=agentguard::{}", command(&text)));
     }

@@ -244,7 +244,19 @@ impl Told {
             Event::Swept { .. } => {
                 if let Some(last) = self.attempts.last_mut() {
                     last.end_time = Some(at);
-                    last.outcome = after.outcome().map(Outcome::describe);
+                    last.outcome = Some(match &after.phase {
+                        Phase::Concluding { .. } => "done, to be checked".into(),
+                        _ => after.outcome().map_or_else(String::new, Outcome::describe),
+                    });
+                }
+            }
+            Event::Verified { .. } | Event::TimeUp { .. } | Event::StopRequested { .. } => {
+                if let Some(last) = self.attempts.last_mut() {
+                    match &after.phase {
+                        Phase::Ended { outcome } => last.outcome = Some(outcome.describe()),
+                        Phase::Concluding { part } => last.outcome = Some(part.describe()),
+                        _ => {}
+                    }
                 }
             }
             _ => {}

@@ -8,7 +8,6 @@ use std::io::Write;
 
 use serde_json::json;
 
-use crate::machine::Event;
 use crate::observe::{Moment, Observer, Report};
 
 /// The version of the lines.
@@ -41,7 +40,7 @@ impl Observer for Events {
             "event": moment.event,
             "decisions": moment.notes,
         }));
-        if matches!(moment.event, Event::Swept { .. }) {
+        if moment.ended.is_some() {
             let report = Report::of(moment.run, moment.state);
             self.line(&json!({"v": VERSION, "run": moment.run, "result": report}));
         }

@@ -15,7 +15,7 @@ pub use report::Report;
 
 use crate::clock::UnixMs;
 use crate::ids::{RunId, Seq};
-use crate::machine::{Decision, Event, State};
+use crate::machine::{Decision, Event, Outcome, State};
 
 /// A durable event and what came of it.
 pub struct Moment<'a> {
@@ -31,6 +31,8 @@ pub struct Moment<'a> {
     pub notes: &'a [Decision],
     /// Tools whose breaker this event opened.
     pub opened: &'a [String],
+    /// How the run ended, if it did with this event.
+    pub ended: Option<&'a Outcome>,
     /// The state, which may be a few events ahead.
     pub state: &'a State,
 }

@@ -80,7 +80,16 @@ impl Progress {
 impl Observer for Progress {
     fn on(&mut self, moment: &Moment<'_>) {
         let noteworthy = moment.notes.iter().any(|note| {
-            ["warn", "steer", "stop", "retry", "refuse"].contains(&note.action.as_str())
+            [
+                "warn",
+                "steer",
+                "stop",
+                "retry",
+                "refuse",
+                "send_back",
+                "reject",
+            ]
+            .contains(&note.action.as_str())
         });
         if noteworthy {
             self.warning = describe(moment).pop();
@@ -97,13 +106,13 @@ impl Observer for Progress {
             }
         }
         self.paint(moment.state, moment.at);
-        if matches!(moment.event, Event::Swept { .. }) {
+        if moment.ended.is_some() {
             self.bar.0.finish_and_clear();
         }
     }
 
     fn tick(&mut self, state: &State, now: UnixMs) {
-        if matches!(state.phase, Phase::Running | Phase::Ending { .. }) {
+        if !matches!(state.phase, Phase::Created | Phase::Ended { .. }) {
             self.paint(state, now);
         }
     }
@@ -137,6 +146,8 @@ fn message(state: &State, now: UnixMs, warning: Option<&str>) -> String {
     }
     if let Phase::Ending { outcome } = &state.phase {
         parts.push(format!("ending: {}", outcome.describe()));
+    } else if let Phase::Concluding { part } = &state.phase {
+        parts.push(part.describe());
     } else if let Some(warning) = warning {
         parts.push(warning.chars().take(60).collect());
     }

@@ -26,6 +26,9 @@ pub struct Report {
     /// What happened, as a sentence, once it ended.
     #[serde(default)]
     pub outcome: Option<String>,
+    /// Whether the work was checked and passed, once the run is done.
+    #[serde(default)]
+    pub verified: Option<bool>,
     /// Class of the failure, if it failed.
     #[serde(default)]
     pub error_class: Option<String>,
@@ -108,11 +111,22 @@ pub struct Used {
 }
 
 impl Report {
+    /// Returns the status for people: of a run that is done, whether its work was
+    /// verified, too.
+    pub fn status_text(&self) -> &str {
+        match (self.status, &self.outcome) {
+            (Status::Done, Some(outcome)) => outcome,
+            (status, _) => status.as_str(),
+        }
+    }
+
     /// Reports on a run that this process or nobody holds.
     pub fn of(run: &RunId, state: &State) -> Self {
         let ended = match &state.phase {
             Phase::Ended { outcome } => Some(outcome),
-            Phase::Created | Phase::Running | Phase::Ending { .. } => None,
+            Phase::Created | Phase::Running | Phase::Ending { .. } | Phase::Concluding { .. } => {
+                None
+            }
         };
         let counters = &state.counters;
         Self {
@@ -121,6 +135,10 @@ impl Report {
             status: ended.map_or(Status::Running, Outcome::status),
             exit_code: ended.map(Outcome::exit_code),
             outcome: ended.map(Outcome::describe),
+            verified: ended.and_then(|outcome| match outcome {
+                Outcome::Done { verified } => Some(*verified),
+                _ => None,
+            }),
             error_class: ended.and_then(error_class),
             start_time: state.created_at,
             end_time: state.ended_at,
@@ -205,6 +223,7 @@ fn error_class(outcome: &Outcome) -> Option<String> {
         Outcome::Done { .. } => return None,
         Outcome::Failed { .. } => "agent",
         Outcome::Crashed { .. } => "crash",
+        Outcome::Rejected { .. } => "rejected",
         Outcome::Budget { .. } => "cost_pressure",
         Outcome::TimeUp { .. } => "deadline",
         Outcome::Loop { .. } => "loop",

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
 use crate::ids::{CallId, Seq};
-use crate::machine::event::{SettledBy, Settlement, StoppedBy, TimeLimit, ToolEnd, Turn};
+use crate::machine::event::{
+    CheckEnd, CheckVerdict, SettledBy, Settlement, StoppedBy, TimeLimit, ToolEnd, Turn,
+};
 use crate::machine::{Cause, Effect, Event, Phase, State};
 use crate::observe::history::{Before, Call};
 use crate::policy::breaker::Admission;
@@ -148,13 +150,36 @@ pub(super) fn text(
         Event::AgentExited { exit, .. } => format!("the agent {}", exit.as_clause()),
         Event::Swept { asked, killed } => {
             let outcome = match &after.phase {
-                Phase::Ended { outcome } => outcome.describe(),
-                Phase::Created | Phase::Running | Phase::Ending { .. } => "unclear".into(),
+                Phase::Ended { outcome } => format!("ended: {}", outcome.describe()),
+                Phase::Concluding { .. } => "the agent is done and gone".into(),
+                Phase::Created | Phase::Running | Phase::Ending { .. } => "ended: unclear".into(),
             };
-            format!("ended: {outcome} ({asked} processes asked to end, {killed} killed)")
+            format!("{outcome} ({asked} processes asked to end, {killed} killed)")
+        }
+        Event::VerifyStarted { round } => format!("round {round} of the checks begins"),
+        Event::Verified { round, checks } => {
+            format!(
+                "round {round} of the checks: {}",
+                checks_text(checks, after)
+            )
         }
         Event::Broke { error } => format!("agentguard cannot go on: {error}"),
     }
+}
+
+/// `tests passed, lint exited with code 1; ended: done, verified`
+fn checks_text(checks: &[CheckEnd], after: &State) -> String {
+    let each = checks.iter().map(|check| match check.verdict {
+        CheckVerdict::Passed => format!("{} passed", check.name),
+        CheckVerdict::Failed => format!("{} failed: it {}", check.name, check.why),
+        CheckVerdict::Unchecked => format!("{} could not be checked: it {}", check.name, check.why),
+    });
+    let each: Vec<String> = each.map(|text| excerpt(&text)).collect();
+    let next = match &after.phase {
+        Phase::Ended { outcome } => format!("ended: {}", excerpt(&outcome.describe())),
+        _ => "back to the agent".into(),
+    };
+    format!("{}; {next}", each.join(", "))
 }
 
 /// `step 3: 2 messages, 812 tokens, 0.012 USD, model gpt-x, done`

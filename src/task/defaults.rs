@@ -117,10 +117,21 @@ pub fn loop_window() -> Count {
 /// The most calls that `loops.window` may remember.
 pub const LOOP_WINDOW_MAX: u64 = 1024;
 
+/// `verify.rounds`: how often the agent is sent back to its work.
+pub fn verify_rounds() -> u32 {
+    2
+}
+
+/// `verify[].timeout`: enough for the tests of most projects.
+pub fn check_timeout() -> Duration {
+    Duration(300_000)
+}
+
 /// `notify[].on`: every end that a person should hear of.
 pub fn occasions() -> Vec<Occasion> {
     vec![
         Occasion::Failed,
+        Occasion::Rejected,
         Occasion::Budget,
         Occasion::Deadline,
         Occasion::Loop,

@@ -50,13 +50,17 @@ pub struct Resolved {
     pub loops: Loops,
     /// Retries of all tools of the run together.
     pub retry_budget: u64,
+    /// How the work is checked; `None`: not at all.
+    #[serde(default)]
+    pub verify: Option<Verify>,
     /// Who is told.
     pub notify: Vec<Notify>,
 }
 
 impl Resolved {
     /// Joins the relative paths (`agent.cwd`, `input.prompt_file`,
-    /// `input.files`) to `base`, the folder of the task file.
+    /// `input.files`, those
+    /// of scripted models and schemas) to `base`, the folder of the task file.
     #[must_use]
     pub fn anchored(mut self, base: &Path) -> Self {
         self.agent.cwd = base.join(&self.agent.cwd);
@@ -70,6 +74,15 @@ impl Resolved {
         }
         for upstream in &mut self.upstreams {
             if let Place::Script(file) = &mut upstream.place {
+                *file = base.join(&*file);
+            }
+        }
+        for check in self.verify.iter_mut().flat_map(|it| &mut it.checks) {
+            if let Look::Schema {
+                schema: Schema::File(file),
+                ..
+            } = &mut check.look
+            {
                 *file = base.join(&*file);
             }
         }
@@ -513,6 +526,64 @@ pub struct Thresholds {
     pub self_append: u64,
     pub polls: u64,
     pub deaths: u64,
+}
+
+/// How the work is checked once the agent says that it is done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verify {
+    /// How often the agent may try again.
+    pub rounds: u32,
+    /// The checks, in the order in which they are made; never empty.
+    pub checks: Vec<Check>,
+}
+
+/// A check of the work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its name, unique in the task.
+    pub name: String,
+    /// Above 0.
+    pub timeout_ms: u64,
+    /// What is looked at.
+    pub look: Look,
+}
+
+/// What a check looks at. Paths are relative to the workspace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Look {
+    /// The exit code of a program; never empty.
+    Command(Vec<String>),
+    /// The exit code of a script for `sh`.
+    Script(String),
+    /// A JSON document.
+    Schema {
+        /// Its file; `None`: the result that the agent reported.
+        file: Option<String>,
+        /// What it must meet.
+        schema: Schema,
+    },
+    /// Files.
+    Files {
+        /// A path or glob.
+        pattern: String,
+        /// Whether there must be one, or none.
+        exists: bool,
+        /// Every file matches each of these; they compile.
+        must_match: Vec<String>,
+        /// No file matches any of these; they compile.
+        must_not_match: Vec<String>,
+    },
+}
+
+/// A JSON Schema.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schema {
+    /// As written in the task file; it compiles.
+    Inline(Value),
+    /// In a file that the caller reads.
+    File(PathBuf),
 }
 
 /// Who is told, and of what.

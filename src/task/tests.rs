@@ -421,6 +421,7 @@ fn every_section_of_the_schema_is_read() {
         "loops",
         "retry",
         "breaker",
+        "verify",
         "notify",
     ];
     known.sort_unstable();

@@ -42,7 +42,7 @@ mod home;
 pub mod http;
 mod probe;
 mod redirect;
-mod schema;
+pub mod schema;
 mod secrets;
 pub mod toolbox;
 

@@ -26,7 +26,7 @@ const SHOWN_CHARS_MAX: usize = 60;
 pub(super) const DEPTH_MAX: usize = 64;
 
 /// A compiled schema.
-pub(super) struct Schema {
+pub struct Schema {
     source: Value,
     validator: Validator,
 }
@@ -35,7 +35,7 @@ impl Schema {
     /// Compiles a schema.
     ///
     /// Errors: what is wrong with it, as a fragment.
-    pub(super) fn compile(source: &Value) -> Result<Self, String> {
+    pub fn compile(source: &Value) -> Result<Self, String> {
         let validator = jsonschema::validator_for(source).map_err(|error| error.to_string())?;
         Ok(Self {
             source: source.clone(),
@@ -47,7 +47,7 @@ impl Schema {
     /// when nothing is.
     ///
     /// - `whole`: what the value itself is called, such as `the output`.
-    pub(super) fn complaints(&self, value: &Value, whole: &str) -> Option<String> {
+    pub fn complaints(&self, value: &Value, whole: &str) -> Option<String> {
         let mut text = String::new();
         let mut count = 0;
         for error in self.validator.iter_errors(value).take(COUNTED_MAX) {

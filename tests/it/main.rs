@@ -30,3 +30,4 @@ mod support;
 mod taxonomy;
 mod tidy;
 mod tools;
+mod verify;

@@ -13,6 +13,7 @@
 //! - each write takes effect at most once, and exactly once in a run that is done;
 //! - spend, reservations included, never passes the cap where the agent reserves,
 //!   and passes it by one turn at most where it only reports;
+//! - a run that is done was verified if it is to be, in as many rounds as it may have;
 //! - every run ends.
 //!
 //! `AGENTGUARD_SEED=123 cargo test simulation` plays one seed again;
@@ -23,11 +24,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use agentguard::clock::UnixMs;
 use agentguard::ids::{CallId, IdempotencyKey, RunId, Seq};
 use agentguard::machine::event::{
-    Content, Delivery, Exit, Judged, SettledBy, Settlement, ToolCall, ToolEnd, Turn,
+    CheckEnd, CheckVerdict, Content, Delivery, Exit, Judged, SettledBy, Settlement, StoppedBy,
+    ToolCall, ToolEnd, Turn,
 };
 use agentguard::machine::{
-    Answer, Effect, Entry, Event, Outcome, Phase, Policy, Resume, Risk, Settle, State, ToolPolicy,
-    Verdict, advance, replay, resume,
+    Answer, Effect, Entry, Event, Outcome, Part, Phase, Policy, Resume, Risk, Settle, State,
+    ToolPolicy, Verdict, advance, replay, resume,
 };
 use agentguard::money::NanoUsd;
 use agentguard::policy::breaker::Admission;
@@ -76,6 +78,7 @@ fn simulated_runs_hold_their_promises() {
             "hardly any run was done"
         );
         assert!(ends.contains_key("budget"), "no run met its cap");
+        assert!(ends.contains_key("rejected"), "no run was rejected");
     }
 }
 
@@ -157,6 +160,7 @@ impl World {
             retry_budget: retry::Budget::default(),
             loops: Some(loops::Config::default()),
             speaks: true,
+            verify_tries: random.random_bool(0.4).then(|| random.random_range(0..3)),
         };
         let steps = random.random_range(1..8);
         let crash_percent = random.random_range(0..12);
@@ -235,10 +239,15 @@ impl World {
                         }
                     }
                 }
+                Resume::Conclude => self.conclude(),
                 Resume::Nothing => return self.ended(),
                 Resume::Refuse { outcome } => {
                     self.check_effects(false);
                     return outcome;
+                }
+                Resume::Start { .. } if self.is_rejected() => {
+                    self.check_effects(false);
+                    return self.ended();
                 }
                 Resume::Start { cause, note } => {
                     let attempt = self.live().attempt.next();
@@ -254,8 +263,13 @@ impl World {
                         how: agentguard::machine::How::Replay,
                     });
                     self.attempt();
+                    self.conclude();
                     let over = match self.state.as_ref().and_then(State::outcome) {
-                        Some(Outcome::Loop { .. } | Outcome::Failed { .. }) => true,
+                        Some(
+                            Outcome::Loop { .. }
+                            | Outcome::Failed { .. }
+                            | Outcome::Rejected { .. },
+                        ) => true,
                         _ => self.live_attempts() > 60,
                     };
                     if over && self.state.is_some() {
@@ -271,6 +285,22 @@ impl World {
         }
     }
 
+    fn is_rejected(&self) -> bool {
+        matches!(self.live().outcome(), Some(Outcome::Rejected { .. }))
+    }
+
+    /// Rounds of checks that failed, in all attempts.
+    fn rounds_failed(&self) -> u32 {
+        let failed = |entry: &&Entry| match &entry.event {
+            Event::Verified { checks, .. } => checks
+                .iter()
+                .any(|check| check.verdict == CheckVerdict::Failed),
+            _ => false,
+        };
+        let count = self.journal.iter().filter(failed).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
     fn live(&self) -> &State {
         self.state
             .as_ref()
@@ -284,6 +314,16 @@ impl World {
     fn ended(&mut self) -> Outcome {
         let outcome = self.live().outcome().cloned().expect("the run has ended");
         let done = matches!(outcome, Outcome::Done { .. });
+        let verified = matches!(outcome, Outcome::Done { verified: true });
+        let checks = self.policy.verify_tries.is_some();
+        assert!(
+            !done || verified == checks,
+            "seed {}: {outcome:?}",
+            self.seed
+        );
+        let rounds = self.rounds_failed();
+        let tries = self.policy.verify_tries.unwrap_or_default();
+        assert!(rounds <= tries + 1, "seed {}: {rounds} rounds", self.seed);
         self.check_effects(done);
         outcome
     }
@@ -316,7 +356,43 @@ impl World {
                         killed: 0,
                     });
                 }
-                Phase::Ended { .. } | Phase::Created => return,
+                Phase::Concluding { .. } | Phase::Ended { .. } | Phase::Created => return,
+            }
+        }
+    }
+
+    /// The end of a run that is done: its checks pass, fail, cannot be made, or are
+    /// cut off by a stop.
+    fn conclude(&mut self) {
+        let due = |state: &State| state.part().cloned();
+        while let Some(Part::Verifying { round }) = self.state.as_ref().and_then(due) {
+            self.feed(Event::VerifyStarted { round });
+            let verdict = match self.random.random_range(0..10) {
+                0..5 => CheckVerdict::Passed,
+                5..8 => CheckVerdict::Failed,
+                8 => CheckVerdict::Unchecked,
+                _ => {
+                    let by = StoppedBy::Interrupt;
+                    if self.state.is_some() {
+                        self.feed(Event::StopRequested { by });
+                    }
+                    return;
+                }
+            };
+            if self.state.is_none() {
+                return;
+            }
+            let check = CheckEnd {
+                name: "c".into(),
+                verdict,
+                why: String::new(),
+                findings: String::new(),
+                took_ms: 1,
+            };
+            let checks = vec![check];
+            self.feed(Event::Verified { round, checks });
+            if verdict == CheckVerdict::Unchecked {
+                return;
             }
         }
     }

@@ -15,17 +15,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("drill", &["machine", "policy", "task"]),
     ("observe", &["machine", "policy", "task"]),
     ("tools", &["machine", "policy", "process", "task"]),
+    ("verify", &["machine", "process", "task", "tools"]),
     (
         "driver",
         &[
-            "channel", "drill", "machine", "observe", "policy", "process", "store", "task", "tools",
+            "channel", "drill", "machine", "observe", "policy", "process", "store", "task",
+            "tools", "verify",
         ],
     ),
     (
         "cli",
         &[
             "channel", "drill", "driver", "machine", "observe", "policy", "process", "store",
-            "task", "tools",
+            "task", "tools", "verify",
         ],
     ),
 ];

@@ -124,7 +124,7 @@ impl Page {
     fn status(&self) -> String {
         let status = self.seen.status();
         let Some(holder) = &self.seen.holder else {
-            return status.to_owned();
+            return self.report.status_text().to_owned();
         };
         let pid = holder.pid.map(|pid| format!("process {pid}"));
         let since = holder

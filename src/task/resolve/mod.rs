@@ -11,6 +11,7 @@ mod patterns;
 mod rule;
 mod tool;
 mod upstream;
+mod verify;
 
 use std::collections::BTreeMap;
 
@@ -77,6 +78,7 @@ impl Checker<'_> {
         let loops = self
             .section_or_default(&top.key("loops"))
             .and_then(|it| self.loops(&it));
+        let verify = self.verify(&top.key("verify"));
         let notify = self.list(&top.key("notify"), Self::notify);
         Some(Resolved {
             name: name.unwrap_or_else(|| stem.to_owned()),
@@ -91,6 +93,7 @@ impl Checker<'_> {
             model_retry: model_retry(retry.as_ref()?),
             model_breaker: breaker?,
             retry_budget: retry?.budget.run.0,
+            verify: verify?,
             notify: notify?,
         })
     }

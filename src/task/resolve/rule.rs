@@ -63,17 +63,7 @@ impl Checker<'_> {
             );
         }
         if let Some(pattern) = &when.pattern {
-            let compiled = regex::RegexBuilder::new(pattern)
-                .size_limit(PATTERN_BYTES_MAX)
-                .build();
-            if let Err(error) = compiled {
-                let what = format!(
-                    "is no regular expression: {}",
-                    last_line(&error.to_string())
-                );
-                let fix = Some("escape special characters with `\\`, in single quotes");
-                self.refuse(&path.key("pattern"), Part::Value, &what, None, fix);
-            }
+            self.pattern(&path.key("pattern"), pattern);
         }
         When {
             tool: when.tool,
@@ -88,6 +78,21 @@ impl Checker<'_> {
             pattern: when.pattern,
             pointer: when.pointer,
             equals,
+        }
+    }
+
+    /// Checks that a regular expression compiles.
+    pub(super) fn pattern(&mut self, path: &KeyPath, pattern: &str) {
+        let compiled = regex::RegexBuilder::new(pattern)
+            .size_limit(PATTERN_BYTES_MAX)
+            .build();
+        if let Err(error) = compiled {
+            let what = format!(
+                "is no regular expression: {}",
+                last_line(&error.to_string())
+            );
+            let fix = Some("escape special characters with `\\`, in single quotes");
+            self.refuse(path, Part::Value, &what, None, fix);
         }
     }
 

@@ -125,7 +125,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Checks that a JSON Schema compiles and is closed in itself.
+    /// Checks the JSON Schema of arguments or results.
     fn schema(&mut self, path: &KeyPath, schema: Option<&Value>) {
         let Some(schema) = schema else { return };
         if path.segments().last() == Some(&Segment::Key("input".to_owned())) {
@@ -142,6 +142,11 @@ impl Checker<'_> {
                 return;
             }
         }
+        self.compiles(path, schema);
+    }
+
+    /// Checks that a JSON Schema compiles and needs nothing from elsewhere.
+    pub(super) fn compiles(&mut self, path: &KeyPath, schema: &Value) {
         if let Err(error) = schema::compile(schema) {
             let message: String = error.to_string().chars().take(200).collect();
             let mut at = path.clone();

@@ -12,6 +12,7 @@ mod patterns;
 mod rule;
 mod tool;
 mod upstream;
+mod verify;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,7 @@ pub use patterns::{
 pub use rule::{Class, Codes, Rule, Status, Statuses, When};
 pub use tool::{Body, BodyWord, Effect, Http, KeyScope, Method, NativeKey, Probe, Stdin, Tool};
 pub use upstream::{Feature, Level, Provider, Upstream, WireApi};
+pub use verify::{Check, Rounds, SchemaCheck, Verify};
 
 use super::units::{Count, Duration, Percent, UsdAmount};
 use super::{defaults, preset};
@@ -80,6 +82,10 @@ pub struct Task {
     /// `false` switches breakers off.
     #[serde(default)]
     pub breaker: BreakerSetting,
+    /// How the work is checked once the agent says that it is done. Without it a
+    /// run is done, but unverified.
+    #[serde(default)]
+    pub verify: Option<Verify>,
     /// Who is told when something happens.
     #[serde(default)]
     pub notify: Vec<Notify>,
@@ -321,6 +327,8 @@ pub enum Occasion {
     Done,
     /// The agent failed.
     Failed,
+    /// The agent said it was done, and the verification disagreed.
+    Rejected,
     /// A cost, token, step or tool-call limit was reached.
     Budget,
     /// The deadline passed, or the agent was idle for too long.

@@ -79,7 +79,7 @@ fn a_run_that_is_done() {
         &sandbox.run(&["runs"]),
         "
 RUN  TASK  STATUS  STEP  COST  STARTED  TOOK  LAST ERROR
-[RUN]  task  done  2  0.03 USD  [AGO]  [SPAN]
+[RUN]  task  done (unverified)  2  0.03 USD  [AGO]  [SPAN]
 --- exit 0
 ",
     );
@@ -89,7 +89,7 @@ RUN  TASK  STATUS  STEP  COST  STARTED  TOOK  LAST ERROR
         "
 run  [RUN]
 task  task
-status  done
+status  done (unverified)
 outcome  done (unverified)
 exit code  0
 started  [TIME] ([AGO])

@@ -1,0 +1,124 @@
+//! The end of a run whose agent is done: what `machine::conclude` asks for.
+//!
+//! Called after an attempt, and by a resume that finds a part of the end still to
+//! be done; both look at the state only, so a part that a crash cut off is begun
+//! anew. What a part starts carries the run's mark and goes with the supervisor.
+
+use std::fs;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::clock::UnixMs;
+use crate::drill::{Boundary, Side, fault};
+use crate::driver::launch;
+use crate::driver::session::{Error, Session};
+use crate::driver::supervise::Ports;
+use crate::machine::event::{CheckEnd, CheckVerdict, StoppedBy, TimeLimit};
+use crate::machine::{Event, Part, Phase, State};
+use crate::process::{Mark, sweep_marked};
+use crate::task::resolved::Check;
+use crate::verify::{self, Site};
+
+/// The longest sleep between two looks at the clock; the deadline counts
+/// wall-clock time, which goes on while the machine sleeps and timers do not.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+
+/// Sees the parts of the end through, until the run has ended or its agent has to
+/// be started again. Does nothing where no part is due.
+pub async fn conclude(session: &mut Session, ports: &mut Ports) -> Result<(), Error> {
+    let mut due = session.state().part().cloned();
+    while let Some(part) = due {
+        match part {
+            Part::Verifying { round } => verify(session, ports, round).await?,
+            Part::Returning => return Ok(()),
+        }
+        due = match &session.state().phase {
+            Phase::Concluding { part } => Some(part.clone()),
+            _ => None,
+        };
+    }
+    Ok(())
+}
+
+/// Makes the checks of a round.
+async fn verify(session: &mut Session, ports: &mut Ports, round: u32) -> Result<(), Error> {
+    session
+        .feed_and_wait(Event::VerifyStarted { round })
+        .await?;
+    let task = session.task.clone();
+    let checks: &[Check] = task.verify.as_ref().map_or(&[], |verify| &verify.checks);
+    let output_dir = ports.folder.join("checks").join(round.to_string());
+    // A round that was cut off left its output there.
+    let _ = fs::remove_dir_all(&output_dir);
+    let site = fs::create_dir_all(&output_dir)
+        .map_err(|error| error.to_string())
+        .and_then(|()| {
+            launch::check_environment(&task, &ports.outside.environment)
+                .map_err(|error| error.to_string())
+        });
+    let result = session.state().done.clone();
+    let work = async {
+        let env = match site {
+            Ok(env) => env,
+            Err(why) => return checks.iter().map(|it| unchecked(it, &why)).collect(),
+        };
+        let hide = |text: &str| ports.toolbox.hide(text);
+        let site = Site {
+            run: &session.run,
+            launcher: &ports.outside.launcher,
+            workspace: &task.agent.cwd,
+            env,
+            output_dir,
+            grace_ms: task.agent.grace_ms,
+            result: result.as_ref(),
+            hide: &hide,
+        };
+        let mut ended = Vec::with_capacity(checks.len());
+        for (index, check) in checks.iter().enumerate() {
+            ended.push(verify::check(&site, index + 1, check).await);
+        }
+        ended
+    };
+    let (state, clock) = (session.state(), &session.clock);
+    let event = tokio::select! {
+        biased;
+        checks = work => Event::Verified { round, checks },
+        by = stopped(&mut ports.outside.stops) => Event::StopRequested { by },
+        () = deadline(state, || clock.now()) => Event::TimeUp { limit: TimeLimit::Deadline },
+    };
+    // Whatever a check that was cut off has started ends before the run does.
+    sweep_marked(&Mark::run(session.run.clone()), 0).await;
+    session.feed_and_wait(event).await?;
+    fault(Boundary::Verified, Side::AfterRelease);
+    Ok(())
+}
+
+fn unchecked(check: &Check, why: &str) -> CheckEnd {
+    CheckEnd {
+        name: check.name.clone(),
+        verdict: CheckVerdict::Unchecked,
+        why: why.to_owned(),
+        findings: String::new(),
+        took_ms: 0,
+    }
+}
+
+/// Waits until somebody wants the run to stop.
+pub(super) async fn stopped(stops: &mut mpsc::Receiver<StoppedBy>) -> StoppedBy {
+    match stops.recv().await {
+        Some(by) => by,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the run's deadline.
+async fn deadline(state: &State, now: impl Fn() -> UnixMs) {
+    loop {
+        match state.left_ms(now()) {
+            Some(0) => return,
+            Some(left_ms) => tokio::time::sleep(Duration::from_millis(left_ms).min(LOOK_MAX)).await,
+            None => std::future::pending().await,
+        }
+    }
+}
