@@ -233,6 +233,7 @@ pub(super) fn as_client_has_it(read: Reply, own: Option<Reply>) -> Reply {
             hashes: own.hashes,
             // What cannot be translated is seen in its words alone.
             error: own.error.or(read.error),
+            id: own.id.or(read.id),
             ..read
         },
     }

@@ -146,7 +146,12 @@ async fn ask_model(
         .unwrap_or_default();
     let asking = Asking {
         identity: memory::identity(&asked, &model, framing, &history, &shared.settings.volatile),
-        hold: refuse::hold(api, framing == Framing::Events, agent),
+        hold: refuse::hold(
+            api,
+            framing == Framing::Events,
+            agent,
+            timeout_s(&request.headers),
+        ),
         began: Instant::now(),
         shared,
         request,
@@ -412,7 +417,8 @@ impl Asking<'_> {
                 // Some clients go by this word alone (opencode).
                 false => {
                     let message = format!("the upstream is unavailable: {message}");
-                    error_frame(self.api(), Why::Cut, &message)
+                    let id = came.reply.as_ref().and_then(|reply| reply.id.as_deref());
+                    error_frame(self.api(), Why::Cut, &message, id)
                 }
             };
             return line.break_off(last).await;
@@ -464,7 +470,10 @@ impl Asking<'_> {
         tracing::warn!(why = why.code(), message, "a model call was refused");
         match line.is_silent() {
             true => line.answer(self.refused(why, message)),
-            false => line.break_off(error_frame(self.api(), why, message)).await,
+            false => {
+                line.break_off(error_frame(self.api(), why, message, None))
+                    .await
+            }
         }
     }
 }
@@ -480,8 +489,16 @@ async fn release(line: &mut Line, came: Came) {
     line.answer(whole(status, came.headers, came.rest.into()));
 }
 
-fn error_frame(api: Api, why: Why, message: &str) -> Bytes {
-    refuse::error_frame(api, why, message, u64::MAX >> 11).into()
+fn error_frame(api: Api, why: Why, message: &str, id: Option<&str>) -> Bytes {
+    refuse::error_frame(api, why, message, id, u64::MAX >> 11).into()
+}
+
+/// How long the agent's client waits for a byte, in seconds; the official SDKs say so.
+fn timeout_s(headers: &HeaderMap) -> Option<u64> {
+    let said = ["x-stainless-read-timeout", "x-stainless-timeout"]
+        .into_iter()
+        .find_map(|name| headers.get(name)?.to_str().ok()?.parse::<f64>().ok());
+    said.filter(|said| *said >= 1.0).map(|said| said as u64)
 }
 
 fn why_stopped(exit_code: u8) -> Why {

@@ -121,9 +121,11 @@ pub fn upgrade() -> Refusal {
 /// Returns the frame that ends a stream that has begun. The connection is to be
 /// broken behind it, never ended neatly.
 ///
+/// - `id`: of the answer that it ends, where the client has one (Responses): OpenAI's
+///   SDK takes no other.
 /// - `sequence`: number of the frame, where frames are numbered (Responses):
 ///   one more than the last that was sent.
-pub fn error_frame(api: Api, why: Why, message: &str, sequence: u64) -> String {
+pub fn error_frame(api: Api, why: Why, message: &str, id: Option<&str>, sequence: u64) -> String {
     let row = why.row();
     match api {
         Api::Messages | Api::CountTokens => {
@@ -137,7 +139,7 @@ pub fn error_frame(api: Api, why: Why, message: &str, sequence: u64) -> String {
                 "type": "response.failed",
                 "sequence_number": sequence,
                 "response": {
-                    "id": "resp_agentguard",
+                    "id": id.unwrap_or("resp_agentguard"),
                     "object": "response",
                     "status": "failed",
                     "error": {"code": row.openai, "message": message},
@@ -188,7 +190,8 @@ pub struct Hold {
 /// - `is_stream`: events were asked for. Otherwise nothing can be sent: the
 ///   status must come first, and it is not known yet.
 /// - `user_agent`: the client's header; Codex needs another sign than the rest.
-pub fn hold(api: Api, is_stream: bool, user_agent: &str) -> Hold {
+/// - `timeout_s`: how long the client says that it waits for a byte.
+pub fn hold(api: Api, is_stream: bool, user_agent: &str, timeout_s: Option<u64>) -> Hold {
     let (keep_alive, longest_s) = match (api, is_stream) {
         // Gemini CLI throws an answer away that begins with a comment, and asks
         // again after a minute.
@@ -202,9 +205,12 @@ pub fn hold(api: Api, is_stream: bool, user_agent: &str) -> Hold {
         (Api::Responses, true) if user_agent.contains("codex") => (CODEX_WAIT, None),
         (Api::Chat | Api::Responses, true) => (": keep-alive\n\n", None),
     };
+    // Where it hears nothing meanwhile, its own word goes before what others bear;
+    // a tenth is for the way.
+    let own = timeout_s.filter(|_| keep_alive.is_empty());
     Hold {
         keep_alive,
-        longest_s,
+        longest_s: own.map(|own| own - own / 10).or(longest_s),
     }
 }
 
@@ -280,7 +286,7 @@ mod tests {
                     "row: {api:?} {why:?}"
                 );
                 let mut frames = sse::Reader::default();
-                frames.feed(error_frame(api, why, "a\nb", 7).as_bytes());
+                frames.feed(error_frame(api, why, "a\nb", None, 7).as_bytes());
                 let frame = frames.next_frame().unwrap().unwrap();
                 let mut reader = Reader::new(api);
                 assert!(reader.take(&frame).is_error, "row: {api:?} {why:?}");
@@ -291,10 +297,26 @@ mod tests {
     }
 
     #[test]
+    fn who_says_how_long_it_waits_is_not_kept_longer() {
+        #[rustfmt::skip]
+        let rows = [
+            ("a whole answer",              Api::Chat,     false, None,      Some(110)),
+            ("of a client that says more",  Api::Chat,     false, Some(600), Some(540)),
+            ("of one that says less",       Api::Messages, false, Some(20),  Some(18)),
+            ("a stream has signs of life",  Api::Messages, true,  Some(20),  None),
+            ("Gemini's has none",           Api::Gemini,   true,  Some(20),  Some(18)),
+        ];
+        for (name, api, is_stream, timeout_s, want) in rows {
+            let held = hold(api, is_stream, "", timeout_s);
+            assert_eq!(held.longest_s, want, "row: {name}");
+        }
+    }
+
+    #[test]
     fn keep_alives_are_whole_frames_and_no_content() {
         for api in APIS {
             for client in ["codex_exec/0.169.0", "OpenAI/Python 3.54.0"] {
-                let sent = hold(api, true, client).keep_alive;
+                let sent = hold(api, true, client, Some(20)).keep_alive;
                 let mut frames = sse::Reader::default();
                 frames.feed(sent.as_bytes());
                 let Some(frame) = frames.next_frame().unwrap() else {

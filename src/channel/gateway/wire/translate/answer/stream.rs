@@ -191,6 +191,7 @@ impl Pen {
     }
 
     fn keep_alive(&mut self) {
-        self.out.push_str(own::hold(self.to, true, "").keep_alive);
+        self.out
+            .push_str(own::hold(self.to, true, "", None).keep_alive);
     }
 }
