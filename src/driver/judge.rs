@@ -1,13 +1,14 @@
 //! What came of a call, in the terms of the taxonomy and the loop detector.
 
 use crate::channel::method;
+use crate::clock::UnixMs;
 use crate::driver::facts;
 use crate::driver::policy::loop_traits;
 use crate::driver::session::Session;
 use crate::ids::CallId;
 use crate::machine::event::{Content, Delivery, End, Exchange, Judged, Report, RequestNo, ToolEnd};
 use crate::policy::breaker::of_model;
-use crate::policy::loops::{ErrorKind, Print, ToolTraits};
+use crate::policy::loops::{Digest, ErrorKind, Print, ToolTraits};
 use crate::policy::taxonomy::{Class, History, Layer, Observation, Verdict, classify, custom};
 use crate::tools::Tried;
 
@@ -17,8 +18,9 @@ pub(super) fn ended(
     rules: &[custom::Rule],
     call: CallId,
     attempt: u32,
-    tried: Tried,
+    mut tried: Tried,
 ) -> ToolEnd {
+    date(&mut tried.observation.result, session.clock.now());
     let state = session.state();
     let open = state.calls.get(&call);
     let tool = open.map_or("", |open| open.tool.as_str());
@@ -84,8 +86,10 @@ pub(super) fn exchange(
     session: &Session,
     rules: &[custom::Rule],
     request: RequestNo,
-    seen: method::Exchange,
+    mut seen: method::Exchange,
 ) -> (Exchange, Option<String>) {
+    date(&mut seen.result, session.clock.now());
+    let asks = asks(&seen.result);
     let upstream = session.task.upstreams.get(seen.link);
     let name = upstream.map_or("model", |upstream| upstream.name.as_str());
     let observation = Observation::from_value(serde_json::json!({
@@ -131,10 +135,46 @@ pub(super) fn exchange(
         out: seen.out,
         model: seen.model,
         hold_ms: seen.hold_ms,
+        asks,
         // Turns and tools draw from different streams.
         draw: draw(state.seed ^ 0x006d_6f64_656c, CallId(request), seen.attempt),
     };
     (exchange, error)
+}
+
+/// Dates an answer whose server does not: a `Retry-After` that is a date is a wait
+/// only against a clock, and that of the server goes first.
+fn date(result: &mut serde_json::Value, now: UnixMs) {
+    let Some(serde_json::Value::Object(headers)) = result.get_mut("headers") else {
+        return;
+    };
+    if let Ok(now) = jiff::Timestamp::from_millisecond(now.0)
+        && !headers.keys().any(|name| name.eq_ignore_ascii_case("date"))
+    {
+        headers.insert("date".to_owned(), now.to_string().into());
+    }
+}
+
+/// What an answer asks of the agent's tools.
+fn asks(result: &serde_json::Value) -> Digest {
+    let calls = result.pointer("/body/choices/0/message/tool_calls");
+    let calls = calls.and_then(|calls| calls.as_array());
+    let calls: Vec<Digest> = calls
+        .into_iter()
+        .flatten()
+        .map(|call| {
+            let part = |name| call.pointer(name).and_then(|it| it.as_str());
+            let args = part("/function/arguments").unwrap_or_default();
+            let args = serde_json::from_str(args).unwrap_or_else(|_| args.into());
+            let name = part("/function/name").unwrap_or_default();
+            let (nothing, traits) = (Content::default(), ToolTraits::default());
+            print(name, &args, &nothing, Class::Success, traits).call
+        })
+        .collect();
+    match calls.is_empty() {
+        true => Digest::default(),
+        false => Digest::join(&calls),
+    }
 }
 
 /// An error status with what its body says.

@@ -51,7 +51,10 @@ pub(super) fn choose(session: &Session, mut asked: Reserve) -> Result<Choice, Er
     }
     let (task, state, now) = (&session.task, session.state(), session.clock.now());
     // Past the soft threshold cheaper models come first.
-    let is_pressed = state.warned.contains(&Resource::CostUsd);
+    let is_pressed = state
+        .spend
+        .past_soft(&state.limits)
+        .contains(&Resource::CostUsd);
     let offer = |place: usize| offers.iter().find(|offer| offer.link == place);
     let rests = |place| {
         let model = offer(place).map(|offer| offer.model.as_str());

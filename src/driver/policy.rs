@@ -24,6 +24,7 @@ pub fn policy(task: &Resolved) -> Policy {
         models: ModelPolicy {
             chain: task.upstreams.iter().map(|it| link(it, task)).collect(),
             retry: retry_config(&task.model_retry),
+            rest: rest_config(task.model_breaker.as_ref()),
         },
         retry_budget: retry::Budget {
             run: small(task.retry_budget),
@@ -109,6 +110,16 @@ fn as_breaker(config: &BreakerConfig) -> breaker::Config {
         cool_down_ms: config.cool_down_ms,
         cool_down_max_ms: config.cool_down_max_ms,
     }
+}
+
+/// A link that was left rests as long as one whose breaker is open.
+fn rest_config(breaker: Option<&BreakerConfig>) -> degrade::RestConfig {
+    breaker.map_or_else(degrade::RestConfig::default, |breaker| {
+        degrade::RestConfig {
+            first_ms: breaker.cool_down_ms,
+            max_ms: breaker.cool_down_max_ms,
+        }
+    })
 }
 
 /// Returns whom the agent asks, where we know the agent.

@@ -85,9 +85,7 @@ pub fn advance(
         }
         Event::TimeUp { limit } => time_up(&mut state, at, limit),
         Event::StopRequested { by } => stop(&mut state, at, Outcome::Stopped { by }),
-        Event::AgentExited { exit, tail } => {
-            ending::exited(&mut state, at, exit, &tail, policy.speaks)
-        }
+        Event::AgentExited { exit, tail } => ending::exited(&mut state, at, exit, &tail, policy),
         Event::Swept { asked, killed } => ending::swept(&mut state, at, asked, killed, policy),
         Event::VerifyStarted { round } => conclude::verify_started(&mut state, at, round),
         Event::Verified { round, checks } => {

@@ -52,7 +52,7 @@ pub(super) fn exited(
     at: UnixMs,
     exit: Exit,
     tail: &str,
-    speaks: bool,
+    policy: &Policy,
 ) -> Vec<Effect> {
     if exit == Exit::Lost {
         // It ran no longer than until the last thing that is known of it.
@@ -62,7 +62,7 @@ pub(super) fn exited(
     if state.phase != Phase::Running {
         return vec![];
     }
-    let (outcome, rule) = judge(state, exit, tail, speaks);
+    let (outcome, rule) = judge(state, exit, tail, policy);
     let action = match outcome {
         Outcome::Done { .. } => "end",
         _ => "fail",
@@ -76,9 +76,13 @@ pub(super) fn exited(
     vec![Effect::Note(note)]
 }
 
+/// Equal calls in a row that an agent has to leave undone to be taken for one that
+/// gave up: those that end with a call of its own (`finish`) make it once.
+const GAVE_UP_AT: u32 = 3;
+
 /// Exit 0 proves nothing by itself: what the loop said, and how its last model
 /// call went, join in.
-fn judge(state: &State, exit: Exit, tail: &str, speaks: bool) -> (Outcome, &'static str) {
+fn judge(state: &State, exit: Exit, tail: &str, policy: &Policy) -> (Outcome, &'static str) {
     let failed = |why: String| Outcome::Failed { why };
     match exit {
         // Its last word was durable; only its way out was cut.
@@ -104,9 +108,20 @@ fn judge(state: &State, exit: Exit, tail: &str, speaks: bool) -> (Outcome, &'sta
             )
         }
         Exit::Code(0) if state.done.is_some() => (Outcome::Done { verified: false }, "exit.done"),
+        Exit::Code(0) if state.on_wire && state.asking.times >= GAVE_UP_AT => {
+            let why = format!(
+                "it ended with the last call undone that its model asked for {} times in a row",
+                state.asking.times
+            );
+            let outcome = match policy.loops {
+                Some(_) => Outcome::Loop { why },
+                None => Outcome::Failed { why },
+            };
+            (outcome, "exit.gave_up")
+        }
         // It cannot say so; its last model call ended well, and so did it.
         Exit::Code(0) if state.on_wire => (Outcome::Done { verified: false }, "exit.zero"),
-        Exit::Code(0) if !speaks => (Outcome::Done { verified: false }, "exit.zero"),
+        Exit::Code(0) if !policy.speaks => (Outcome::Done { verified: false }, "exit.zero"),
         Exit::Code(0) if !state.spoke => (
             failed(
                 "it exited with code 0 without a word (say `agentguard turn --done`, or set \

@@ -13,7 +13,7 @@ use crate::machine::{Cause, How};
 use crate::money::NanoUsd;
 use crate::policy::breaker::Admission;
 use crate::policy::budget::{Resource, Usage};
-use crate::policy::loops::Print;
+use crate::policy::loops::{Digest, Print};
 use crate::policy::taxonomy::Class;
 
 /// Names one request of the loop within one attempt; the answer carries it.
@@ -272,6 +272,10 @@ pub struct Exchange {
     /// as it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_ms: Option<u64>,
+    /// What the answer asks of the agent's tools: all its calls; none where it asks
+    /// for nothing.
+    #[serde(default, skip_serializing_if = "Digest::is_none")]
+    pub asks: Digest,
     /// A uniform draw.
     pub draw: u32,
 }

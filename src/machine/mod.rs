@@ -42,5 +42,5 @@ pub use outcome::{Outcome, Status};
 pub use plan::{ModelPolicy, Policy, Risk, Settle, ToolPolicy};
 pub use replay::{Entry, checkpoints, replay};
 pub use resume::{Cause, How, Resume, resume};
-pub use state::{Call, Counters, Models, Phase, Rest, Session, Stage, State};
+pub use state::{Asking, Call, Counters, Models, Phase, Rest, Session, Stage, State};
 pub use tool::unavailable_text;

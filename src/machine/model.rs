@@ -10,7 +10,9 @@
 use crate::clock::UnixMs;
 use crate::machine::advance::run_note;
 use crate::machine::event::{End, Exchange};
-use crate::machine::{About, Decision, Effect, Next, Outcome, Policy, Rest, State};
+use crate::machine::{
+    About, Asking, Decision, Effect, ModelPolicy, Next, Outcome, Policy, Rest, State,
+};
 use crate::policy::breaker;
 use crate::policy::degrade::{self, Failed, Level, Link, Rests, Signal, Step};
 use crate::policy::retry;
@@ -74,6 +76,16 @@ fn took(state: &mut State, at: UnixMs, exchange: &Exchange, link: &Link) -> Vec<
     }
     *state.counters.classes.entry(judged.class).or_default() += 1;
     state.counters.retried_to_success += u64::from(exchange.attempt > 1);
+    state.asking = match exchange.asks {
+        calls if calls.is_none() => Asking::default(),
+        calls => Asking {
+            calls,
+            times: match state.asking.calls == calls {
+                true => state.asking.times.saturating_add(1),
+                false => 1,
+            },
+        },
+    };
     state.down = None;
     state.models.rests.retain(|(place, model), _| {
         *place != exchange.link || model.as_ref().is_some_and(|it| *it != exchange.model)
@@ -185,7 +197,7 @@ fn failed(
             note.otherwise = "the agent would have seen the failure".into();
             note.evidence = format!("{}; next: `{}`", note.evidence, chain[to].name);
             effects.push(Effect::Note(note));
-            rest(state, at, exchange, row.rests, chain);
+            rest(state, at, exchange, row.rests, &policy.models);
             state.models.why = Some(row.sentence.to_owned());
             state.retries.count(MODEL);
             let link = Some(to);
@@ -244,7 +256,8 @@ fn budget(state: &State, policy: &Policy) -> retry::Budget {
 }
 
 /// Leaves a link, or all of its provider, alone for a while.
-fn rest(state: &mut State, at: UnixMs, exchange: &Exchange, rests: Rests, chain: &[Link]) {
+fn rest(state: &mut State, at: UnixMs, exchange: &Exchange, rests: Rests, models: &ModelPolicy) {
+    let chain = &models.chain;
     let from = &chain[exchange.link];
     let rested: Vec<(usize, Option<String>)> = match rests {
         Rests::Nothing => vec![],
@@ -256,7 +269,7 @@ fn rest(state: &mut State, at: UnixMs, exchange: &Exchange, rests: Rests, chain:
     };
     for what in rested {
         let times = state.models.rests.get(&what).map_or(0, |rest| rest.times);
-        let ms = degrade::rest_ms(times, exchange.judged.retry_after_ms);
+        let ms = degrade::rest_ms(&models.rest, times, exchange.judged.retry_after_ms);
         let rest = Rest {
             until: at.plus(ms),
             times: times.saturating_add(1),

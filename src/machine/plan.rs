@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::policy::budget::Limits;
-use crate::policy::degrade::Link;
+use crate::policy::degrade::{Link, RestConfig};
 use crate::policy::loops;
 use crate::policy::retry;
 
@@ -37,6 +37,8 @@ pub struct ModelPolicy {
     pub chain: Vec<Link>,
     /// How often and when a link is asked again.
     pub retry: retry::Config,
+    /// How long a link rests that was left.
+    pub rest: RestConfig,
 }
 
 /// What a guarded tool may do, and how it is kept from doing it twice.

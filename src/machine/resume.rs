@@ -11,7 +11,7 @@ use crate::ids::{AttemptNo, CallId, StepNo};
 use crate::machine::advance::{run_note, unexpected};
 use crate::machine::conclude::limit_reached;
 use crate::machine::event::{StoppedBy, TimeLimit};
-use crate::machine::{Call, Effect, Outcome, Part, Phase, Policy, Session, Settle, State};
+use crate::machine::{Asking, Call, Effect, Outcome, Part, Phase, Policy, Session, Settle, State};
 
 /// Why the agent is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,6 +185,7 @@ pub(super) fn start(
         How::Replay | How::Restart => state.session = fresh,
     }
     state.on_wire = false;
+    state.asking = Asking::default();
     state.done = None;
     state.model_error = None;
     state.down = None;

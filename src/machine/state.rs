@@ -11,7 +11,7 @@ use crate::machine::keys::StepKeys;
 use crate::machine::{Outcome, Part, Policy, Risk};
 use crate::money::NanoUsd;
 use crate::policy::budget::{Limits, Resource, Spend, Usage};
-use crate::policy::loops::Detector;
+use crate::policy::loops::{Detector, Digest};
 use crate::policy::retry;
 use crate::policy::taxonomy::{Class, History};
 
@@ -100,6 +100,8 @@ pub struct State {
     pub findings: Option<String>,
     /// The part of the end that was cut off and is still to be done.
     pub unconcluded: Option<Part>,
+    /// What the model last asked of the agent's tools, in this attempt.
+    pub asking: Asking,
     /// Why the last model call failed, if it did.
     pub model_error: Option<String>,
     /// The last tool that was concluded, if it is down.
@@ -147,6 +149,15 @@ pub struct Session {
     pub branch: u64,
     /// Whether it has a turn: then it can be taken up.
     pub has_turns: bool,
+}
+
+/// What a model asked of the agent's tools with its last answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asking {
+    /// All calls of the answer; none where it asked for nothing.
+    pub calls: Digest,
+    /// Answers in a row that asked for the same.
+    pub times: u32,
 }
 
 /// Who answers model calls, as a run knows it.
@@ -317,6 +328,7 @@ impl State {
             rejections: 0,
             findings: None,
             unconcluded: None,
+            asking: Asking::default(),
             model_error: None,
             down: None,
             last_error: None,

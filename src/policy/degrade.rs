@@ -13,6 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::breaker::Config;
 use crate::policy::retry;
 use crate::policy::taxonomy::Class;
 
@@ -150,11 +151,28 @@ pub const TREE: &[Row] = &[
 /// How long a limit may last to be waited for, in milliseconds.
 const SHORT_WAIT_MS: u64 = 10_000;
 
-/// First rest of a model or provider, in milliseconds; it doubles.
-pub const REST_MS: u64 = 30_000;
+/// How long a model or provider rests that had to be left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestConfig {
+    /// Its first rest, in milliseconds; it doubles.
+    pub first_ms: u64,
+    /// The longest that we set ourselves, in milliseconds.
+    pub max_ms: u64,
+}
 
-/// Longest rest that we set ourselves, in milliseconds.
-pub const REST_MS_MAX: u64 = 300_000;
+impl Default for RestConfig {
+    fn default() -> Self {
+        let Config {
+            cool_down_ms,
+            cool_down_max_ms,
+            ..
+        } = Config::default();
+        Self {
+            first_ms: cool_down_ms,
+            max_ms: cool_down_max_ms,
+        }
+    }
+}
 
 impl Signal {
     /// Every signal, in the order of the tree.
@@ -386,8 +404,9 @@ pub fn order(
 /// Returns how long something rests that had to be left, in milliseconds.
 ///
 /// - `times`: how often in a row before.
-pub fn rest_ms(times: u32, hint_ms: Option<u64>) -> u64 {
-    let doubled = REST_MS.saturating_mul(1 << times.min(10)).min(REST_MS_MAX);
+pub fn rest_ms(config: &RestConfig, times: u32, hint_ms: Option<u64>) -> u64 {
+    let doubled = config.first_ms.saturating_mul(1 << times.min(20));
+    let doubled = doubled.min(config.max_ms.max(config.first_ms));
     hint_ms.unwrap_or(0).max(doubled)
 }
 
@@ -528,9 +547,14 @@ mod tests {
 
     #[test]
     fn rests_double_up_to_their_cap() {
-        assert_eq!(rest_ms(0, None), 30_000);
-        assert_eq!(rest_ms(2, None), 120_000);
-        assert_eq!(rest_ms(9, None), 300_000);
-        assert_eq!(rest_ms(0, Some(900_000)), 900_000, "the hint is a floor");
+        let rest = RestConfig::default();
+        assert_eq!(rest_ms(&rest, 0, None), 30_000);
+        assert_eq!(rest_ms(&rest, 2, None), 120_000);
+        assert_eq!(rest_ms(&rest, 9, None), 300_000);
+        assert_eq!(
+            rest_ms(&rest, 0, Some(900_000)),
+            900_000,
+            "the hint is a floor"
+        );
     }
 }

@@ -222,7 +222,8 @@ pub struct Breaker {
     /// Calls in `window` before `rate` counts.
     #[schemars(extend("x-positive" = "count"))]
     pub min_calls: Count,
-    /// How long it stays open at first; doubles each time in a row.
+    /// How long it stays open at first; doubles each time in a row. A model that a
+    /// call moved away from rests as long.
     #[schemars(extend("x-positive" = "duration"))]
     pub cool_down: Duration,
     /// How long it stays open at most.
