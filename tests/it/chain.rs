@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use crate::support::model::Upstream;
 use crate::support::{Ran, Sandbox, finish};
 
-const KEY: &str = "sk-ant-the-real-key-0123456789";
+pub(crate) const KEY: &str = "sk-ant-the-real-key-0123456789";
 
 /// An agent that knows nothing of us: it asks until the model is done. Driven by
-/// `TURNS` (most calls), `STREAM`, and `TRIES` (what its client makes of a failure).
+/// `TURNS` (most calls), `STREAM`, `TRIES` (what its client makes of a failure),
+/// `HEADER` (one more) and `SESSION` (where it keeps its history, and takes it up).
 #[test]
 #[ignore = "the agent of the tests below"]
 fn an_agent() {
@@ -19,7 +20,12 @@ fn an_agent() {
     let Some(turns) = number("TURNS") else { return };
     let address = std::env::var("ANTHROPIC_BASE_URL").expect("an address");
     let address = address.trim_start_matches("http://");
-    let mut history = vec![json!({"role": "user", "content": "do it"})];
+    let session = std::env::var("SESSION").ok();
+    let kept = session.as_ref().and_then(|it| std::fs::read(it).ok());
+    let mut history = match kept {
+        Some(kept) => serde_json::from_slice(&kept).expect("its own history"),
+        None => vec![json!({"role": "user", "content": "do it"})],
+    };
     let tools = json!([{"name": "bash", "description": "runs a command", "input_schema": {
         "type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]}}]);
     for turn in 0..turns {
@@ -57,14 +63,19 @@ fn an_agent() {
         }
         history.push(json!({"role": "assistant", "content": reply}));
         history.push(json!({"role": "user", "content": calls}));
+        if let Some(session) = &session {
+            let history = Value::from(history.clone()).to_string();
+            std::fs::write(session, history).expect("its folder is there");
+        }
     }
 }
 
 fn post(address: &str, body: &str) -> (u16, String) {
     let token = std::env::var("ANTHROPIC_API_KEY").expect("a token");
     let mut stream = TcpStream::connect(address).expect("the gateway listens");
+    let more = std::env::var("HEADER").map_or(String::new(), |header| format!("{header}\r\n"));
     let head = format!(
-        "POST /v1/messages HTTP/1.1\r\nHost: {address}\r\nx-api-key: {token}\r\n\
+        "POST /v1/messages HTTP/1.1\r\nHost: {address}\r\nx-api-key: {token}\r\n{more}\
          Content-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
@@ -127,61 +138,82 @@ fn read(answer: &str) -> Value {
 
 /// How the agent is to behave.
 #[derive(Clone, Copy)]
-struct How {
-    is_stream: bool,
-    tries: u32,
+pub(crate) struct How {
+    pub(crate) is_stream: bool,
+    pub(crate) tries: u32,
 }
 
-const PLAIN: How = How {
+pub(crate) const PLAIN: How = How {
     is_stream: false,
     tries: 1,
 };
-const STREAM: How = How {
+pub(crate) const STREAM: How = How {
     is_stream: true,
     tries: 1,
 };
 
 /// Runs the agent with `rest` in its task file.
-fn run(upstream: &Upstream, how: How, rest: &str) -> (Sandbox, Ran) {
+pub(crate) fn run(upstream: &Upstream, how: How, rest: &str) -> (Sandbox, Ran) {
     run_with(upstream, how, rest, &[])
 }
 
-fn run_with(
+pub(crate) fn run_with(
     upstream: &Upstream,
     how: How,
     rest: &str,
     variables: &[(&str, &str)],
 ) -> (Sandbox, Ran) {
     let sandbox = Sandbox::new();
-    let argv = json!([
-        std::env::current_exe().expect("this test binary"),
-        "--exact",
-        "chain::an_agent",
-        "--ignored",
-        "--nocapture"
-    ]);
+    task(&sandbox, how, rest);
+    let ran = again(&sandbox, upstream, &["run", "task.yaml"], variables);
+    (sandbox, ran)
+}
+
+/// Writes the task of the agent, with `rest` in it.
+pub(crate) fn task(sandbox: &Sandbox, how: How, rest: &str) {
     let (stream, tries) = (u8::from(how.is_stream), how.tries);
     sandbox.write(
         "task.yaml",
         &format!(
-            "agent: {{command: {argv}, protocol: gateway, grace: 1s, \
-             env: {{TURNS: '60', STREAM: '{stream}', TRIES: '{tries}'}}}}\n{rest}"
+            "agent: {{command: {}, protocol: gateway, grace: 1s, \
+             env: {{TURNS: '60', STREAM: '{stream}', TRIES: '{tries}'}}}}\n{rest}",
+            argv()
         ),
     );
-    let mut command = sandbox.command(&["run", "task.yaml"]);
+}
+
+/// The command line of the agent.
+pub(crate) fn argv() -> Value {
+    let own = std::env::current_exe().expect("this test binary");
+    json!([
+        own,
+        "--exact",
+        "chain::an_agent",
+        "--ignored",
+        "--nocapture"
+    ])
+}
+
+/// Runs a command where the model is to be found.
+pub(crate) fn again(
+    sandbox: &Sandbox,
+    upstream: &Upstream,
+    args: &[&str],
+    variables: &[(&str, &str)],
+) -> Ran {
+    let mut command = sandbox.command(args);
     command
         .env("ANTHROPIC_BASE_URL", upstream.url())
         .env("ANTHROPIC_API_KEY", KEY)
         .envs(variables.iter().copied());
-    let ran = finish(&mut command);
-    (sandbox, ran)
+    finish(&mut command)
 }
 
-fn actions(sandbox: &Sandbox) -> String {
+pub(crate) fn actions(sandbox: &Sandbox) -> String {
     sandbox.run(&["why", "latest"]).stdout
 }
 
-const TWO_TURNS: &str = "turns:\n  - {say: I look., shell: echo hello}\n  - say: done\n";
+pub(crate) const TWO_TURNS: &str = "turns:\n  - {say: I look., shell: echo hello}\n  - say: done\n";
 
 #[test]
 fn what_passes_by_itself_is_tried_again_unseen() {
@@ -378,12 +410,7 @@ fn cut_off_at_every_boundary_no_answer_is_paid_twice() {
                 &[("AGENTGUARD_FAULT", &fault)],
             );
             assert_eq!(ran.code, 128 + 9, "{fault}: {ran:?}");
-            let mut resume = sandbox.command(&["resume", "latest"]);
-            let resumed = finish(
-                resume
-                    .env("ANTHROPIC_BASE_URL", upstream.url())
-                    .env("ANTHROPIC_API_KEY", KEY),
-            );
+            let resumed = again(&sandbox, &upstream, &["resume", "latest"], &[]);
             let why = actions(&sandbox);
             assert_eq!(resumed.code, 0, "{fault}: {resumed:?}\n{why}");
             let report = sandbox.report();
@@ -475,13 +502,7 @@ fn a_script_that_cannot_be_read_starts_nothing() {
 fn a_scripted_model_goes_on_over_a_crash() {
     let upstream = Upstream::start(TWO_TURNS);
     let sandbox = Sandbox::new();
-    let argv = json!([
-        std::env::current_exe().expect("this test binary"),
-        "--exact",
-        "chain::an_agent",
-        "--ignored",
-        "--nocapture"
-    ]);
+    let argv = argv();
     sandbox.write(
         "model.yaml",
         "turns:\n  - {say: I look., shell: echo one, faults: [{status: 500, times: 1}]}\n  - say: done\n",

@@ -7,6 +7,7 @@ mod check;
 mod classify;
 mod cli_support;
 mod crash;
+mod degrade;
 mod deps;
 mod drill;
 mod fuzz;
