@@ -20,6 +20,7 @@ mod look;
 mod loops;
 pub mod man;
 mod open;
+mod replay;
 mod resume;
 mod rm;
 mod run;
@@ -96,6 +97,7 @@ enum ColorWhen {
 enum Command {
     Run(run::RunArgs),
     Resume(resume::ResumeArgs),
+    Replay(replay::ReplayArgs),
     Init(init::InitArgs),
     Check(check::CheckArgs),
     Schema(schema::SchemaArgs),
@@ -131,6 +133,7 @@ pub fn main() -> ExitCode {
     let result = match command {
         Command::Run(args) => run::main(&global, args),
         Command::Resume(args) => resume::main(&global, args),
+        Command::Replay(args) => replay::main(&global, args),
         Command::Init(args) => init::main(&global, args),
         Command::Check(args) => check::main(&global, args),
         Command::Schema(args) => schema::main(&global, args),

@@ -35,6 +35,13 @@ pub struct Show {
     quiet: bool,
 }
 
+impl Show {
+    /// Whether events are printed as JSON.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+}
+
 /// Chunks of agent output that wait for a slow reader of ours.
 const OUTPUT_CHUNKS: usize = 16;
 

@@ -6,6 +6,7 @@
 
 use crate::clock::UnixMs;
 use crate::driver::policy::loop_traits;
+use crate::driver::recording::Answers;
 use crate::ids::{IdempotencyKey, RunId};
 use crate::machine::State;
 use crate::machine::event::{Content, RequestNo, ToolCall};
@@ -55,6 +56,7 @@ pub async fn gather(
         identity: String::new(),
         key: None,
         recorded: None,
+        recorded_class: None,
         resembles: None,
         admission: Admission::Go,
         refused: None,
@@ -76,6 +78,36 @@ pub async fn gather(
         asked.admission = admit(store, tool, name, at).await?;
     }
     Ok(asked)
+}
+
+/// Answers a call of `name` from what a past run was given.
+pub fn play_back(
+    scene: &Scene<'_>,
+    request: RequestNo,
+    name: &str,
+    args: serde_json::Value,
+    answers: &mut Answers,
+) -> ToolCall {
+    let traits = scene.task.tools.get(name).map(loop_traits);
+    let identity = identity(name, &args, &traits.unwrap_or_default());
+    let answer = answers.take(name, &identity);
+    let refused = answer.is_none().then(|| {
+        format!(
+            "This is a replay, and `{name}` was not called with these arguments in its recording."
+        )
+    });
+    ToolCall {
+        request,
+        tool: name.to_owned(),
+        identity,
+        key: None,
+        recorded_class: answer.as_ref().map(|it| it.class),
+        recorded: answer.map(|it| it.content),
+        resembles: None,
+        admission: Admission::Go,
+        refused,
+        args,
+    }
 }
 
 /// Asks the breaker of `name`; takes the probe if it is to be had.

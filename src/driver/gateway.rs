@@ -17,7 +17,7 @@ use crate::driver::session::{Error, Session};
 use crate::driver::supervise::Ports;
 use crate::ids::StepNo;
 use crate::machine::event::{KeptReply, RequestNo};
-use crate::machine::{Cause, Event, How};
+use crate::machine::{Cause, Entry, Event, How};
 use crate::task::preset;
 use crate::task::resolved::{Feature, Place, Provider, Resolved, Upstream, WireApi};
 use crate::task::template::{self, Template};
@@ -44,8 +44,11 @@ pub(super) async fn open(
     // After a crash the agent does the same again, and gets the same answers;
     // after a failure of its own it has to find another way.
     let recorded = match ports.standing.cause {
+        _ if ports.playback.is_some() => played(session, ports).map_err(|e| e.to_string())?,
         Cause::Verbatim if plan.how == How::Replay => {
-            recorded(session, &ports.folder).map_err(|error| error.to_string())?
+            let entries = recover::entries(session.store.as_ref(), &session.run);
+            let entries = entries.map_err(|error| error.to_string())?;
+            recorded(entries, &ports.folder)
         }
         Cause::Fresh | Cause::Verbatim | Cause::Reflection => vec![],
     };
@@ -184,11 +187,23 @@ fn link(upstream: &Upstream, environment: &Environment) -> Result<chain::Link, S
     })
 }
 
+/// Finds the answers that the run which is played was given.
+fn played(session: &Session, ports: &Ports) -> Result<Vec<gateway::Recorded>, ReadError> {
+    let Some(playback) = &ports.playback else {
+        return Ok(vec![]);
+    };
+    let mut entries = recover::entries(session.store.as_ref(), &playback.source)?;
+    // What led to a failure is just what is to be gone through again.
+    entries.retain(|entry| !matches!(entry.event, Event::AttemptStarted { .. }));
+    let folder = session.store.paths().run(&playback.source);
+    Ok(recorded(entries, &folder))
+}
+
 /// Finds the answers that earlier attempts were given, in their order.
-fn recorded(session: &Session, folder: &Path) -> Result<Vec<gateway::Recorded>, ReadError> {
+fn recorded(entries: impl IntoIterator<Item = Entry>, folder: &Path) -> Vec<gateway::Recorded> {
     let mut found: Vec<(StepNo, gateway::Recorded)> = Vec::new();
     let mut step = StepNo::default();
-    for entry in recover::entries(session.store.as_ref(), &session.run)? {
+    for entry in entries {
         match entry.event {
             Event::TurnReported(turn) if turn.error.is_none() => {
                 step = step.next();
@@ -215,7 +230,7 @@ fn recorded(session: &Session, folder: &Path) -> Result<Vec<gateway::Recorded>, 
             _ => {}
         }
     }
-    Ok(found.into_iter().map(|(_, recorded)| recorded).collect())
+    found.into_iter().map(|(_, recorded)| recorded).collect()
 }
 
 /// Keeps a model's answer, before the turn that names it.

@@ -177,7 +177,7 @@ pub async fn begin(
     if let Some(checks) = &mut task.verify {
         verify::take_in(checks).map_err(Error::Verify)?;
     }
-    let run = RunId::from_bits(rand::rng().next_u64());
+    let run = new_run();
     let rules = rules(&task)?;
     let folder = host.store.paths().run(&run);
     host.store.paths().make_run(&run)?;
@@ -217,6 +217,7 @@ pub async fn begin(
         rules,
         folder,
         standing,
+        playback: None,
     };
     let ending = see_through(&mut session, ports, &setup, begin).await?;
     notify::finish(&told).await;
@@ -266,6 +267,7 @@ pub async fn go_on(host: Host, asked: &str, how: &GoOn) -> Result<Finished, Erro
         rules,
         folder,
         standing,
+        playback: None,
     };
     let ending = see_through(&mut session, ports, &setup, ready).await?;
     notify::finish(&told).await;
@@ -275,7 +277,7 @@ pub async fn go_on(host: Host, asked: &str, how: &GoOn) -> Result<Finished, Erro
 /// Sees attempts and their ends through until the run has ended for good: one that
 /// was parked goes on by itself when its time has come, and so does one whose work
 /// failed the checks while the agent has tries left.
-async fn see_through(
+pub(super) async fn see_through(
     session: &mut Session,
     mut ports: Ports,
     setup: &Setup,
@@ -358,8 +360,13 @@ fn with_notifier(
     (observers, told)
 }
 
+/// Names a run.
+pub(super) fn new_run() -> RunId {
+    RunId::from_bits(rand::rng().next_u64())
+}
+
 /// Stores the run with its first event.
-fn create(
+pub(super) fn create(
     host: &Host,
     run: &RunId,
     task: Resolved,
@@ -405,11 +412,11 @@ fn create(
     ))
 }
 
-fn rules(task: &Resolved) -> Result<Vec<custom::Rule>, Error> {
+pub(super) fn rules(task: &Resolved) -> Result<Vec<custom::Rule>, Error> {
     own_rules(task).map_err(|(id, source)| Error::Rule { id, source })
 }
 
-fn toolbox(host: &Host, run: &RunId, task: &Resolved) -> Result<Arc<Toolbox>, Error> {
+pub(super) fn toolbox(host: &Host, run: &RunId, task: &Resolved) -> Result<Arc<Toolbox>, Error> {
     let environment = host.outside.environment.clone();
     let home = ToolHome {
         run: run.clone(),
@@ -425,7 +432,12 @@ fn toolbox(host: &Host, run: &RunId, task: &Resolved) -> Result<Arc<Toolbox>, Er
     )?))
 }
 
-fn standing(setup: &Setup, folder: &Path, cause: Cause, note: Option<String>) -> Standing {
+pub(super) fn standing(
+    setup: &Setup,
+    folder: &Path,
+    cause: Cause,
+    note: Option<String>,
+) -> Standing {
     let dir = folder.join("input");
     Standing {
         cause,

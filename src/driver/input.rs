@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -63,7 +63,7 @@ pub enum Error {
         why: String,
     },
     /// Too much.
-    #[error("the input files have more than {INPUT_BYTES_MAX} bytes")]
+    #[error("there are more than {INPUT_BYTES_MAX} bytes to copy")]
     TooLarge,
 }
 
@@ -93,6 +93,57 @@ pub fn take(task: &Resolved, base: &Path, to: &Path) -> Result<Snapshot, Error> 
         prompt,
         files,
     })
+}
+
+/// Copies a folder with all that is in it, symlinks as they are; one that is not
+/// there is empty.
+///
+/// - `but`: a folder inside that is left out.
+pub fn copy_folder(from: &Path, to: &Path, but: Option<&Path>) -> Result<(), Error> {
+    fs::create_dir_all(to).map_err(|source| Error::Write {
+        path: to.to_owned(),
+        source,
+    })?;
+    let mut bytes_left = INPUT_BYTES_MAX;
+    match from.exists() {
+        true => copy_below(from, to, but, &mut bytes_left),
+        false => Ok(()),
+    }
+}
+
+fn copy_below(
+    from: &Path,
+    to: &Path,
+    but: Option<&Path>,
+    bytes_left: &mut u64,
+) -> Result<(), Error> {
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Read { path, source }
+    };
+    let unwritable = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Write { path, source }
+    };
+    for entry in fs::read_dir(from).map_err(unreadable(from))? {
+        let entry = entry.map_err(unreadable(from))?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if but == Some(&*source) {
+            continue;
+        }
+        let about = entry.metadata().map_err(unreadable(&source))?;
+        if about.is_symlink() {
+            let leads_to = fs::read_link(&source).map_err(unreadable(&source))?;
+            symlink(leads_to, &target).map_err(unwritable(&target))?;
+        } else if about.is_dir() {
+            fs::create_dir_all(&target).map_err(unwritable(&target))?;
+            copy_below(&source, &target, but, bytes_left)?;
+        } else if about.is_file() {
+            *bytes_left = bytes_left.checked_sub(about.len()).ok_or(Error::TooLarge)?;
+            fs::copy(&source, &target).map_err(unwritable(&target))?;
+        }
+    }
+    Ok(())
 }
 
 fn prompt(task: &Resolved) -> Result<Option<String>, Error> {

@@ -33,6 +33,7 @@ pub mod policy;
 pub mod prices;
 pub mod recording;
 pub mod recover;
+pub mod replay;
 pub mod session;
 pub mod supervise;
 mod timer;

@@ -27,6 +27,7 @@ use crate::channel::{self, Answers, Arrival, Incoming, Notice, frame, method};
 use crate::drill::{Boundary, Side, fault};
 use crate::driver::launch::{self, Environment};
 use crate::driver::output::{self, Log, Sink, Stream};
+use crate::driver::replay::Playback;
 use crate::driver::session::{Error, Released, Session};
 use crate::driver::timer::Timer;
 use crate::driver::translate::{self, Standing};
@@ -76,6 +77,8 @@ pub struct Ports {
     pub folder: PathBuf,
     /// What stays the same within the attempt.
     pub standing: Standing,
+    /// What a replay plays from; `None`: this is no replay.
+    pub playback: Option<Playback>,
 }
 
 /// What comes back from work that was started.
@@ -642,7 +645,15 @@ impl<'a> Attempt<'a> {
                     toolbox: &self.ports.toolbox,
                     state: self.session.state(),
                 };
-                let call = facts::gather(&scene, now, request, &asked.name, args).await?;
+                let step = scene.state.step;
+                let recorded = self.ports.playback.as_mut().filter(|it| !it.is_live(step));
+                let call = match recorded {
+                    Some(playback) => {
+                        let answers = &mut playback.answers;
+                        facts::play_back(&scene, request, &asked.name, args, answers)
+                    }
+                    None => facts::gather(&scene, now, request, &asked.name, args).await?,
+                };
                 self.session.feed(Event::ToolCalled(call))
             }
             Call::Report(report) if report.is_from_wire && self.speaks_itself() => {
@@ -704,6 +715,12 @@ impl<'a> Attempt<'a> {
             let reason = why;
             frame::Error::Stopping { reason, exit_code }
         };
+        let step = self.session.state().step;
+        let played = self.ports.playback.as_ref().filter(|it| !it.is_live(step));
+        if let Some(why) = played.map(Playback::refusal) {
+            self.refuse_call(request, unavailable(why)).await?;
+            return Ok(None);
+        }
         let bid = match models::choose(self.session, asked.clone())? {
             models::Choice::Ask(bid) => bid,
             models::Choice::Down { why } => {

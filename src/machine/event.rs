@@ -321,6 +321,9 @@ pub struct ToolCall {
     pub key: Option<IdempotencyKey>,
     /// What the key's first execution gave, if there was one.
     pub recorded: Option<Content>,
+    /// In a replay: how the recorded answer was classed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded_class: Option<Class>,
     /// A write of this step that was done before a crash and may be this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resembles: Option<CallId>,

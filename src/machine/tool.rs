@@ -105,6 +105,14 @@ fn immediate(state: &mut State, asked: &ToolCall) -> Option<(Class, Content, Dec
             .map_or_else(String::new, |key| format!("key {key}"));
         note
     };
+    if let (Some(class), Some(content)) = (asked.recorded_class, &asked.recorded) {
+        let note = note(
+            "play_back",
+            "replay.recorded",
+            "the run that is played got this answer",
+        );
+        return Some((class, content.clone(), note));
+    }
     if let Some(text) = &asked.refused {
         let note = note(
             "feed_back",

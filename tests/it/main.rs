@@ -23,6 +23,7 @@ mod loops_cli;
 mod loops_properties;
 mod man;
 mod process;
+mod replay;
 mod run;
 mod sdk;
 mod simulation;

@@ -99,6 +99,7 @@ Usage: agentguard [OPTIONS] <COMMAND>
 Run:
   run          Start an agent and supervise it to its end
   resume       Go on with a run where it stopped
+  replay       Play a past run again with the answers it got, and say where it parts from it
   stop         Stop a run that is alive, with a last checkpoint
   settle       Say whether a call that is in doubt happened
 

@@ -468,6 +468,7 @@ impl World {
             identity,
             key: None,
             recorded: None,
+            recorded_class: None,
             resembles: None,
             admission: Admission::Go,
             refused: None,

@@ -19,6 +19,7 @@ use crate::drill::rehearsal::{Baseline, Ground, Material, Rehearsal, prepare};
 use crate::drill::stand_in::{PLAN, read_ledger};
 use crate::drill::{Boundary, Fault, Side};
 use crate::driver::host::Setup;
+use crate::driver::input;
 use crate::driver::policy::policy;
 use crate::driver::recording::Recording;
 use crate::driver::recover;
@@ -27,9 +28,6 @@ use crate::machine::{Event, Outcome};
 use crate::store::sqlite::Options;
 use crate::store::{Paths, Sqlite, Store};
 use crate::task::resolved::Resolved;
-
-/// Most bytes of a folder that are copied for each rehearsal.
-const COPY_BYTES_MAX: u64 = 2 << 30;
 
 /// Resumes after a kill before it is given up.
 const RESUMES_MAX: u32 = 10;
@@ -189,9 +187,8 @@ impl<'a> Stage<'a> {
             moved: vec![(self.material.task.agent.cwd.clone(), work.clone())],
         };
         let rehearsal = prepare(&self.material, &ground, fault).map_err(Error::NotReached)?;
-        let mut left = COPY_BYTES_MAX;
-        copy(&self.material.task.agent.cwd, &work, &self.root, &mut left)
-            .map_err(failed("the agent's folder cannot be copied"))?;
+        input::copy_folder(&self.material.task.agent.cwd, &work, Some(&self.root))
+            .map_err(|error| Error::Failed(format!("the agent's folder: {error}")))?;
         let task_file = folder.join("task.json");
         write(folder, &task_file, &rehearsal)
             .map_err(failed("the files of the rehearsal cannot be written"))?;
@@ -347,31 +344,6 @@ fn write(folder: &Path, task_file: &Path, rehearsal: &Rehearsal) -> std::io::Res
     fs::write(folder.join(PLAN), serde_json::to_vec(&rehearsal.plan)?)?;
     for (name, text) in &rehearsal.scripts {
         fs::write(folder.join(name), text)?;
-    }
-    Ok(())
-}
-
-/// Copies a folder; the drill's own, where it lies inside, is left out.
-fn copy(from: &Path, to: &Path, but: &Path, left: &mut u64) -> std::io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if source == *but {
-            continue;
-        }
-        let kind = entry.file_type()?;
-        if kind.is_symlink() {
-            std::os::unix::fs::symlink(fs::read_link(&source)?, target)?;
-        } else if kind.is_dir() {
-            copy(&source, &target, but, left)?;
-        } else if kind.is_file() {
-            let bytes = entry.metadata()?.len();
-            *left = left.checked_sub(bytes).ok_or_else(|| {
-                std::io::Error::other("it has more than 2 GiB; give the task a smaller `cwd`")
-            })?;
-            fs::copy(source, target)?;
-        }
     }
     Ok(())
 }

@@ -1,0 +1,203 @@
+//! `agentguard replay`: a past run again, from its record, without touching the
+//! world.
+
+use crate::support::Sandbox;
+
+const TASK: &str = r#"
+name: mailing
+agent: {command: [sh, loop.sh], grace: 2s}
+limits: {cost_usd: 1, deadline: 1m}
+tools:
+  mail:
+    command: [sh, -c, "echo sent >> $MAILS; echo sent to $0", "{to}"]
+    effect: irreversible
+    key: "mail:{to}"
+    env: {MAILS: "{env.MAILS}"}
+  look:
+    command: [sh, -c, "cat $WEATHER"]
+    effect: read
+    env: {WEATHER: "{env.WEATHER}"}
+"#;
+
+/// What it does with the weather depends on the weather.
+const LOOP: &str = r#"
+step=$(agentguard state --messages none --get step) || exit
+while [ "$step" -lt 3 ]; do
+    weather=$(agentguard tool look) || exit
+    agentguard tool mail --arg to="p$step-$weather" >/dev/null || exit
+    step=$((step + 1))
+    agentguard turn --step $step --role assistant --content "step $step: $weather" --cost-usd 0.01 || exit
+done
+echo "was here" > trace.txt
+agentguard turn --done --result sent || exit
+"#;
+
+struct Mailing(Sandbox);
+
+impl Mailing {
+    fn new() -> Self {
+        let sandbox = Sandbox::new();
+        sandbox.write("task.yaml", TASK);
+        sandbox.write("loop.sh", LOOP);
+        let mailing = Self(sandbox);
+        mailing.weather("sun");
+        mailing
+    }
+
+    fn weather(&self, weather: &str) {
+        self.0.write("home/weather.txt", weather);
+    }
+
+    fn run(&self, args: &[&str]) -> crate::support::Ran {
+        let mut command = self.0.command(args);
+        command
+            .env("MAILS", self.0.path().join("home/mails.txt"))
+            .env("WEATHER", self.0.path().join("home/weather.txt"));
+        crate::support::finish(&mut command)
+    }
+
+    fn mails(&self) -> usize {
+        self.0.read("home/mails.txt").lines().count()
+    }
+}
+
+#[test]
+fn a_replay_does_what_the_run_did_and_touches_nothing() {
+    let mailing = Mailing::new();
+    let ran = mailing.run(&["run", "task.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(mailing.mails(), 3);
+    // The world has changed since; the recording has not.
+    mailing.weather("rain");
+    std::fs::remove_file(mailing.0.path().join("trace.txt")).expect("the loop wrote it");
+    let replayed = mailing.run(&["replay", "latest"]);
+    assert_eq!(replayed.code, 0, "{replayed:?}");
+    assert!(
+        replayed.stderr.contains("the replay does what"),
+        "{replayed:?}"
+    );
+    assert_eq!(mailing.mails(), 3);
+    assert!(
+        !mailing.0.path().join("trace.txt").exists(),
+        "it worked in a copy"
+    );
+    let report = mailing.0.report();
+    let name = report["task_id"].as_str().expect("a text");
+    assert!(name.contains("(replay of r-"), "{report:#}");
+}
+
+#[test]
+fn a_loop_that_does_something_else_is_caught_where_it_does() {
+    let mailing = Mailing::new();
+    let ran = mailing.run(&["run", "task.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let edited = LOOP.replace(r#"to="p$step-$weather""#, r#"to="q$((step / 2))-$weather""#);
+    mailing.0.write("loop.sh", &edited);
+    let replayed = mailing.run(&["replay", "latest", "--json"]);
+    assert_eq!(replayed.code, 1, "{replayed:?}");
+    let last = replayed.stdout.lines().last().expect("a line");
+    let document: serde_json::Value = serde_json::from_str(last).expect("JSON");
+    assert_eq!(document["parts_at_step"], 1, "{document:#}");
+    let text = |key: &str| document[key].as_str().expect("a text").to_owned();
+    assert!(text("recorded").contains("p0-sun"), "{document:#}");
+    assert!(text("replayed").contains("q0-sun"), "{document:#}");
+    assert_eq!(mailing.mails(), 3);
+}
+
+#[test]
+fn a_replay_begins_at_a_step_and_goes_live_at_another() {
+    let mailing = Mailing::new();
+    let ran = mailing.run(&["run", "task.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let id = mailing.0.report()["run_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let middle = mailing.run(&["replay", &id, "--from-step", "2"]);
+    assert_eq!(middle.code, 0, "{middle:?}");
+    assert_eq!(mailing.mails(), 3);
+    mailing.weather("snow");
+    let live = mailing.run(&["replay", &id, "--live-after", "2"]);
+    assert_eq!(live.code, 1, "the weather is another: {live:?}");
+    assert!(live.stderr.contains("in step 3"), "{live:?}");
+    assert_eq!(mailing.mails(), 4, "the third mail was a real one");
+    let late = mailing.run(&["replay", &id, "--from-step", "9"]);
+    assert_eq!(late.code, 2, "{late:?}");
+}
+
+/// Three calls, each with the history of those before.
+const CALLER: &str = r#"
+messages='{"role":"user","content":"go"}'
+for turn in 1 2 3; do
+  curl -sS -f -o answer.json "$ANTHROPIC_BASE_URL/v1/messages" -H "x-api-key: $ANTHROPIC_API_KEY" \
+    -H 'content-type: application/json' \
+    -d "{\"model\":\"claude-sonnet-4-5\",\"max_tokens\":1000,\"messages\":[$messages]}" || exit 1
+  messages="$messages,{\"role\":\"assistant\",\"content\":\"turn $turn\"},{\"role\":\"user\",\"content\":\"$(cat word.txt)\"}"
+done
+"#;
+
+#[test]
+fn an_agent_that_knows_nothing_of_it_is_replayed_for_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "task.yaml",
+        "
+name: calling
+agent: {command: [sh, caller.sh], protocol: gateway}
+limits: {cost_usd: 1, deadline: 1m}
+upstream: {script: model.yaml}
+",
+    );
+    sandbox.write(
+        "model.yaml",
+        "turns: [{say: one}, {say: two}, {say: three}]\n",
+    );
+    sandbox.write("caller.sh", CALLER);
+    sandbox.write("word.txt", "go on");
+    let ran = sandbox.run(&["run", "task.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let id = sandbox.report()["run_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    // A model that answers otherwise is not asked.
+    sandbox.write("model.yaml", "turns: [{say: other}]\n");
+    let replayed = sandbox.run(&["replay", &id]);
+    assert_eq!(replayed.code, 0, "{replayed:?}");
+    let report = sandbox.report();
+    assert_eq!(report["replayed"], 3, "{report:#}");
+    assert_eq!(report["cost_usd"], "0.00", "{report:#}");
+    // Another word, another request: nothing goes out for it.
+    sandbox.write("word.txt", "stop");
+    let parted = sandbox.run(&["replay", &id]);
+    assert_eq!(parted.code, 1, "{parted:?}");
+    assert!(parted.stderr.contains("in step 2"), "{parted:?}");
+    assert_eq!(sandbox.report()["cost_usd"], "0.00");
+}
+
+#[test]
+fn a_run_that_failed_is_replayed_to_its_failure() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "task.yaml",
+        "
+name: failing
+agent: {command: [sh, loop.sh], grace: 2s}
+limits: {deadline: 1m}
+tools:
+  check: {command: [sh, -c, 'echo broken at $(date +%N) >&2; exit 1'], effect: read, retry: {attempts: 1}}
+",
+    );
+    sandbox.write(
+        "loop.sh",
+        "agentguard tool check >answer.txt 2>&1\nagentguard turn --role assistant --content \"$(cat answer.txt)\" || exit\nexit 3\n",
+    );
+    let ran = sandbox.run(&["run", "task.yaml"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let replayed = sandbox.run(&["replay", "latest"]);
+    assert_eq!(replayed.code, 0, "{replayed:?}");
+    assert!(
+        replayed.stderr.contains("exited with code 3"),
+        "{replayed:?}"
+    );
+}
