@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::driver::host::{self, Error, Finished, Host, Setup};
+use crate::driver::input;
 use crate::driver::input::Snapshot;
 use crate::driver::policy::policy;
 use crate::driver::recording::{Answers, Parting, Recording, parting};
 use crate::driver::recover::{self, Ready};
 use crate::driver::session::Session;
 use crate::driver::supervise::Ports;
-use crate::driver::input;
 use crate::ids::{RunId, StepNo};
 use crate::machine::Outcome;
 use crate::machine::{Cause, Event, advance, checkpoints};
