@@ -11,9 +11,12 @@ use std::error::Error as StdError;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use serde::Serialize;
+
 use super::{ColorWhen, Global};
 use crate::exit_code;
 use crate::task::Colour;
+use crate::task::problem::{Problem, Problems};
 
 /// Why a command could not do its work.
 #[derive(Debug)]
@@ -24,6 +27,29 @@ pub struct Failure {
     hints: Vec<String>,
     /// Text that is printed as it is instead of message and causes.
     rendered: Option<String>,
+    /// What is wrong with the task file.
+    problems: Vec<Problem>,
+}
+
+/// What a command with `--json` prints of its failure; its fields are promised to
+/// stay.
+#[derive(Serialize)]
+struct Document<'a> {
+    v: u64,
+    error: Told<'a>,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    message: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    causes: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    hints: &'a [String],
+    /// The same as in `check --json`.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    problems: &'a [Problem],
+    exit_code: u8,
 }
 
 /// Whose matter a failure is.
@@ -61,6 +87,7 @@ impl Failure {
             causes: vec![],
             hints: vec![],
             rendered: None,
+            problems: vec![],
         }
     }
 
@@ -80,11 +107,13 @@ impl Failure {
         failure
     }
 
-    /// Makes a failure whose whole text is written already.
-    pub fn rendered(kind: Kind, text: String) -> Self {
+    /// Makes a failure of a task file with `problems`.
+    pub fn task(problems: Problems, colour: Colour) -> Self {
+        let first = problems.0.first().map(|first| first.message.clone());
         Self {
-            rendered: Some(text),
-            ..Self::new(kind, String::new())
+            rendered: Some(problems.render(colour)),
+            problems: problems.0,
+            ..Self::new(Kind::Usage, first.unwrap_or_default())
         }
     }
 
@@ -109,6 +138,24 @@ impl Failure {
         match hint {
             Some(hint) => self.hint(hint),
             None => self,
+        }
+    }
+
+    /// Prints it to stdout as one JSON object, for the program that reads there.
+    pub fn print_json(&self) {
+        let told = Document {
+            v: crate::observe::json::VERSION,
+            error: Told {
+                message: &self.message,
+                causes: &self.causes,
+                hints: &self.hints,
+                problems: &self.problems,
+                exit_code: self.kind.exit_code(),
+            },
+        };
+        if let Ok(line) = serde_json::to_string(&told) {
+            // Nobody is left to be told when stdout is closed.
+            let _ = super::jsonl::print(&format!("{line}\n"));
         }
     }
 

@@ -35,7 +35,7 @@ mod why;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use error::Failure;
 
@@ -125,8 +125,12 @@ enum Command {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let parsed = command().try_get_matches();
-    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli,
+    let parsed = parsed.and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((cli, tells_json(&matches)))
+    });
+    let (cli, tells_json) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return error::usage(&error),
     };
     let Cli { global, command } = cli;
@@ -159,8 +163,22 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(code) => ExitCode::from(code),
-        Err(failure) => failure.print(&global),
+        Err(failure) => {
+            if tells_json {
+                failure.print_json();
+            }
+            failure.print(&global)
+        }
     }
+}
+
+/// Whether a failure is told on stdout too: a script that reads the events of a run or
+/// what is wrong with a task gets an object in any case.
+fn tells_json(matches: &ArgMatches) -> bool {
+    const TELLING: &[&str] = &["run", "resume", "check", "chain", "drill"];
+    matches.subcommand().is_some_and(|(name, of)| {
+        TELLING.contains(&name) && matches!(of.try_get_one("json"), Ok(Some(true)))
+    })
 }
 
 /// Returns the argument parser, its commands in groups.

@@ -72,7 +72,7 @@ pub fn read(
 ) -> std::result::Result<(task::resolved::Resolved, PathBuf), Failure> {
     let (text, name, base) = super::open::task_file(file)?;
     let colour = super::error::colour(global);
-    let refused = |problems: Problems| Failure::rendered(Kind::Usage, problems.render(colour));
+    let refused = |problems: Problems| Failure::task(problems, colour);
     let text = task::decode(&text, &name).map_err(refused)?;
     let (resolved, problems, findings) = task::check(text, &name);
     let resolved = resolved.ok_or_else(|| refused(Problems(problems)))?;

@@ -157,6 +157,46 @@ status 0
     );
 }
 
+/// Scripts that read stdout get an object, whatever was refused; people get their text.
+#[test]
+fn a_refusal_is_an_object_for_programs_too() {
+    let here = Sandbox::new();
+    here.write("wrong.yaml", "agent: {comand: [sh]}\n");
+    here.write(
+        "lost.yaml",
+        "agent: {command: [sh]}\nupstream: {script: lost}\n",
+    );
+    #[rustfmt::skip]
+    let rows: [(&[&str], &str); 8] = [
+        (&["run", "--json", "wrong.yaml"],     "comand"),
+        (&["run", "--json", "nothing.yaml"],   "nothing.yaml"),
+        (&["run", "--json", "lost.yaml"],      "lost"),
+        (&["check", "--json", "lost.yaml"],    "lost"),
+        (&["check", "--json", "nothing.yaml"], "nothing.yaml"),
+        (&["chain", "--json", "wrong.yaml"],   "comand"),
+        (&["resume", "--json", "latest"],      "run"),
+        (&["resume", "--json", "r-00000000"],  "r-00000000"),
+    ];
+    for (args, word) in rows {
+        let ran = here.run(args);
+        assert_eq!(ran.code, 2, "{args:?}: {ran:?}");
+        assert!(ran.stderr.contains(word), "{args:?}: {ran:?}");
+        let told: Value = serde_json::from_str(&ran.stdout).expect("one object");
+        let error = &told["error"];
+        assert_eq!(error["exit_code"], 2, "{args:?}: {told}");
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.contains(word), "{args:?}: {told}");
+        let is_task = args[2] == "wrong.yaml";
+        assert_eq!(
+            error["problems"][0]["line"].is_u64(),
+            is_task,
+            "{args:?}: {told}"
+        );
+    }
+    let ran = here.run(&["run", "wrong.yaml"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{ran:?}");
+}
+
 #[test]
 fn what_is_no_task_file_is_told() {
     let here = Sandbox::new();
