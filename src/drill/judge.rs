@@ -71,11 +71,12 @@ pub fn judge(fault: &Fault, task: &Resolved, seen: &Evidence, well: &Evidence) -
             fired(seen, "loop."),
             &seen.outcome,
         ),
-        Fault::Verification => say(
-            seen.exit_code == exit_code::VERIFICATION,
-            fired(seen, "verify."),
-            &seen.outcome,
-        ),
+        Fault::Verification => {
+            let told = seen.decisions.iter().any(|it| it.action == "send_back");
+            let tries = task.verify.as_ref().map_or(0, |it| it.rounds);
+            let passed = seen.exit_code == exit_code::VERIFICATION && (told || tries == 0);
+            say(passed, fired(seen, "verify."), &seen.outcome)
+        }
         Fault::Crash(_) => crash(task, seen, well),
     }
 }

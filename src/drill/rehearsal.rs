@@ -1,8 +1,8 @@
 //! How a task is made ready for a rehearsal with one fault.
 //!
 //! The task stays as it is but for what reaches the world: guarded tools become
-//! [`stand_in`]s, models become scripted ones, nobody is notified, and waits
-//! between retries are short. Agent, limits, rules, loops and the supervisor
+//! [`stand_in`](super::stand_in)s, models become scripted ones, checks pass, nobody
+//! is notified, and waits between retries are short. Agent, limits, rules, loops and the supervisor
 //! itself are the real ones.
 
 use std::collections::BTreeMap;
@@ -14,8 +14,8 @@ use crate::drill::faults::{Fault, ModelFault, ToolKind};
 use crate::drill::stand_in::{How, Plan, StandIn, ToolFault};
 use crate::money::NanoUsd;
 use crate::task::resolved::{
-    Action, BreakerConfig, Effect, NativeKey, Pairs, Place, Price, Probe, Resolved, RetryConfig,
-    Stdin, Tool, Upstream,
+    Action, BreakerConfig, Effect, Look, NativeKey, Pairs, Place, Price, Probe, Resolved,
+    RetryConfig, Stdin, Tool, Upstream,
 };
 use crate::task::template::Template;
 
@@ -118,6 +118,7 @@ pub fn prepare(
         plan.tools.insert(name.clone(), stand_in);
     }
     relocate(&mut task, ground);
+    check_with(&mut task, "exit 0");
     task.notify.clear();
     task.limits.deadline_ms.get_or_insert(DEADLINE_MS);
     shorten(&mut task.model_retry);
@@ -181,6 +182,13 @@ fn relocate(task: &mut Resolved, ground: &Ground) {
             };
             break;
         }
+    }
+}
+
+/// What a scripted model makes would not pass the task's own checks.
+fn check_with(task: &mut Resolved, script: &str) {
+    for check in task.verify.iter_mut().flat_map(|it| &mut it.checks) {
+        check.look = Look::Script(script.to_owned());
     }
 }
 
@@ -364,7 +372,11 @@ fn inject(
             script["turns"] = json!([turn]);
             Ok(())
         }
-        Fault::Verification => Err("the task verifies nothing".into()),
+        Fault::Verification if task.verify.is_none() => Err("the task verifies nothing".into()),
+        Fault::Verification => {
+            check_with(task, "echo 'a drill: this does not pass'; exit 1");
+            Ok(())
+        }
         Fault::Crash(_) => Ok(()),
     }
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::ids::StepNo;
 use crate::machine::event::{Content, RequestNo, ToolCall};
-use crate::machine::{Answer, Cause, Effect, Entry, Event, Outcome, Policy, State, advance};
+use crate::machine::{Answer, Cause, Effect, Entry, Event, Outcome, Part, Policy, State, advance};
 use crate::policy::taxonomy::Class;
 
 /// A past run, as it was seen by its loop.
@@ -79,10 +79,9 @@ impl Recording {
         for entry in entries {
             match &entry.event {
                 Event::AttemptStarted { cause, .. } => {
-                    let before = state.as_ref().and_then(State::outcome);
-                    let is_rejected = matches!(before, Some(Outcome::Rejected { .. }));
+                    let part = state.as_ref().and_then(State::part);
                     // A run whose work failed its checks goes on by itself.
-                    if *cause == Cause::Reflection && !is_rejected {
+                    if *cause == Cause::Reflection && part != Some(&Part::Returning) {
                         break;
                     }
                     // Answers to the requests of a dead attempt never came.

@@ -18,6 +18,7 @@ const TASK: &str = r#"
 name: mailing
 agent: {command: [sh, loop.sh], grace: 2s}
 limits: {cost_usd: 1, deadline: 1m}
+verify: [{name: sent, command: [test, -e, really-sent]}]
 tools:
   mail:
     command: [sh, -c, "echo really sent >> /dev/null; touch really-sent"]
@@ -88,9 +89,11 @@ fn every_fault_of_a_loop_is_answered_and_nothing_real_happens() {
         "tool.timeout:mail",
         "budget",
         "deadline",
+        "verification",
         "crash.turn_reported",
         "crash.tool_called",
         "crash.tool_ended",
+        "crash.verified",
     ] {
         let found = verdicts.iter().find(|(fault, _)| fault == wanted);
         assert_eq!(
