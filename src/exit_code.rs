@@ -24,6 +24,8 @@ pub const VERIFICATION: u8 = 24;
 pub const WAITING: u8 = 25;
 /// A side effect may or may not have happened and must be settled first.
 pub const IN_DOUBT: u8 = 26;
+/// A rollback is through, and something that the run did could not be undone.
+pub const NOT_UNDONE: u8 = 27;
 /// agentguard itself, or the machine below it, failed.
 pub const INTERNAL: u8 = 70;
 /// Interrupted by Ctrl-C (SIGINT).
@@ -32,7 +34,7 @@ pub const INTERRUPTED: u8 = 130;
 pub const TERMINATED: u8 = 143;
 
 /// Every code with its meaning, in ascending order.
-pub const TABLE: [(u8, &str); 13] = [
+pub const TABLE: [(u8, &str); 14] = [
     (DONE, "done"),
     (
         AGENT_FAILED,
@@ -52,6 +54,7 @@ pub const TABLE: [(u8, &str); 13] = [
     (VERIFICATION, "verification failed"),
     (WAITING, "waiting for a human"),
     (IN_DOUBT, "a side effect is in doubt and needs settling"),
+    (NOT_UNDONE, "rolled back, but something could not be undone"),
     (INTERNAL, "internal error, or the machine below failed"),
     (INTERRUPTED, "interrupted (SIGINT)"),
     (TERMINATED, "terminated (SIGTERM)"),

@@ -8,7 +8,10 @@ use std::fmt::Write as _;
 /// The groups in the order in which a newcomer meets them. A test sees to it
 /// that every command stands in exactly one.
 pub const GROUPS: [(&str, &[&str]); 5] = [
-    ("Run", &["run", "resume", "replay", "stop", "settle"]),
+    (
+        "Run",
+        &["run", "resume", "replay", "stop", "settle", "rollback"],
+    ),
     ("Task files", &["init", "check", "chain", "drill", "schema"]),
     (
         "Look",

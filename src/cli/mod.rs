@@ -23,6 +23,7 @@ mod open;
 mod replay;
 mod resume;
 mod rm;
+mod rollback;
 mod run;
 mod runs;
 mod schema;
@@ -107,6 +108,7 @@ enum Command {
     Logs(logs::LogsArgs),
     Stop(stop::StopArgs),
     Settle(settle::SettleArgs),
+    Rollback(rollback::RollbackArgs),
     Breakers(breakers::BreakersArgs),
     Rm(rm::RmArgs),
     Gc(gc::GcArgs),
@@ -147,6 +149,7 @@ pub fn main() -> ExitCode {
         Command::Logs(args) => logs::main(&global, args),
         Command::Stop(args) => stop::main(&global, args),
         Command::Settle(args) => settle::main(&global, args),
+        Command::Rollback(args) => rollback::main(&global, args),
         Command::Breakers(args) => breakers::main(&global, args),
         Command::Rm(args) => rm::main(&global, args),
         Command::Gc(args) => gc::main(&global, args),

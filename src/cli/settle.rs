@@ -257,33 +257,42 @@ fn settle(seen: &Seen, store: Arc<dyn Store>, call: CallId, verdict: Settlement)
     let run = session.run.clone();
     let work = async {
         recover::clear(&mut session).await?;
-        let Some(what) = session.state().in_doubt.get(&call).cloned() else {
-            return Ok(Err(not_in_doubt(&run, &session.state().in_doubt, call)));
+        let open = in_doubt(session.state().clone(), &session.policy);
+        let Some(what) = open.get(&call).cloned() else {
+            return Ok(Err(not_in_doubt(&run, &open, call)));
         };
-        session.feed(Event::Settled {
-            call,
-            settlement: verdict,
-            by: SettledBy::Human,
+        let is_undo = session.state().saga.entry(call).is_some();
+        session.feed(match is_undo {
+            true => Event::UndoSettled {
+                call,
+                undone: happened,
+            },
+            false => Event::Settled {
+                call,
+                settlement: verdict,
+                by: SettledBy::Human,
+            },
         })?;
         let mut lost = Vec::new();
         while session.is_settling() {
             lost.extend(session.durable().await?.committed.lost);
         }
-        let left = session.state().in_doubt.len() as u64;
-        Ok::<_, driver::Error>(Ok((what, lost, left)))
+        let left = open.len() as u64 - 1;
+        Ok::<_, driver::Error>(Ok((what, lost, left, is_undo)))
     };
-    let (what, lost, left) = tokio::runtime::Builder::new_current_thread()
+    let (what, lost, left, is_undo) = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::from_error(Kind::Environment, &error))?
         .block_on(work)
         .map_err(|error| Failure::from_error(Kind::Environment, &error))??;
-    tell(&run, call, &what, happened, left);
+    let then = if is_undo { "rollback" } else { "resume" };
+    tell(&run, call, &what, happened, left, then);
     lost.iter().for_each(tell_lost);
     Ok(exit_code::DONE)
 }
 
-fn tell(run: &RunId, call: CallId, what: &Call, happened: bool, left: u64) {
+fn tell(run: &RunId, call: CallId, what: &Call, happened: bool, left: u64, then: &str) {
     let tool = plain::excerpt(&what.tool, 80);
     look::say(&if happened {
         format!("call {call} of `{tool}` is recorded as happened; it will not be made again")
@@ -296,7 +305,7 @@ fn tell(run: &RunId, call: CallId, what: &Call, happened: bool, left: u64) {
             look::counted(left, "call")
         )
     } else {
-        format!("to go on: agentguard resume {run}")
+        format!("to go on: agentguard {then} {run}")
     });
 }
 

@@ -45,10 +45,32 @@ impl Show {
 /// Chunks of agent output that wait for a slow reader of ours.
 const OUTPUT_CHUNKS: usize = 16;
 
+impl Show {
+    /// Shows log lines or a progress line only, or nothing.
+    pub fn quiet(quiet: bool) -> Self {
+        Self { json: false, quiet }
+    }
+}
+
 /// Runs `work` with everything a supervisor needs, and says how it ended.
 pub fn supervise<F>(global: &Global, show: &Show, store: Arc<dyn Store>, work: F) -> Result
 where
     F: AsyncFnOnce(Host) -> std::result::Result<Finished, host::Error>,
+{
+    let (finished, took_ms) = hosted(global, show, store, work)?;
+    Ok(last_words(show, &finished, took_ms))
+}
+
+/// Runs `work` with everything a supervisor needs. Returns with it how long it took,
+/// in milliseconds.
+pub fn hosted<F, T>(
+    global: &Global,
+    show: &Show,
+    store: Arc<dyn Store>,
+    work: F,
+) -> std::result::Result<(T, u64), Failure>
+where
+    F: AsyncFnOnce(Host) -> std::result::Result<T, host::Error>,
 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -86,7 +108,7 @@ where
         let _ = writer.join();
     }
     let finished = finished.map_err(failure)?;
-    Ok(last_words(show, &finished, clock.now().since(began)))
+    Ok((finished, clock.now().since(began)))
 }
 
 fn observers(show: &Show, global: &Global) -> (Option<progress::Bar>, Vec<Box<dyn Observer>>) {

@@ -63,6 +63,11 @@ boundaries! {
     Swept = "swept",
     VerifyStarted = "verify_started",
     Verified = "verified",
+    RollbackStarted = "rollback_started",
+    UndoStarted = "undo_started",
+    UndoEnded = "undo_ended",
+    UndoSettled = "undo_settled",
+    RolledBack = "rolled_back",
     Broke = "broke",
 }
 

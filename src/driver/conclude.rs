@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 
 use crate::clock::UnixMs;
 use crate::drill::{Boundary, Side, fault};
-use crate::driver::launch;
 use crate::driver::session::{Error, Session};
 use crate::driver::supervise::Ports;
+use crate::driver::{launch, saga};
 use crate::machine::event::{CheckEnd, CheckVerdict, StoppedBy, TimeLimit};
 use crate::machine::{Event, Part, Phase, State};
 use crate::process::{Mark, sweep_marked};
@@ -32,6 +32,7 @@ pub async fn conclude(session: &mut Session, ports: &mut Ports) -> Result<(), Er
         match part {
             Part::Verifying { round } => verify(session, ports, round).await?,
             Part::Returning => return Ok(()),
+            Part::RollingBack { .. } => saga::roll_back(session, ports).await?,
         }
         due = match &session.state().phase {
             Phase::Concluding { part } => Some(part.clone()),

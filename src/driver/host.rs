@@ -24,7 +24,7 @@ use crate::driver::session::{self, Session};
 use crate::driver::supervise::{Outside, Ports, attempt};
 use crate::driver::translate::Standing;
 use crate::ids::{RunId, StepNo};
-use crate::machine::{Cause, Entry, Event, Outcome, Part, Phase, advance, checkpoints};
+use crate::machine::{Cause, Entry, Event, Outcome, Part, Phase, Saga, advance, checkpoints};
 use crate::observe::Observer;
 use crate::policy::budget::Resource;
 use crate::policy::taxonomy::custom;
@@ -83,6 +83,19 @@ pub struct Finished {
     pub run: RunId,
     /// How it ended.
     pub ending: Ending,
+}
+
+/// How a call of `rollback` ended.
+#[derive(Debug)]
+pub struct RolledBack {
+    /// The run.
+    pub run: RunId,
+    /// Whether there is nothing left to be tried.
+    pub is_through: bool,
+    /// What became of what it did.
+    pub saga: Saga,
+    /// A call that a human has to settle first.
+    pub doubt: Option<Ready>,
 }
 
 /// What came of it.
@@ -226,6 +239,66 @@ pub async fn begin(
 
 /// Goes on with the run that `asked` names.
 pub async fn go_on(host: Host, asked: &str, how: &GoOn) -> Result<Finished, Error> {
+    let TakenUp {
+        mut session,
+        ports,
+        setup,
+        told,
+    } = take_up(host, asked).await?;
+    let run = session.run.clone();
+    for (resource, raise) in &how.raise {
+        let limit = raised(&session, *resource, *raise)?;
+        session
+            .feed_and_wait(Event::Raised {
+                resource: *resource,
+                limit,
+            })
+            .await?;
+    }
+    if let Some(step) = how.from_step {
+        let event = branch(&session, step)?;
+        session.feed_and_wait(event).await?;
+    }
+    let ready = recover::ready(&mut session, &ports.toolbox, &ports.rules).await?;
+    let ending = see_through(&mut session, ports, &setup, ready).await?;
+    notify::finish(&told).await;
+    Ok(Finished { run, ending })
+}
+
+/// Takes back what the run that `asked` names did, last call first.
+pub async fn roll_back(host: Host, asked: &str) -> Result<RolledBack, Error> {
+    let TakenUp {
+        mut session,
+        mut ports,
+        told,
+        ..
+    } = take_up(host, asked).await?;
+    let doubt = recover::settle(&mut session, &ports.toolbox, &ports.rules).await?;
+    if doubt.is_none() {
+        let is_under_way = matches!(session.state().part(), Some(Part::RollingBack { .. }));
+        if !is_under_way {
+            session.feed_and_wait(Event::RollbackStarted).await?;
+        }
+        conclude(&mut session, &mut ports).await?;
+    }
+    notify::finish(&told).await;
+    Ok(RolledBack {
+        run: session.run.clone(),
+        is_through: doubt.is_none() && session.state().part().is_none(),
+        saga: session.state().saga.clone(),
+        doubt,
+    })
+}
+
+/// A run that is owned, with nothing of its last attempt left.
+struct TakenUp {
+    session: Session,
+    ports: Ports,
+    setup: Setup,
+    told: OnTheirWay,
+}
+
+async fn take_up(host: Host, asked: &str) -> Result<TakenUp, Error> {
     let record = host.store.find(asked)?;
     let run = record.new.run.clone();
     let setup: Setup = serde_json::from_str(&record.new.body).map_err(|source| Error::Setup {
@@ -246,20 +319,6 @@ pub async fn go_on(host: Host, asked: &str, how: &GoOn) -> Result<Finished, Erro
     let (observers, told) = with_notifier(observers, &task, &outside.environment);
     let mut session = recover::take_up(own, task, store, clock, observers)?;
     recover::clear(&mut session).await?;
-    for (resource, raise) in &how.raise {
-        let limit = raised(&session, *resource, *raise)?;
-        session
-            .feed_and_wait(Event::Raised {
-                resource: *resource,
-                limit,
-            })
-            .await?;
-    }
-    if let Some(step) = how.from_step {
-        let event = branch(&session, step)?;
-        session.feed_and_wait(event).await?;
-    }
-    let ready = recover::ready(&mut session, &toolbox, &rules).await?;
     let standing = standing(&setup, &folder, Cause::Verbatim, None);
     let ports = Ports {
         outside,
@@ -269,9 +328,12 @@ pub async fn go_on(host: Host, asked: &str, how: &GoOn) -> Result<Finished, Erro
         standing,
         playback: None,
     };
-    let ending = see_through(&mut session, ports, &setup, ready).await?;
-    notify::finish(&told).await;
-    Ok(Finished { run, ending })
+    Ok(TakenUp {
+        session,
+        ports,
+        setup,
+        told,
+    })
 }
 
 /// Sees attempts and their ends through until the run has ended for good: one that

@@ -220,7 +220,8 @@ pub(super) fn lost_key(session: &Session, call: CallId, attempt: u32) -> Option<
     })
 }
 
-fn judged(verdict: Verdict) -> Judged {
+/// Returns a verdict as the journal keeps it.
+pub(super) fn judged(verdict: Verdict) -> Judged {
     Judged {
         class: verdict.class,
         retry_after_ms: verdict.retry_after_ms,
@@ -307,7 +308,7 @@ fn bounded(args: serde_json::Value) -> serde_json::Value {
 }
 
 /// A uniform draw that belongs to one try: the same run draws the same.
-fn draw(seed: u64, call: CallId, attempt: u32) -> u32 {
+pub(super) fn draw(seed: u64, call: CallId, attempt: u32) -> u32 {
     use rand::Rng as _;
     use rand::SeedableRng as _;
     let mut generator = rand_chacha::ChaCha8Rng::seed_from_u64(seed);

@@ -11,6 +11,7 @@
 //! - [`session`]: one owned run; the only way by which anything happens to it;
 //! - [`supervise`]: one attempt, from the start of the agent to its last process;
 //! - [`conclude`]: what comes between the agent's end and the run's: checks;
+//! - [`saga`]: takes back what a run did;
 //! - [`recover`]: what comes before another attempt;
 //! - [`facts`], [`translate`], [`policy`], [`prices`]: what the machine needs, in its words;
 //! - `judge`: what came of a call;
@@ -34,6 +35,7 @@ pub mod prices;
 pub mod recording;
 pub mod recover;
 pub mod replay;
+pub mod saga;
 pub mod session;
 pub mod supervise;
 mod timer;

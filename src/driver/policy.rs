@@ -1,14 +1,14 @@
 //! From the task as resolved to the rules as the machine and the policies take
 //! them. Plain conversions, no decision.
 
-use crate::machine::{ModelPolicy, Policy, Risk, Settle, ToolPolicy};
+use crate::machine::{ModelPolicy, Policy, Risk, Settle, Status, ToolPolicy, UndoPolicy};
 use crate::money::NanoUsd;
 use crate::policy::taxonomy::{Class, custom};
 use crate::policy::{breaker, budget, degrade, loops, retry};
 use crate::task::preset;
 use crate::task::resolved::{
     self, BreakerConfig, DeadlineCounts, Effect, Level, Limits, Loops, NativeKey, Place, Protocol,
-    Provider, Resolved, RetryConfig, Rule, Strategy, Tool, Upstream,
+    Provider, Resolved, RetryConfig, RollbackOn, Rule, Strategy, Tool, Upstream,
 };
 
 /// Returns the machine's rules for `task`.
@@ -32,6 +32,12 @@ pub fn policy(task: &Resolved) -> Policy {
         },
         loops: loop_config(&task.loops),
         speaks: task.agent.protocol != Protocol::None,
+        rollback_on: task
+            .rollback_on
+            .iter()
+            .copied()
+            .flat_map(statuses)
+            .collect(),
         verify_tries: task.verify.as_ref().map(|verify| verify.rounds),
     }
 }
@@ -232,7 +238,25 @@ fn tool_policy(tool: &Tool) -> ToolPolicy {
             (None, None) => Settle::Human,
         },
         traits: loop_traits(tool),
+        undo: tool.undo.as_ref().map(|undo| UndoPolicy {
+            retry: retry_config(&undo.tool.retry),
+            is_repeatable: undo.is_idempotent || undo.tool.native_key.is_some(),
+        }),
     }
+}
+
+/// Returns the ends that a word of `rollback.on` stands for.
+fn statuses(end: RollbackOn) -> impl Iterator<Item = Status> {
+    let (first, second) = match end {
+        RollbackOn::Rejected => (Status::Rejected, None),
+        RollbackOn::Failed => (Status::Failed, Some(Status::Crashed)),
+        RollbackOn::Budget => (Status::Budget, None),
+        RollbackOn::Deadline => (Status::Deadline, None),
+        RollbackOn::Loop => (Status::Loop, None),
+        RollbackOn::Unavailable => (Status::Unavailable, None),
+        RollbackOn::Interrupted => (Status::Interrupted, None),
+    };
+    std::iter::once(first).chain(second)
 }
 
 fn retry_config(written: &RetryConfig) -> retry::Config {

@@ -166,29 +166,56 @@ pub async fn ready(
             Resume::Conclude => return Ok(Ready::Conclude),
             Resume::Start { cause, note } => return Ok(Ready::Start { cause, note }),
             Resume::Settle { calls } => {
-                for (call, settle) in calls {
-                    let Some(what) = session.state().in_doubt.get(&call).cloned() else {
-                        continue;
-                    };
-                    let (settlement, by) = settle_by(toolbox, rules, call, &what, settle).await;
-                    if let Settlement::Unknown { why } = settlement {
-                        return Ok(Ready::InDoubt {
-                            call,
-                            what: Box::new(what),
-                            why,
-                        });
-                    }
-                    session
-                        .feed_and_wait(Event::Settled {
-                            call,
-                            settlement,
-                            by,
-                        })
-                        .await?;
+                if let Some(doubt) = settle_all(session, toolbox, rules, calls).await? {
+                    return Ok(doubt);
                 }
             }
         }
     }
+}
+
+/// Settles the calls that a dead attempt left in doubt, as far as their tools can
+/// tell. Returns the first that only a human can settle.
+///
+/// The attempt before must be [`clear`]ed away.
+pub async fn settle(
+    session: &mut Session,
+    toolbox: &Toolbox,
+    rules: &[custom::Rule],
+) -> Result<Option<Ready>, Error> {
+    match resume(session.state(), session.clock.now(), &session.policy) {
+        Resume::Settle { calls } => settle_all(session, toolbox, rules, calls).await,
+        _ => Ok(None),
+    }
+}
+
+async fn settle_all(
+    session: &mut Session,
+    toolbox: &Toolbox,
+    rules: &[custom::Rule],
+    calls: Vec<(CallId, Settle)>,
+) -> Result<Option<Ready>, Error> {
+    for (call, settle) in calls {
+        let Some(what) = session.state().in_doubt.get(&call).cloned() else {
+            continue;
+        };
+        let (settlement, by) = settle_by(toolbox, rules, call, &what, settle).await;
+        if let Settlement::Unknown { why } = settlement {
+            return Ok(Some(Ready::InDoubt {
+                call,
+                what: Box::new(what),
+                why,
+            }));
+        }
+        session
+            .feed_and_wait(Event::Settled {
+                call,
+                settlement,
+                by,
+            })
+            .await?;
+    }
+    Ok(None)
 }
 
 async fn settle_by(

@@ -302,6 +302,7 @@ impl Session {
                 });
             }
             Effect::Free { call, key } => draft.keys.push(KeyChange::Free { key, call }),
+            Effect::Unrecord { call, key } => draft.keys.push(KeyChange::Undo { key, call }),
             Effect::Breaker { name, outcome } => {
                 if let Some(config) = breaker_config(&name, &self.task) {
                     draft.breakers.push(breaker_edit(name, config, outcome, at));
@@ -322,9 +323,13 @@ impl Session {
     fn summary(&self, event: &Event) -> Option<Summary> {
         let ended = match event {
             Event::AttemptStarted { .. } => None,
+            Event::RollbackStarted | Event::UndoStarted { .. } => None,
             Event::Swept { .. }
             | Event::Settled { .. }
             | Event::Verified { .. }
+            | Event::UndoEnded(_)
+            | Event::UndoSettled { .. }
+            | Event::RolledBack
             | Event::TimeUp { .. }
             | Event::StopRequested { .. } => match &self.state().phase {
                 Phase::Ended { outcome } => Some(outcome),

@@ -926,6 +926,7 @@ impl<'a> Attempt<'a> {
                 Effect::Note(_)
                 | Effect::Record { .. }
                 | Effect::Free { .. }
+                | Effect::Unrecord { .. }
                 | Effect::Breaker { .. } => {}
             }
         }

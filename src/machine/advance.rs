@@ -3,8 +3,8 @@
 use crate::clock::UnixMs;
 use crate::machine::event::{Event, TimeLimit};
 use crate::machine::{
-    About, Answer, Decision, Effect, Outcome, Phase, Policy, State, conclude, ending, resume, tool,
-    turn,
+    About, Answer, Decision, Effect, Outcome, Phase, Policy, State, conclude, ending, resume, saga,
+    tool, turn,
 };
 
 /// Advances a run by one event. Total: every pair has an answer, none panics.
@@ -83,15 +83,20 @@ pub fn advance(
             resume::branch(&mut state, step, head);
             vec![]
         }
-        Event::TimeUp { limit } => time_up(&mut state, at, limit),
-        Event::StopRequested { by } => stop(&mut state, at, Outcome::Stopped { by }),
+        Event::TimeUp { limit } => time_up(&mut state, at, limit, policy),
+        Event::StopRequested { by } => stop(&mut state, at, Outcome::Stopped { by }, policy),
         Event::AgentExited { exit, tail } => ending::exited(&mut state, at, exit, &tail, policy),
         Event::Swept { asked, killed } => ending::swept(&mut state, at, asked, killed, policy),
         Event::VerifyStarted { round } => conclude::verify_started(&mut state, at, round),
         Event::Verified { round, checks } => {
             conclude::verified(&mut state, at, round, &checks, policy)
         }
-        Event::Broke { error } => stop(&mut state, at, Outcome::Broke { error }),
+        Event::RollbackStarted => saga::started(&mut state, at),
+        Event::UndoStarted { call, attempt } => saga::undo_started(&mut state, at, call, attempt),
+        Event::UndoEnded(ended) => saga::undo_ended(&mut state, at, &ended, policy),
+        Event::UndoSettled { call, undone } => saga::undo_settled(&mut state, call, undone),
+        Event::RolledBack => saga::rolled_back(&mut state, at),
+        Event::Broke { error } => stop(&mut state, at, Outcome::Broke { error }, policy),
     };
     state.seen_at = at;
     (state, effects)
@@ -113,14 +118,14 @@ fn create(at: UnixMs, event: Event, policy: &Policy) -> (State, Vec<Effect>) {
 }
 
 /// Stops the run, whatever it is doing.
-fn stop(state: &mut State, at: UnixMs, outcome: Outcome) -> Vec<Effect> {
+fn stop(state: &mut State, at: UnixMs, outcome: Outcome, policy: &Policy) -> Vec<Effect> {
     match state.phase {
-        Phase::Concluding { .. } => conclude::cut_off(state, at, outcome),
+        Phase::Concluding { .. } => conclude::cut_off(state, at, outcome, policy),
         _ => ending::stop(state, outcome, None),
     }
 }
 
-fn time_up(state: &mut State, at: UnixMs, limit: TimeLimit) -> Vec<Effect> {
+fn time_up(state: &mut State, at: UnixMs, limit: TimeLimit, policy: &Policy) -> Vec<Effect> {
     let rule = match limit {
         TimeLimit::Deadline => "limit.deadline",
         TimeLimit::Idle => "limit.idle",
@@ -129,7 +134,7 @@ fn time_up(state: &mut State, at: UnixMs, limit: TimeLimit) -> Vec<Effect> {
     let outcome = Outcome::TimeUp { limit };
     match state.phase {
         Phase::Running => {}
-        Phase::Concluding { .. } => return conclude::cut_off(state, at, outcome),
+        Phase::Concluding { .. } => return conclude::cut_off(state, at, outcome, policy),
         Phase::Created | Phase::Ending { .. } | Phase::Ended { .. } => return vec![],
     }
     let note = run_note(state, "stop", rule, &outcome.describe());

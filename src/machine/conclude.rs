@@ -6,6 +6,8 @@
 //!                   │     ├─ tries left ──► Returning ──► the agent again, told
 //!                   │     └─ none left ───────────────► Ended: rejected
 //!             the agent is done again
+//!
+//!  any end that the task says ──► RollingBack ──► Ended (see `saga`)
 //! ```
 //! A part begins with an event of its own and ends with another. Between the two
 //! everything may stop: the part is found in the state and is begun anew. One that
@@ -18,7 +20,7 @@
 use crate::clock::UnixMs;
 use crate::machine::advance::{run_note, unexpected};
 use crate::machine::event::{CheckEnd, CheckVerdict, TimeLimit};
-use crate::machine::{Effect, Outcome, Phase, Policy, State};
+use crate::machine::{Effect, Outcome, Phase, Policy, State, saga};
 
 /// Longest text of findings that a model is told, in bytes.
 const FINDINGS_BYTES_MAX: usize = 16 * 1024;
@@ -33,6 +35,11 @@ pub enum Part {
     },
     /// The checks found something; the agent is to be started again with it.
     Returning,
+    /// What the run did is taken back.
+    RollingBack {
+        /// How the run ends then.
+        then: Outcome,
+    },
 }
 
 impl Part {
@@ -42,6 +49,7 @@ impl Part {
             Self::Verifying { round: 1 } => "verifying".into(),
             Self::Verifying { round } => format!("verifying, round {round}"),
             Self::Returning => "to be corrected".into(),
+            Self::RollingBack { then } => format!("rolling back ({})", then.describe()),
         }
     }
 }
@@ -70,12 +78,20 @@ pub(super) fn conclude(
             begin(state, at, Part::Verifying { round });
             vec![]
         }
-        outcome => finish(state, at, outcome),
+        outcome => finish(state, at, outcome, policy),
     }
 }
 
+/// Ends the run, once what it did is taken back where the task wants it.
+fn finish(state: &mut State, at: UnixMs, outcome: Outcome, policy: &Policy) -> Vec<Effect> {
+    if saga::is_wanted(state, &outcome, policy) {
+        return saga::begin_rollback(state, at, outcome, "rollback.on");
+    }
+    end(state, at, outcome)
+}
+
 /// Ends the run for now. The only way into [`Phase::Ended`] once it was swept.
-pub(super) fn finish(state: &mut State, at: UnixMs, outcome: Outcome) -> Vec<Effect> {
+pub(super) fn end(state: &mut State, at: UnixMs, outcome: Outcome) -> Vec<Effect> {
     state.active_ms = state.active_until(at);
     state.ended_at = Some(at);
     if outcome.exit_code() != 0 {
@@ -88,15 +104,23 @@ pub(super) fn finish(state: &mut State, at: UnixMs, outcome: Outcome) -> Vec<Eff
 }
 
 /// The run is stopped in the middle of a part.
-pub(super) fn cut_off(state: &mut State, at: UnixMs, outcome: Outcome) -> Vec<Effect> {
+pub(super) fn cut_off(
+    state: &mut State,
+    at: UnixMs,
+    outcome: Outcome,
+    policy: &Policy,
+) -> Vec<Effect> {
     state.unconcluded = state.part().cloned();
     let note = run_note(state, "stop", "conclude.cut_off", &outcome.describe());
     let mut effects = vec![Effect::Note(note)];
-    effects.extend(finish(state, at, outcome));
+    effects.extend(match state.unconcluded {
+        Some(Part::RollingBack { .. }) => end(state, at, outcome),
+        _ => finish(state, at, outcome, policy),
+    });
     effects
 }
 
-fn begin(state: &mut State, at: UnixMs, part: Part) {
+pub(super) fn begin(state: &mut State, at: UnixMs, part: Part) {
     state.active_ms = state.active_until(at);
     state.attempt_at = at;
     state.phase = Phase::Concluding { part };
@@ -136,7 +160,7 @@ pub(super) fn verified(
         let mut note = run_note(state, "verify", "verify.passed", "every check passed");
         note.evidence = names(checks.iter());
         let mut effects = vec![Effect::Note(note)];
-        effects.extend(finish(state, at, Outcome::Done { verified: true }));
+        effects.extend(finish(state, at, Outcome::Done { verified: true }, policy));
         return effects;
     }
     let tries = policy.verify_tries.unwrap_or_default();
@@ -184,7 +208,7 @@ pub(super) fn verified(
     note.otherwise = otherwise.into();
     let mut effects = vec![Effect::Note(note)];
     match outcome {
-        Some(outcome) => effects.extend(finish(state, at, outcome)),
+        Some(outcome) => effects.extend(finish(state, at, outcome, policy)),
         None => begin(state, at, Part::Returning),
     }
     effects

@@ -1,7 +1,7 @@
 //! What the driver has to do after an event, in order.
 //!
 //! Two kinds: what is stored in the event's own transaction ([`Effect::Note`],
-//! [`Effect::Record`], [`Effect::Free`], [`Effect::Breaker`]), and what leaves the supervisor and
+//! [`Effect::Record`], [`Effect::Free`], [`Effect::Unrecord`], [`Effect::Breaker`]), and what leaves the supervisor and
 //! waits until that transaction is durable (everything else).
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,13 @@ pub enum Effect {
     /// Store that a claimed key was not executed after all.
     Free {
         /// The call that claimed it.
+        call: CallId,
+        /// The key.
+        key: IdempotencyKey,
+    },
+    /// Store that what a key stands for was taken back: it may be done again.
+    Unrecord {
+        /// The call that executed it.
         call: CallId,
         /// The key.
         key: IdempotencyKey,
@@ -98,7 +105,11 @@ impl Effect {
     pub fn is_stored(&self) -> bool {
         matches!(
             self,
-            Self::Note(_) | Self::Record { .. } | Self::Free { .. } | Self::Breaker { .. }
+            Self::Note(_)
+                | Self::Record { .. }
+                | Self::Free { .. }
+                | Self::Unrecord { .. }
+                | Self::Breaker { .. }
         )
     }
 }

@@ -163,6 +163,26 @@ pub enum Event {
         /// How each check ended, in the order of the task file.
         checks: Vec<CheckEnd>,
     },
+    /// The user wants what the run did taken back.
+    RollbackStarted,
+    /// An undo is about to run.
+    UndoStarted {
+        /// The call that is undone.
+        call: CallId,
+        /// The try, from 1.
+        attempt: u32,
+    },
+    /// A try of an undo ended.
+    UndoEnded(UndoEnd),
+    /// A human said whether an undo had happened.
+    UndoSettled {
+        /// The call that was to be undone.
+        call: CallId,
+        /// Whether it had.
+        undone: bool,
+    },
+    /// Everything that can be taken back is.
+    RolledBack,
     /// The supervisor itself cannot go on.
     Broke {
         /// What broke.
@@ -195,6 +215,11 @@ impl Event {
             Self::Swept { .. } => "swept",
             Self::VerifyStarted { .. } => "verify_started",
             Self::Verified { .. } => "verified",
+            Self::RollbackStarted => "rollback_started",
+            Self::UndoStarted { .. } => "undo_started",
+            Self::UndoEnded(_) => "undo_ended",
+            Self::UndoSettled { .. } => "undo_settled",
+            Self::RolledBack => "rolled_back",
             Self::Broke { .. } => "broke",
         }
     }
@@ -456,6 +481,21 @@ impl SettledBy {
             Self::Human => "a human",
         }
     }
+}
+
+/// The end of one try of an undo.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UndoEnd {
+    /// The call that was to be undone.
+    pub call: CallId,
+    /// How the result is classed, and why.
+    pub judged: Judged,
+    /// What is known about whether the undo did its work.
+    pub delivery: Delivery,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// A uniform draw in `0..2^32` for the wait before the next try.
+    pub draw: u32,
 }
 
 /// How a check of the work ended.

@@ -3,8 +3,9 @@
 //! Built once from the resolved task; plain data, so that a test writes its
 //! own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::machine::Status;
 use crate::policy::budget::Limits;
 use crate::policy::degrade::{Link, RestConfig};
 use crate::policy::loops;
@@ -28,6 +29,8 @@ pub struct Policy {
     /// How often the agent may try again after its work failed the checks; `None`
     /// where nothing is checked.
     pub verify_tries: Option<u32>,
+    /// Ends after which what the run did is taken back.
+    pub rollback_on: BTreeSet<Status>,
 }
 
 /// Who answers model calls, and how they are retried.
@@ -52,6 +55,17 @@ pub struct ToolPolicy {
     pub settle: Settle,
     /// What the loop detector is told about it.
     pub traits: loops::ToolTraits,
+    /// How a call is taken back; `None` where it cannot be.
+    pub undo: Option<UndoPolicy>,
+}
+
+/// How a call is taken back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UndoPolicy {
+    /// How often and when it is tried again.
+    pub retry: retry::Config,
+    /// Whether a repetition of the undo does no harm.
+    pub is_repeatable: bool,
 }
 
 /// What a second execution of a tool would do.

@@ -11,7 +11,9 @@ use crate::ids::{AttemptNo, CallId, StepNo};
 use crate::machine::advance::{run_note, unexpected};
 use crate::machine::conclude::limit_reached;
 use crate::machine::event::{StoppedBy, TimeLimit};
-use crate::machine::{Asking, Call, Effect, Outcome, Part, Phase, Policy, Session, Settle, State};
+use crate::machine::{
+    Asking, Call, Effect, Outcome, Part, Phase, Policy, Session, Settle, State, Undo,
+};
 
 /// Why the agent is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,16 +93,17 @@ pub fn resume(state: &State, now: UnixMs, policy: &Policy) -> Resume {
     if let Some(Outcome::Done { .. }) = outcome {
         return Resume::Nothing;
     }
-    if let Some(Part::Verifying { .. }) = state.part() {
+    match state.part() {
         // Checks cost time only.
-        return match state.left_ms(now) {
-            Some(0) => Resume::Refuse {
+        Some(Part::Verifying { .. }) if state.left_ms(now) == Some(0) => {
+            return Resume::Refuse {
                 outcome: Outcome::TimeUp {
                     limit: TimeLimit::Deadline,
                 },
-            },
-            _ => Resume::Conclude,
-        };
+            };
+        }
+        Some(Part::Verifying { .. } | Part::RollingBack { .. }) => return Resume::Conclude,
+        Some(Part::Returning) | None => {}
     }
     if let Some(outcome) = limit_reached(state, now) {
         return Resume::Refuse { outcome };
@@ -124,9 +127,11 @@ pub fn resume(state: &State, now: UnixMs, policy: &Policy) -> Resume {
     }
 }
 
-/// Starts the agent with what the last checks of its work found, if they did.
+/// Starts the agent with what the last checks of its work found, and what of it was
+/// taken back, if anything.
 fn told(cause: Cause, state: &State) -> Resume {
-    let note = state.findings.clone();
+    let parts = [state.findings.clone(), state.saga.told()];
+    let note = parts.into_iter().flatten().reduce(joined);
     Resume::Start { cause, note }
 }
 
@@ -135,13 +140,16 @@ fn reflect(state: &State, what: &str) -> Resume {
         "{what} The work up to here is kept. Before you go on, say in one sentence why that \
          happened, then take another approach; do not repeat the same calls."
     );
-    if let Some(findings) = &state.findings {
-        note.push_str(&format!("\n\n{findings}"));
-    }
+    let more = [state.findings.clone(), state.saga.told()];
+    note = more.into_iter().flatten().fold(note, joined);
     Resume::Start {
         cause: Cause::Reflection,
         note: Some(note),
     }
+}
+
+fn joined(first: String, second: String) -> String {
+    format!("{first}\n\n{second}")
 }
 
 /// The agent is about to be started.
@@ -166,6 +174,7 @@ pub(super) fn start(
         state.rejections = 0;
     }
     state.unconcluded = None;
+    state.saga.entries.retain(|done| done.undo != Undo::Undone);
     state.phase = Phase::Running;
     state.attempt = attempt;
     state.attempt_at = at;

@@ -8,7 +8,7 @@ use crate::clock::UnixMs;
 use crate::ids::{AttemptNo, CallId, IdempotencyKey, StepNo};
 use crate::machine::event::{Content, RequestNo};
 use crate::machine::keys::StepKeys;
-use crate::machine::{Outcome, Part, Policy, Risk};
+use crate::machine::{Outcome, Part, Policy, Risk, Saga};
 use crate::money::NanoUsd;
 use crate::policy::budget::{Limits, Resource, Spend, Usage};
 use crate::policy::loops::{Detector, Digest};
@@ -54,6 +54,8 @@ pub struct State {
     /// Writes that happened within the present step, for an attempt that does
     /// the step again.
     pub done_in_step: Vec<DoneCall>,
+    /// What it did that lasts.
+    pub saga: Saga,
     /// Number of the next call.
     pub next_call: CallId,
     /// Keys made within the present step.
@@ -128,7 +130,7 @@ pub enum Phase {
         /// How the attempt ends.
         outcome: Outcome,
     },
-    /// The agent is done and gone; what it did is checked.
+    /// The agent is gone; what it did is checked, or taken back.
     Concluding {
         /// What is being done.
         part: Part,
@@ -306,6 +308,7 @@ impl State {
             calls: BTreeMap::new(),
             in_doubt: BTreeMap::new(),
             done_in_step: Vec::new(),
+            saga: Saga::default(),
             next_call: CallId(1),
             step_keys: StepKeys::default(),
             next_reservation: 1,

@@ -21,7 +21,7 @@ use crate::machine::state::DoneCall;
 use crate::machine::turn::{over_budget, stopping};
 use crate::machine::{
     About, Answer, Call, Decision, Effect, Outcome, Phase, Policy, Risk, Settle, Stage, State,
-    Verdict,
+    Verdict, saga,
 };
 use crate::policy::breaker::{self, Admission};
 use crate::policy::loops::{self, ErrorKind, Finding, Level, Print, ToolTraits};
@@ -472,6 +472,9 @@ fn give_answer(
             Effect::Free { call: id, key }
         });
     }
+    if happened {
+        saga::happened(state, id, &call, &content, policy);
+    }
     if happened && policy.risk(&call.tool) != Risk::Read && call.step == state.step {
         state.done_in_step.push(DoneCall {
             call: id,
@@ -525,6 +528,7 @@ pub(super) fn reported(state: &mut State, at: UnixMs, report: Report) -> Vec<Eff
     state.next_call = call.next();
     state.spend.tool_calls += 1;
     let class = report.judged.class;
+    saga::uncovered(state, &report.tool);
     count(state, class, &report.tool, &report.judged.evidence);
     let mut effects = Vec::new();
     if class != Class::Success {

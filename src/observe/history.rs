@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use crate::clock::UnixMs;
 use crate::ids::{AttemptNo, CallId, IdempotencyKey, StepNo};
-use crate::machine::event::{Content, Settlement, ToolCall};
+use crate::machine::event::{Content, Settlement, ToolCall, UndoEnd};
 use crate::machine::{
-    About, Answer, Cause, Effect, Entry, Event, Outcome, Phase, Policy, State, advance,
+    About, Answer, Cause, Effect, Entry, Event, Outcome, Phase, Policy, State, Undo, advance,
 };
 use crate::observe::timeline::{self, Line};
 use crate::policy::taxonomy::Class;
@@ -99,6 +99,12 @@ pub enum Stands {
     InDoubt,
     /// It had not happened, says a probe or a human.
     NotHappened,
+    /// It happened, and was taken back.
+    Undone,
+    /// It happened, and its undo failed for good.
+    NotUndone,
+    /// It happened, and its undo may or may not have.
+    UndoInDoubt,
 }
 
 impl Stands {
@@ -113,6 +119,9 @@ impl Stands {
             Self::CutOff => "cut off",
             Self::InDoubt => "in doubt",
             Self::NotHappened => "not happened",
+            Self::Undone => "undone",
+            Self::NotUndone => "not undone",
+            Self::UndoInDoubt => "undo in doubt",
         }
     }
 }
@@ -248,6 +257,17 @@ impl Told {
                         Phase::Concluding { .. } => "done, to be checked".into(),
                         _ => after.outcome().map_or_else(String::new, Outcome::describe),
                     });
+                }
+            }
+            Event::UndoEnded(UndoEnd { call, .. }) | Event::UndoSettled { call, .. } => {
+                let undo = after.saga.entry(*call).map(|entry| &entry.undo);
+                if let (Some(call), Some(undo)) = (self.calls.get_mut(call), undo) {
+                    call.stands = match undo {
+                        Undo::Undone => Stands::Undone,
+                        Undo::Failed { .. } => Stands::NotUndone,
+                        Undo::InDoubt { .. } => Stands::UndoInDoubt,
+                        _ => Stands::Answered,
+                    };
                 }
             }
             Event::Verified { .. } | Event::TimeUp { .. } | Event::StopRequested { .. } => {

@@ -62,6 +62,12 @@ pub struct Report {
     pub retry_delay_mean_ms: u64,
     /// Calls answered from the record of an earlier execution.
     pub from_record: u64,
+    /// Writes that were taken back since the agent last ran.
+    #[serde(default)]
+    pub undone: u64,
+    /// Writes whose undo failed, or is in doubt.
+    #[serde(default)]
+    pub not_undone: u64,
     /// Calls refused by an open breaker.
     pub refused_by_breaker: u64,
     /// Steers given.
@@ -157,6 +163,8 @@ impl Report {
             retried_to_success: counters.retried_to_success,
             retry_delay_mean_ms: counters.retry_wait_ms / counters.retries.max(1),
             from_record: counters.from_record,
+            undone: state.saga.counts().0,
+            not_undone: state.saga.counts().1,
             refused_by_breaker: counters.refused_by_breaker,
             steers: counters.steers,
             replayed: counters.replayed,

@@ -13,7 +13,7 @@ use crate::ids::{CallId, Seq};
 use crate::machine::event::{
     CheckEnd, CheckVerdict, SettledBy, Settlement, StoppedBy, TimeLimit, ToolEnd, Turn,
 };
-use crate::machine::{Cause, Effect, Event, Phase, State};
+use crate::machine::{Cause, Effect, Event, Phase, State, Undo};
 use crate::observe::history::{Before, Call};
 use crate::policy::breaker::Admission;
 use crate::task::units;
@@ -162,6 +162,34 @@ pub(super) fn text(
                 "round {round} of the checks: {}",
                 checks_text(checks, after)
             )
+        }
+        Event::RollbackStarted => "a rollback was asked for".into(),
+        Event::UndoStarted { call, attempt } => {
+            format!("{}: its undo runs, try {attempt}", call_name(call))
+        }
+        Event::UndoEnded(ended) => format!(
+            "{}: {}{} after {}",
+            call_name(&ended.call),
+            match after.saga.entry(ended.call).map(|entry| &entry.undo) {
+                Some(Undo::Undone) => "undone",
+                Some(Undo::Waiting { .. }) => "not undone yet",
+                Some(Undo::InDoubt { .. }) => "its undo is in doubt",
+                _ => "not undone",
+            },
+            in_brackets(&ended.judged.evidence),
+            span(ended.took_ms)
+        ),
+        Event::UndoSettled { call, undone } => {
+            let what = if *undone {
+                "had happened"
+            } else {
+                "had not happened"
+            };
+            format!("{}: its undo {what}, says a human", call_name(call))
+        }
+        Event::RolledBack => {
+            let (undone, stuck) = after.saga.counts();
+            format!("rolled back: {undone} undone, {stuck} not")
         }
         Event::Broke { error } => format!("agentguard cannot go on: {error}"),
     }

@@ -8,7 +8,8 @@
 //! ```text
 //! (none) ── Claim ──► claimed ── Execute ──► executed ── forget_key ──► (none)
 //!    ▲                 │  ▲ └─ TakeOver: same state, other holder
-//!    └───── Free ──────┘
+//!    ├───── Free ──────┘         │
+//!    └────────── Undo ───────────┘
 //! ```
 //!
 //! [`next`] is the table above as a pure function; both stores use it.
@@ -62,6 +63,14 @@ pub enum KeyChange {
         /// The call that claimed it.
         call: CallId,
     },
+    /// What this call did was taken back, so it may be done again. Had when
+    /// executed by this run and call, or when free already.
+    Undo {
+        /// The key.
+        key: IdempotencyKey,
+        /// The call that executed it.
+        call: CallId,
+    },
     /// This run settles a call that another left in doubt. Had when the claim
     /// is still that one's.
     TakeOver {
@@ -81,7 +90,7 @@ impl KeyChange {
             Self::Claim(key_use)
             | Self::Execute { key_use, .. }
             | Self::TakeOver { key_use, .. } => &key_use.key,
-            Self::Free { key, .. } => key,
+            Self::Free { key, .. } | Self::Undo { key, .. } => key,
         }
     }
 }
@@ -148,6 +157,11 @@ pub fn next(present: Option<&KeyRow>, run: &RunId, change: &KeyChange, at: UnixM
             row.state == KeyState::Claimed && row.run == *holder && row.key_use.call == call
         })
     };
+    let executed_by = |call: CallId| {
+        present.is_some_and(|row| {
+            row.state != KeyState::Claimed && row.run == *run && row.key_use.call == call
+        })
+    };
     match change {
         KeyChange::Claim(key_use) if present.is_none() => {
             Next::Put(row(key_use, KeyState::Claimed))
@@ -164,8 +178,9 @@ pub fn next(present: Option<&KeyRow>, run: &RunId, change: &KeyChange, at: UnixM
                 result: result.clone(),
             },
         )),
-        KeyChange::Free { .. } if present.is_none() => Next::Same,
+        KeyChange::Free { .. } | KeyChange::Undo { .. } if present.is_none() => Next::Same,
         KeyChange::Free { call, .. } if held_by(run, *call) => Next::Remove,
+        KeyChange::Undo { call, .. } if executed_by(*call) => Next::Remove,
         KeyChange::TakeOver {
             key_use,
             from_run,
@@ -174,6 +189,7 @@ pub fn next(present: Option<&KeyRow>, run: &RunId, change: &KeyChange, at: UnixM
         KeyChange::Claim(_)
         | KeyChange::Execute { .. }
         | KeyChange::Free { .. }
+        | KeyChange::Undo { .. }
         | KeyChange::TakeOver { .. } => Next::Lost,
     }
 }
@@ -215,6 +231,10 @@ mod tests {
             key: IdempotencyKey("charge:7".into()),
             call: CallId(call),
         };
+        let undo = |call| KeyChange::Undo {
+            key: IdempotencyKey("charge:7".into()),
+            call: CallId(call),
+        };
         let take_over = |from_call| KeyChange::TakeOver {
             key_use: key_use(9),
             from_run: other.clone(),
@@ -234,6 +254,10 @@ mod tests {
             ("who does not hold it cannot execute", claimed(&other, 1), execute(1), Next::Lost),
             ("the holder frees a call that was not made", claimed(&mine, 1), free(1), Next::Remove),
             ("freeing twice is freeing once", None, free(1), Next::Same),
+            ("what was taken back may be done again", executed(&mine, 1), undo(1), Next::Remove),
+            ("taking back twice is once", None, undo(1), Next::Same),
+            ("nobody takes back what another did", executed(&other, 1), undo(1), Next::Lost),
+            ("what is not done is not taken back", claimed(&mine, 1), undo(1), Next::Lost),
             ("an executed key cannot be freed", executed(&mine, 1), free(1), Next::Lost),
             ("a claim left in doubt is taken over", claimed(&other, 4), take_over(4), put(&mine, 9, KeyState::Claimed)),
             ("of two that take over the second is too late", claimed(&mine, 9), take_over(4), Next::Lost),

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::template::Template;
 pub use super::written::{
     Class, DeadlineCounts, Effect, Feature, KeyScope, Level, Method, Occasion, OnLoop, Protocol,
-    Provider, ResumeMode, Stdin, Strategy, WebhookFormat, WireApi,
+    Provider, ResumeMode, RollbackOn, Stdin, Strategy, WebhookFormat, WireApi,
 };
 
 /// A whole task.
@@ -50,6 +50,9 @@ pub struct Resolved {
     pub loops: Loops,
     /// Retries of all tools of the run together.
     pub retry_budget: u64,
+    /// Ends after which the run is rolled back, sorted, each once.
+    #[serde(default)]
+    pub rollback_on: Vec<RollbackOn>,
     /// How the work is checked; `None`: not at all.
     #[serde(default)]
     pub verify: Option<Verify>,
@@ -332,12 +335,25 @@ pub struct Tool {
     pub native_key: Option<NativeKey>,
     /// How to find out whether a call happened.
     pub probe: Option<Probe>,
+    /// How a call is taken back.
+    #[serde(default)]
+    pub undo: Option<Undo>,
     /// How it is retried.
     pub retry: RetryConfig,
     /// When it is no longer called; `None`: always called.
     pub breaker: Option<BreakerConfig>,
     /// How loop detection sees it.
     pub loop_traits: LoopTraits,
+}
+
+/// How a call is taken back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Undo {
+    /// What is run, as a tool of its own whose arguments are those of the call and
+    /// its `result`.
+    pub tool: Box<Tool>,
+    /// Whether a repetition does no harm.
+    pub is_idempotent: bool,
 }
 
 /// What a tool runs.

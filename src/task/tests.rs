@@ -422,6 +422,7 @@ fn every_section_of_the_schema_is_read() {
         "retry",
         "breaker",
         "verify",
+        "rollback",
         "notify",
     ];
     known.sort_unstable();

@@ -13,6 +13,7 @@ use crate::task::resolved::{Action, Body, Resolved, Tool};
 use crate::task::template::{Place, Template};
 
 use super::secrets::{Secrets, is_secret_name};
+use super::toolbox::undo_name;
 use super::{Error, Job};
 
 /// The variable in which a command finds its idempotency key.
@@ -132,7 +133,10 @@ impl Home {
     /// Returns the file for a part of what a try gives, such as `stdout`.
     pub(super) fn file(&self, job: &Job, part: &str) -> PathBuf {
         self.output_dir
-            .join(format!("{}.{}.{part}", job.call, job.attempt))
+            .join(match job.tool.starts_with(&undo_name("")) {
+                false => format!("{}.{}.{part}", job.call, job.attempt),
+                true => format!("{}.undo{}.{part}", job.call, job.attempt),
+            })
     }
 
     /// Returns the files for the streams of a command.
@@ -196,6 +200,9 @@ fn templates(tool: &Tool) -> Vec<(Place, Template)> {
     }
     if let Some(probe) = &tool.probe {
         found.extend(probe.argv.iter().map(|word| (Place::Word, word.clone())));
+    }
+    if let Some(undo) = &tool.undo {
+        found.extend(templates(&undo.tool));
     }
     found
 }

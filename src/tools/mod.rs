@@ -50,4 +50,4 @@ pub use clients::client_builder;
 pub use content::TEXT_BYTES_MAX;
 pub use error::Error;
 pub use home::{ToolHome, Variables};
-pub use toolbox::{Job, Toolbox, Tried};
+pub use toolbox::{Job, Toolbox, Tried, undo_name};

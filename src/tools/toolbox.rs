@@ -27,6 +27,12 @@ const KEEP_BYTES: usize = 1 << 20;
 /// The same for a tool with an output schema, which can check whole output only.
 const KEEP_CHECKED_BYTES: usize = 8 << 20;
 
+/// Returns the name under which a toolbox has the undo of a tool; no tool of a task
+/// is called so.
+pub fn undo_name(tool: &str) -> String {
+    format!("undo:{tool}")
+}
+
 /// One try of one call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
@@ -130,6 +136,15 @@ impl Toolbox {
             let input = compile("input", &tool.input)?;
             let output = compile("output", &tool.output)?;
             http::check_headers(name, tool)?;
+            if let Some(undo) = &tool.undo {
+                http::check_headers(name, &undo.tool)?;
+                let entry = Entry {
+                    tool: (*undo.tool).clone(),
+                    input: None,
+                    output: None,
+                };
+                tools.insert(undo_name(name), entry);
+            }
             tools.insert(
                 name.clone(),
                 Entry {

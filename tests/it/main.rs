@@ -24,6 +24,7 @@ mod loops_properties;
 mod man;
 mod process;
 mod replay;
+mod rollback;
 mod run;
 mod sdk;
 mod simulation;

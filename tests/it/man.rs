@@ -102,6 +102,7 @@ Run:
   replay       Play a past run again with the answers it got, and say where it parts from it
   stop         Stop a run that is alive, with a last checkpoint
   settle       Say whether a call that is in doubt happened
+  rollback     Take back what a run did
 
 Task files:
   init         Write a commented task file to begin with

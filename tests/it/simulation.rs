@@ -13,6 +13,7 @@
 //! - each write takes effect at most once, and exactly once in a run that is done;
 //! - spend, reservations included, never passes the cap where the agent reserves,
 //!   and passes it by one turn at most where it only reports;
+//! - each undo takes effect at most once, the last write first;
 //! - a run that is done was verified if it is to be, in as many rounds as it may have;
 //! - every run ends.
 //!
@@ -25,11 +26,11 @@ use agentguard::clock::UnixMs;
 use agentguard::ids::{CallId, IdempotencyKey, RunId, Seq};
 use agentguard::machine::event::{
     CheckEnd, CheckVerdict, Content, Delivery, Exit, Judged, SettledBy, Settlement, StoppedBy,
-    ToolCall, ToolEnd, Turn,
+    ToolCall, ToolEnd, Turn, UndoEnd,
 };
 use agentguard::machine::{
-    Answer, Effect, Entry, Event, Outcome, Part, Phase, Policy, Resume, Risk, Settle, State,
-    ToolPolicy, Verdict, advance, replay, resume,
+    Answer, Effect, Entry, Event, NextUndo, Outcome, Part, Phase, Policy, Resume, Risk, Settle,
+    State, Status, ToolPolicy, Undo, UndoPolicy, Verdict, advance, replay, resume,
 };
 use agentguard::money::NanoUsd;
 use agentguard::policy::breaker::Admission;
@@ -94,6 +95,10 @@ struct World {
     keys: BTreeMap<IdempotencyKey, Content>,
     /// What happened outside: times a write took effect, by what it was for.
     effects: BTreeMap<String, u32>,
+    /// Calls whose undo took effect outside.
+    undone: BTreeSet<CallId>,
+    /// Whether the user has asked for a rollback.
+    rolls_back: bool,
     /// What is alive.
     state: Option<State>,
     inbox: VecDeque<Event>,
@@ -130,6 +135,15 @@ impl World {
             .random_bool(0.3)
             .then(|| NanoUsd(random.random_range(1..60) * 1_000_000));
         let tool = |risk, settle, attempts| ToolPolicy {
+            undo: (risk == Risk::Write).then(|| UndoPolicy {
+                retry: retry::Config {
+                    strategy: retry::Strategy::FullJitter,
+                    base_ms: 100,
+                    cap_ms: 1_000,
+                    attempts: 3,
+                },
+                is_repeatable: settle == Settle::NativeKey,
+            }),
             risk,
             retry: retry::Config {
                 strategy: retry::Strategy::FullJitter,
@@ -160,6 +174,10 @@ impl World {
             retry_budget: retry::Budget::default(),
             loops: Some(loops::Config::default()),
             speaks: true,
+            rollback_on: match random.random_bool(0.5) {
+                true => BTreeSet::from([Status::Rejected, Status::Failed, Status::Budget]),
+                false => BTreeSet::new(),
+            },
             verify_tries: random.random_bool(0.4).then(|| random.random_range(0..3)),
         };
         let steps = random.random_range(1..8);
@@ -174,6 +192,8 @@ impl World {
             journal: Vec::new(),
             keys: BTreeMap::new(),
             effects: BTreeMap::new(),
+            undone: BTreeSet::new(),
+            rolls_back: false,
             state: None,
             inbox: VecDeque::new(),
             agent: Agent {
@@ -240,7 +260,17 @@ impl World {
                     }
                 }
                 Resume::Conclude => self.conclude(),
+                Resume::Nothing if !self.rolls_back && self.random.random_bool(0.3) => {
+                    self.ended();
+                    self.rolls_back = true;
+                    self.feed(Event::RollbackStarted);
+                }
                 Resume::Nothing => return self.ended(),
+                Resume::Start { .. } if self.rolls_back => {
+                    self.check_undone();
+                    self.check_effects(false);
+                    return self.ended();
+                }
                 Resume::Refuse { outcome } => {
                     self.check_effects(false);
                     return outcome;
@@ -365,7 +395,15 @@ impl World {
     /// cut off by a stop.
     fn conclude(&mut self) {
         let due = |state: &State| state.part().cloned();
-        while let Some(Part::Verifying { round }) = self.state.as_ref().and_then(due) {
+        while let Some(part) = self.state.as_ref().and_then(due) {
+            let round = match part {
+                Part::Verifying { round } => round,
+                Part::Returning => return,
+                Part::RollingBack { .. } => {
+                    self.undo_next();
+                    continue;
+                }
+            };
             self.feed(Event::VerifyStarted { round });
             let verdict = match self.random.random_range(0..10) {
                 0..5 => CheckVerdict::Passed,
@@ -376,7 +414,7 @@ impl World {
                     if self.state.is_some() {
                         self.feed(Event::StopRequested { by });
                     }
-                    return;
+                    continue;
                 }
             };
             if self.state.is_none() {
@@ -391,9 +429,82 @@ impl World {
             };
             let checks = vec![check];
             self.feed(Event::Verified { round, checks });
-            if verdict == CheckVerdict::Unchecked {
-                return;
+        }
+    }
+
+    /// The next thing of a rollback.
+    fn undo_next(&mut self) {
+        match self.live().saga.next() {
+            NextUndo::Run { call, attempt, due } => {
+                self.now = self.now.max(due);
+                self.feed(Event::UndoStarted { call, attempt });
+                if self.state.is_some() {
+                    self.undo(call);
+                }
             }
+            NextUndo::CutOff { call, .. } => {
+                let ended = undo_end(call, Class::Transient, Delivery::Unknown);
+                self.feed(Event::UndoEnded(ended));
+            }
+            NextUndo::InDoubt { call } => {
+                let undone = self.undone.contains(&call);
+                self.feed(Event::UndoSettled { call, undone });
+            }
+            NextUndo::Nothing => self.feed(Event::RolledBack),
+        }
+    }
+
+    /// An undo runs: it may work, fail before its effect, or go silent before or
+    /// after it.
+    fn undo(&mut self, call: CallId) {
+        let saga = &self.live().saga;
+        let place = saga.entries.iter().position(|it| it.call == call);
+        let place = place.expect("it was just admitted");
+        let later = &saga.entries[place + 1..];
+        let is_open =
+            |undo: &Undo| !matches!(undo, Undo::Undone | Undo::Missing | Undo::Failed { .. });
+        assert!(
+            !later.iter().any(|it| is_open(&it.undo)),
+            "seed {}: call {call} is undone before a later one",
+            self.seed
+        );
+        let entry = &saga.entries[place];
+        let what = format!("{}:{}", entry.tool, item(&entry.args));
+        let is_native = self.policy.tools[&entry.tool].settle == Settle::NativeKey;
+        let (class, delivery) = match self.random.random_range(0..8) {
+            0 => (Class::Transient, Delivery::NeverSent),
+            1 | 2 => (Class::Transient, Delivery::Unknown),
+            3 => (Class::Semantic, Delivery::Answered),
+            _ => (Class::Success, Delivery::Answered),
+        };
+        let silent = delivery == Delivery::Unknown && self.random.random_bool(0.5);
+        if class == Class::Success || silent {
+            let is_first = self.undone.insert(call);
+            assert!(
+                is_first || is_native,
+                "seed {}: call {call} is undone twice",
+                self.seed
+            );
+            if is_first {
+                assert!(self.effects.remove(&what).is_some(), "seed {}", self.seed);
+            }
+        }
+        if self.crashes_now() {
+            return self.crash();
+        }
+        self.feed(Event::UndoEnded(undo_end(call, class, delivery)));
+    }
+
+    /// After a rollback nothing is left that could be undone.
+    fn check_undone(&self) {
+        for entry in &self.live().saga.entries {
+            let outside = self.undone.contains(&entry.call);
+            let fine = match entry.undo {
+                Undo::Undone => outside,
+                Undo::Missing | Undo::Failed { .. } => true,
+                _ => false,
+            };
+            assert!(fine, "seed {}: {entry:?}", self.seed);
         }
     }
 
@@ -522,6 +633,9 @@ impl World {
         self.state = Some(state);
         // What is stored beside the event is in the same transaction.
         for effect in &effects {
+            if let Effect::Unrecord { key, .. } = effect {
+                assert!(self.keys.remove(key).is_some(), "seed {}", self.seed);
+            }
             if let Effect::Record { key, content, .. } = effect {
                 let twice = self.keys.insert(key.clone(), content.clone());
                 assert_eq!(twice, None, "seed {}: {key} recorded twice", self.seed);
@@ -562,6 +676,7 @@ impl World {
             Effect::Note(_)
             | Effect::Record { .. }
             | Effect::Free { .. }
+            | Effect::Unrecord { .. }
             | Effect::Breaker { .. }
             | Effect::Finish { .. } => {}
         }
@@ -752,6 +867,22 @@ impl World {
                 );
             }
         }
+    }
+}
+
+fn undo_end(call: CallId, class: Class, delivery: Delivery) -> UndoEnd {
+    UndoEnd {
+        call,
+        judged: Judged {
+            class,
+            retry_after_ms: None,
+            rule: "sim".into(),
+            why: "so the world wants".into(),
+            evidence: String::new(),
+        },
+        delivery,
+        took_ms: 1,
+        draw: 7,
     }
 }
 

@@ -85,6 +85,14 @@ impl Page {
             ("tokens", report.tokens_used.to_string()),
             ("cost", format!("{} USD", report.cost_usd)),
             ("tool calls", tool_calls(report)),
+            (
+                "rolled back",
+                match (report.undone, report.not_undone) {
+                    (0, 0) => String::new(),
+                    (undone, 0) => format!("{undone} undone"),
+                    (undone, stuck) => format!("{undone} undone, {stuck} not"),
+                },
+            ),
             ("retries", retries(report)),
             ("classes", classes(report)),
             (

@@ -13,7 +13,7 @@ mod tool;
 mod upstream;
 mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -78,6 +78,7 @@ impl Checker<'_> {
         let loops = self
             .section_or_default(&top.key("loops"))
             .and_then(|it| self.loops(&it));
+        let rollback = self.section_or_default::<written::Rollback>(&top.key("rollback"));
         let verify = self.verify(&top.key("verify"));
         let notify = self.list(&top.key("notify"), Self::notify);
         Some(Resolved {
@@ -93,6 +94,7 @@ impl Checker<'_> {
             model_retry: model_retry(retry.as_ref()?),
             model_breaker: breaker?,
             retry_budget: retry?.budget.run.0,
+            rollback_on: BTreeSet::from_iter(rollback?.on).into_iter().collect(),
             verify: verify?,
             notify: notify?,
         })

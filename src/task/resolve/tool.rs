@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{Arguments, Checker, Scope, texts_in};
 use crate::task::locate::{KeyPath, Part, Segment};
 use crate::task::resolved::{
-    Action, Body, BreakerConfig, Effect, LoopTraits, Method, NativeKey, Probe, Tool,
+    Action, Body, BreakerConfig, Effect, LoopTraits, Method, NativeKey, Probe, Tool, Undo,
 };
 use crate::task::schema;
 use crate::task::template::Template;
@@ -55,6 +55,9 @@ impl Checker<'_> {
         let probe = tool
             .probe
             .and_then(|it| self.probe(&path.key("probe"), &it, plain));
+        let undo = tool
+            .undo
+            .map(|it| self.undo(&path.key("undo"), it, names.as_deref(), retry));
         if tool.effect == Effect::Read {
             self.not_for_reads(path);
         }
@@ -96,6 +99,7 @@ impl Checker<'_> {
             key_scope: tool.key_scope,
             native_key: native,
             probe,
+            undo: undo.flatten(),
             retry: retry?,
             breaker: breaker?,
             loop_traits: LoopTraits {
@@ -353,8 +357,66 @@ impl Checker<'_> {
         })
     }
 
+    /// - `names`: the arguments of the call; `None` if it takes any.
+    fn undo(
+        &mut self,
+        path: &KeyPath,
+        undo: written::Undo,
+        names: Option<&[&str]>,
+        retry: &written::Retry,
+    ) -> Option<Undo> {
+        let names: Option<Vec<&str>> =
+            names.map(|names| names.iter().copied().chain(["result"]).collect());
+        let arguments = names.as_deref().map_or(Arguments::Any, Arguments::Named);
+        self.one_of(path, "command", "http");
+        let is_http = self.is_written(&path.key("http"));
+        self.only_with_command(path, is_http);
+        let action = match (undo.command, undo.http) {
+            (Some(words), None) => {
+                let stdin = Some(written::Stdin::Json);
+                self.command(path, &words, stdin, undo.env, arguments)
+            }
+            (None, Some(http)) => self.http(&path.key("http"), http, arguments),
+            _ => None,
+        };
+        let native_key = undo
+            .native_key
+            .and_then(|it| self.native_key(&path.key("native_key"), it, is_http));
+        let effect = match undo.idempotent || native_key.is_some() {
+            true => Effect::Read,
+            false => Effect::Write,
+        };
+        let retry = self.tool_retry(&path.key("retry"), &undo.retry, retry, effect);
+        let tool = Tool {
+            description: String::new(),
+            action: action?,
+            input: None,
+            output: None,
+            timeout_ms: undo.timeout.0,
+            effect: Effect::Write,
+            key: None,
+            key_scope: written::KeyScope::Run,
+            native_key,
+            probe: None,
+            undo: None,
+            retry: retry?,
+            breaker: None,
+            loop_traits: LoopTraits {
+                poll: false,
+                mutates: true,
+                identity: None,
+                ignore: vec![],
+                exempt: true,
+            },
+        };
+        Some(Undo {
+            tool: Box::new(tool),
+            is_idempotent: undo.idempotent,
+        })
+    }
+
     fn not_for_reads(&mut self, path: &KeyPath) {
-        for key in ["key", "key_scope", "native_key", "probe"] {
+        for key in ["key", "key_scope", "native_key", "probe", "undo"] {
             let at = path.key(key);
             if self.is_written(&at) {
                 let fix = format!("remove `{key}`, or write `effect: write`");

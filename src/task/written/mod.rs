@@ -24,7 +24,9 @@ pub use patterns::{
     Breaker, BreakerSetting, Loops, OnLoop, Retry, RetryBudget, Strategy, Thresholds, ToolRetry,
 };
 pub use rule::{Class, Codes, Rule, Status, Statuses, When};
-pub use tool::{Body, BodyWord, Effect, Http, KeyScope, Method, NativeKey, Probe, Stdin, Tool};
+pub use tool::{
+    Body, BodyWord, Effect, Http, KeyScope, Method, NativeKey, Probe, Stdin, Tool, Undo,
+};
 pub use upstream::{Feature, Level, Provider, Upstream, WireApi};
 pub use verify::{Check, Rounds, SchemaCheck, Verify};
 
@@ -86,6 +88,9 @@ pub struct Task {
     /// run is done, but unverified.
     #[serde(default)]
     pub verify: Option<Verify>,
+    /// When what the run did is taken back by itself.
+    #[serde(default)]
+    pub rollback: Rollback,
     /// Who is told when something happens.
     #[serde(default)]
     pub notify: Vec<Notify>,
@@ -295,6 +300,39 @@ pub struct Price {
     /// they cost twice the `input`, or this if it is more.
     #[serde(default)]
     pub cache_write: Option<UsdAmount>,
+}
+
+/// When what the run did is taken back by itself.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    /// Ends after which the undos of the tools are run, last call first. Default:
+    /// none, since most runs can go on from such an end (`agentguard resume`); see
+    /// `agentguard rollback`.
+    #[serde(default)]
+    pub on: Vec<RollbackOn>,
+}
+
+/// An end after which a run can be rolled back.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum RollbackOn {
+    /// The agent said it was done, and the verification disagreed for good.
+    Rejected,
+    /// The agent failed or crashed.
+    Failed,
+    /// A cost, token, step or tool-call limit was reached.
+    Budget,
+    /// The deadline passed, or the agent was idle for too long.
+    Deadline,
+    /// The agent was going round in circles.
+    Loop,
+    /// A tool or an upstream is not available.
+    Unavailable,
+    /// Someone stopped the run.
+    Interrupted,
 }
 
 /// Who is told when something happens: either `command` or `webhook`.

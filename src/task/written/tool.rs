@@ -61,6 +61,9 @@ pub struct Tool {
     /// How to find out after a crash whether a call happened.
     #[serde(default)]
     pub probe: Option<Probe>,
+    /// How a call is taken back when the run is rolled back.
+    #[serde(default)]
+    pub undo: Option<Undo>,
     /// How this tool is retried; what is not written comes from the top.
     #[serde(default)]
     pub retry: ToolRetry,
@@ -84,6 +87,40 @@ pub struct Tool {
     /// Whether calls of this tool are left out of loop detection.
     #[serde(default)]
     pub exempt: bool,
+}
+
+/// How a call is taken back: either `command` or `http`. Placeholders stand for the
+/// arguments of the call, `{result}` for what it gave, `{result.id}` for a part of a
+/// JSON result.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Undo {
+    /// The program and its arguments. `AGENTGUARD_IDEMPOTENCY_KEY` is the same for
+    /// every try.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub command: Option<Vec<String>>,
+    /// An HTTP request instead of a program.
+    #[serde(default)]
+    pub http: Option<Http>,
+    /// Added to the program's environment, as in the tool's own `env`.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Where the undo itself takes an idempotency key: an undo that was cut off is
+    /// then repeated under the same key.
+    #[serde(default)]
+    pub native_key: Option<NativeKey>,
+    /// Whether a repetition does no harm, such as deleting what is gone already. An
+    /// undo with neither this nor a `native_key` that was cut off waits for a human.
+    #[serde(default)]
+    pub idempotent: bool,
+    /// How long one try may take.
+    #[serde(default = "defaults::tool_timeout")]
+    #[schemars(extend("x-positive" = "duration"))]
+    pub timeout: Duration,
+    /// How it is retried; what is not written comes from the top.
+    #[serde(default)]
+    pub retry: ToolRetry,
 }
 
 /// An HTTP request.
