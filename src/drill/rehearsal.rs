@@ -120,6 +120,8 @@ pub fn prepare(
     relocate(&mut task, ground);
     check_with(&mut task, "exit 0");
     task.notify.clear();
+    // Nothing real happens, so nothing is taken back.
+    task.rollback_on.clear();
     task.limits.deadline_ms.get_or_insert(DEADLINE_MS);
     shorten(&mut task.model_retry);
     let mut script = material.script.clone();
@@ -149,6 +151,7 @@ fn replace(tool: &mut Tool, name: &str, program: &Path, folder: &Path) {
         stdin: Stdin::Json,
         env: Pairs::default(),
     };
+    tool.undo = None;
     if tool.native_key.is_some() {
         tool.native_key = Some(NativeKey::Env("AGENTGUARD_DRILL_KEY".into()));
     }

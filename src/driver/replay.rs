@@ -172,11 +172,14 @@ pub async fn play(host: Host, asked: &str, how: How) -> Result<(Replayed, Finish
     Ok((replayed, finished))
 }
 
-/// Returns the task as a replay has it: in the copy, and nobody is told.
+/// Returns the task as a replay has it: in the copy, nobody is told, and
+/// nothing is rolled back.
 fn staged(setup: &Setup, source: &RunId, stage: &Path) -> crate::task::resolved::Resolved {
     let mut task = setup.task.clone();
     task.name = format!("{} (replay of {source})", task.name);
     task.agent.cwd = PathBuf::from(stage);
     task.notify.clear();
+    // Nothing real happened again, so nothing is taken back.
+    task.rollback_on.clear();
     task
 }
