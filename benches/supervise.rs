@@ -29,6 +29,8 @@ use link::{Link, MESSAGES};
 use place::Place;
 use table::{Table, ms, quantile, ratio, us};
 
+#[path = "supervise/floor.rs"]
+mod floor;
 #[path = "supervise/link.rs"]
 mod link;
 #[path = "supervise/place.rs"]
@@ -155,7 +157,7 @@ fn late_turns(late: &mut Link, table: &mut Table) {
 /// From the start of `agentguard resume` to the first byte of its agent, after
 /// the supervisor was killed.
 fn resume(place: &Place, turns: usize, table: &mut Table) {
-    let floor = link::bare_journal(&place.root.join("floor.db"));
+    let floor = floor::bare_journal(&place.root.join("floor.db"));
     let (mut byte, mut began, mut whole, mut bare) = (vec![], vec![], vec![], vec![]);
     floor.execute_batch("BEGIN").unwrap();
     for turn in 0..turns {

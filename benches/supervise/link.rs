@@ -5,8 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use agentguard::store::sqlite::{FILE_PRAGMAS, PRAGMAS};
-use rusqlite::Connection;
+use crate::floor::bare_journal;
 
 /// Messages per turn and bytes per message, as in design.md §8.
 pub const MESSAGES: usize = 2;
@@ -129,20 +128,4 @@ fn message(role: &str, turn: usize) -> String {
     body.extend(filling);
     body.push_str("\"}");
     body
-}
-
-/// Opens the floor's database: one table, the journal's pragmas, SQLite's own
-/// rule for checkpoints.
-pub fn bare_journal(path: &Path) -> Connection {
-    let journal = Connection::open(path).unwrap();
-    for (name, value, _) in FILE_PRAGMAS.into_iter().chain(PRAGMAS) {
-        journal.pragma_update(None, name, value).unwrap();
-    }
-    journal
-        .pragma_update(None, "wal_autocheckpoint", 1000)
-        .unwrap();
-    journal
-        .execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT")
-        .unwrap();
-    journal
 }

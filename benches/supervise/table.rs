@@ -9,25 +9,37 @@ pub struct Table(Vec<Row>);
 
 struct Row {
     what: &'static str,
-    /// Absent for figures that hold nothing up.
-    bar: Option<f64>,
+    bar: Bar,
     measured: f64,
+}
+
+/// What a figure must be.
+#[derive(Clone, Copy)]
+enum Bar {
+    AtMost(f64),
+    AtLeast(f64),
+    /// It holds nothing up.
+    None,
 }
 
 impl Table {
     /// Adds a figure that must not be above `bar`.
     pub fn row(&mut self, what: &'static str, measured: f64, bar: f64) {
-        let bar = Some(bar);
-        self.0.push(Row {
-            what,
-            bar,
-            measured,
-        });
+        self.add(what, measured, Bar::AtMost(bar));
+    }
+
+    /// Adds a figure that must not be below `bar`.
+    #[allow(dead_code, reason = "not every benchmark has one")]
+    pub fn row_at_least(&mut self, what: &'static str, measured: f64, bar: f64) {
+        self.add(what, measured, Bar::AtLeast(bar));
     }
 
     /// Adds a figure without a bar.
     pub fn note(&mut self, what: &'static str, measured: f64) {
-        let bar = None;
+        self.add(what, measured, Bar::None);
+    }
+
+    fn add(&mut self, what: &'static str, measured: f64, bar: Bar) {
         self.0.push(Row {
             what,
             bar,
@@ -45,13 +57,16 @@ impl Table {
             measured,
         } in &self.0
         {
-            let (bar, word) = match bar {
-                Some(bar) if measured <= bar => (format!("{bar:.1}"), "pass"),
-                Some(bar) => {
-                    missed = true;
-                    (format!("{bar:.1}"), "MISSED")
-                }
-                None => (String::new(), ""),
+            let (bar, holds) = match *bar {
+                Bar::AtMost(bar) => (format!("≤ {bar:.1}"), Some(*measured <= bar)),
+                Bar::AtLeast(bar) => (format!("≥ {bar:.0}"), Some(*measured >= bar)),
+                Bar::None => (String::new(), None),
+            };
+            missed |= holds == Some(false);
+            let word = match holds {
+                Some(true) => "pass",
+                Some(false) => "MISSED",
+                None => "",
             };
             println!("| {what} | {bar} | {measured:.2} | {word} |");
         }
@@ -77,6 +92,7 @@ pub fn ms(time: Duration) -> f64 {
 }
 
 /// Returns microseconds.
+#[allow(dead_code, reason = "not every benchmark counts in them")]
 pub fn us(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
