@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::channel::Hub;
@@ -13,10 +14,10 @@ use crate::channel::gateway::{self, Gateway, chain, script};
 use crate::channel::method::WireReply;
 use crate::driver::launch::{Environment, Plan};
 use crate::driver::recover::{self, ReadError};
-use crate::driver::session::{Error, Session};
+use crate::driver::session::Session;
 use crate::driver::supervise::Ports;
 use crate::ids::StepNo;
-use crate::machine::event::{KeptReply, RequestNo};
+use crate::machine::event::KeptReply;
 use crate::machine::{Cause, Entry, Event, How};
 use crate::task::preset;
 use crate::task::resolved::{Feature, Place, Provider, Resolved, Upstream, WireApi};
@@ -48,7 +49,7 @@ pub(super) async fn open(
         Cause::Verbatim if plan.how == How::Replay => {
             let entries = recover::entries(session.store.as_ref(), &session.run);
             let entries = entries.map_err(|error| error.to_string())?;
-            recorded(entries, &ports.folder)
+            recorded(entries)
         }
         Cause::Fresh | Cause::Verbatim | Cause::Reflection => vec![],
     };
@@ -78,6 +79,7 @@ pub(super) async fn open(
         idle: Duration::from_millis((timeout_ms / 2).min(IDLE_MS_MAX)),
         is_capped: limits.cost_nanousd.is_some() || limits.tokens.is_some(),
         recorded,
+        reply: reply_of(session, ports),
         volatile: volatile(session)?,
         // Who takes up a session is told with it.
         note: ports
@@ -195,12 +197,19 @@ fn played(session: &Session, ports: &Ports) -> Result<Vec<gateway::Recorded>, Re
     let mut entries = recover::entries(session.store.as_ref(), &playback.source)?;
     // What led to a failure is just what is to be gone through again.
     entries.retain(|entry| !matches!(entry.event, Event::AttemptStarted { .. }));
-    let folder = session.store.paths().run(&playback.source);
-    Ok(recorded(entries, &folder))
+    Ok(recorded(entries))
+}
+
+/// Reads the bytes of answers of this run, or of the one that is played.
+fn reply_of(session: &Session, ports: &Ports) -> gateway::Replies {
+    let played = ports.playback.as_ref().map(|playback| &playback.source);
+    let run = played.unwrap_or(&session.run).clone();
+    let store = Arc::clone(&session.store);
+    Box::new(move |event| store.reply(&run, event).ok().flatten())
 }
 
 /// Finds the answers that earlier attempts were given, in their order.
-fn recorded(entries: impl IntoIterator<Item = Entry>, folder: &Path) -> Vec<gateway::Recorded> {
+fn recorded(entries: impl IntoIterator<Item = Entry>) -> Vec<gateway::Recorded> {
     let mut found: Vec<(StepNo, gateway::Recorded)> = Vec::new();
     let mut step = StepNo::default();
     for entry in entries {
@@ -211,7 +220,7 @@ fn recorded(entries: impl IntoIterator<Item = Entry>, folder: &Path) -> Vec<gate
                 found.extend(turn.reply.map(|reply| {
                     let recorded = gateway::Recorded {
                         request: reply.request,
-                        file: folder.join(reply.file),
+                        event: entry.seq,
                         content_type: reply.content_type,
                         cost_nano_usd: cost.0,
                     };
@@ -233,18 +242,11 @@ fn recorded(entries: impl IntoIterator<Item = Entry>, folder: &Path) -> Vec<gate
     found.into_iter().map(|(_, recorded)| recorded).collect()
 }
 
-/// Keeps a model's answer, before the turn that names it.
-pub(super) fn keep(
-    session: &Session,
-    request: RequestNo,
-    reply: WireReply,
-) -> Result<KeptReply, Error> {
-    let (paths, attempt) = (session.store.paths(), session.state().attempt);
-    let name = format!("{attempt}-{request}");
-    let file = paths.keep_reply(&session.run, &name, &reply.body)?;
-    Ok(KeptReply {
+/// What of a model's answer is in the event of its turn, and what beside it.
+pub(super) fn kept(reply: WireReply) -> (KeptReply, Vec<u8>) {
+    let kept = KeptReply {
         request: reply.request,
-        file: file.to_string_lossy().into_owned(),
         content_type: reply.content_type,
-    })
+    };
+    (kept, reply.body)
 }

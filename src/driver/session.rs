@@ -71,6 +71,8 @@ pub struct Beside {
     pub messages: Vec<Message>,
     /// The tip of the conversation.
     pub head: Option<Head>,
+    /// The bytes of the model's answer.
+    pub reply: Option<Vec<u8>>,
 }
 
 /// Why a run cannot be carried on in this process.
@@ -138,6 +140,7 @@ impl Session {
         let mut draft = Draft::new(event.kind(), at, body);
         draft.messages = beside.messages;
         draft.head = beside.head;
+        draft.reply = beside.reply;
         draft.keys = claims(self.state(), &effects);
         draft.summary = self.summary(&event);
         let breakers = stored.iter().filter_map(|effect| match effect {

@@ -618,11 +618,10 @@ impl<'a> Attempt<'a> {
                     exchange
                 });
                 match translate::turn(request, *said, &task, self.session.state()) {
-                    Ok((mut turn, beside)) => {
+                    Ok((mut turn, mut beside)) => {
                         turn.exchange = exchange;
-                        turn.reply = reply
-                            .map(|reply| gateway::keep(self.session, request, reply))
-                            .transpose()?;
+                        let kept = reply.map(gateway::kept).unzip();
+                        (turn.reply, beside.reply) = kept;
                         self.session.feed_with(Event::TurnReported(turn), beside)
                     }
                     Err(error) => self.refuse(request, error),
@@ -728,32 +727,21 @@ impl<'a> Attempt<'a> {
                 return Ok(None);
             }
         };
-        let (task, state) = (&self.session.task, self.session.state());
-        let bounded = translate::worst_case(&bid.reserve, task, state, &state.spend);
-        let (worst, max_tokens) = match bounded {
-            Ok(bounded) => bounded,
+        let (worst, max_tokens) = match &bid.alone {
+            Ok(alone) => alone.clone(),
             Err(error) if bid.link.is_none() => {
-                self.refuse(request, error)?;
+                self.refuse(request, error.clone())?;
                 return Ok(None);
             }
             Err(error) => {
-                self.refuse_call(request, error).await?;
+                self.refuse_call(request, error.clone()).await?;
                 return Ok(None);
             }
         };
-        if !state.spend.reserved.is_empty() {
-            let alone = state.spend.without_reserved();
-            let fits = |spend: &Spend, worst| spend.next_call(&state.limits, worst).is_none();
-            let waits = match translate::worst_case(&bid.reserve, task, state, &alone) {
-                Ok((worst_alone, tokens_alone)) => {
-                    fits(&alone, &worst_alone)
-                        && (max_tokens < tokens_alone || !fits(&state.spend, &worst))
-                }
-                Err(_) => false,
-            };
-            if waits {
-                return Ok(Some(asked));
-            }
+        let state = self.session.state();
+        let fits = |spend: &Spend| spend.next_call(&state.limits, &worst).is_none();
+        if !fits(&state.spend) && fits(&state.spend.without_reserved()) {
+            return Ok(Some(asked));
         }
         if let Some(why) = models::admit(self.session, &bid).await? {
             self.refuse_call(request, unavailable(why)).await?;

@@ -41,16 +41,15 @@ pub fn turn(
         return Err(frame::Error::WrongStep { expected, found });
     }
     let usage = said.usage.unwrap_or_default();
-    let mut cost = match (cost_of(&usage, task, state), &said.wire) {
-        (Ok(cost), _) => cost,
+    let (mut cost, is_unpriced) = match (cost_of(&usage, task, state), &said.wire) {
+        (Ok(cost), _) => (cost, false),
         // The answer is paid already; what cannot be priced costs what was held
         // back for it.
-        (Err(_), Some(_)) => NanoUsd(0),
+        (Err(_), Some(_)) => (NanoUsd(0), true),
         (Err(error), None) => return Err(error),
     };
     let mut tokens = tokens_of(&usage);
     // Never less than it may have been.
-    let is_unpriced = cost_of(&usage, task, state).is_err();
     if said
         .wire
         .as_ref()
@@ -97,6 +96,7 @@ pub fn turn(
         Beside {
             messages,
             head: Some(tip),
+            reply: None,
         },
     ))
 }
@@ -153,17 +153,24 @@ pub fn worst_case(
             price.worst(input_tokens, max_tokens, is_long)
         }),
     };
-    let fits = |max_tokens| spend.next_call(&state.limits, &worst(max_tokens)).is_none();
-    let fitting = shrink(asked.max_tokens, asked.least_tokens, fits).unwrap_or(asked.max_tokens);
-    Ok((worst(fitting), fitting))
+    let fits = |worst: &Usage| spend.next_call(&state.limits, worst).is_none();
+    let whole = worst(asked.max_tokens);
+    if fits(&whole) {
+        return Ok((whole, asked.max_tokens));
+    }
+    let shrunk = shrink(asked.max_tokens, asked.least_tokens, |tokens| {
+        fits(&worst(tokens))
+    });
+    Ok(match shrunk {
+        Some(tokens) => (worst(tokens), tokens),
+        None => (whole, asked.max_tokens),
+    })
 }
 
-/// Returns the most output tokens that fit, if enough do. `fits` is monotone.
+/// Returns the most output tokens that fit, if enough do; `asked` do not. `fits` is
+/// monotone.
 fn shrink(asked: u64, least: u64, fits: impl Fn(u64) -> bool) -> Option<u64> {
     let least = least.max(SHRUNK_TOKENS_MIN).clamp(1, asked.max(1));
-    if fits(asked) {
-        return Some(asked);
-    }
     if !fits(least) {
         return None;
     }

@@ -320,13 +320,12 @@ pub enum End {
     Unsent,
 }
 
-/// A model's answer that an attempt after a crash gets again, without paying.
+/// A model's answer that an attempt after a crash gets again, without paying. Its
+/// bytes lie in the journal beside the event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptReply {
     /// What identifies the request.
     pub request: String,
-    /// The file of its body, relative to the run's folder.
-    pub file: String,
     /// Its content type.
     pub content_type: String,
 }

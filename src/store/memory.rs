@@ -56,6 +56,7 @@ struct Run {
     record: RunRecord,
     created: u64,
     events: Vec<Stored>,
+    replies: BTreeMap<Seq, Vec<u8>>,
     heads: BTreeSet<Head>,
     held_since: Option<UnixMs>,
 }
@@ -197,6 +198,7 @@ impl Store for Memory {
                     },
                     created,
                     events: Vec::new(),
+                    replies: BTreeMap::new(),
                     heads: BTreeSet::new(),
                     held_since: Some(at),
                 },
@@ -252,6 +254,12 @@ impl Store for Memory {
         }
         bodies.reverse();
         Ok(bodies)
+    }
+
+    fn reply(&self, run: &RunId, event: Seq) -> Result<Option<Vec<u8>>> {
+        let journal = self.journal();
+        let run = journal.runs.get(run);
+        Ok(run.and_then(|run| run.replies.get(&event).cloned()))
     }
 
     fn runs(&self, filter: &Filter) -> Result<Vec<RunRecord>> {
@@ -442,6 +450,7 @@ impl Journal {
         if let Some(summary) = draft.summary {
             stored.record.summary = summary;
         }
+        stored.replies.extend(draft.reply.map(|reply| (seq, reply)));
         stored.events.push(Stored {
             seq,
             epoch,

@@ -110,6 +110,10 @@ pub trait Store: Send + Sync {
     /// Errors: [`Error::MissingMessage`] for a head that was never stored.
     fn conversation(&self, head: &Head) -> Result<Vec<String>>;
 
+    /// Returns the bytes of the model's answer that was stored with an event,
+    /// [`Draft::reply`].
+    fn reply(&self, run: &RunId, event: Seq) -> Result<Option<Vec<u8>>>;
+
     /// Returns the runs that pass `filter`, the latest first.
     fn runs(&self, filter: &Filter) -> Result<Vec<RunRecord>>;
 

@@ -128,15 +128,6 @@ impl Paths {
         Ok(KeyResult::File(Path::new("results").join(name)))
     }
 
-    /// Keeps the bytes of a model's answer with its run, in a file that is durable
-    /// when this returns. Returns its path, relative to the run's folder.
-    pub fn keep_reply(&self, run: &RunId, name: &str, bytes: &[u8]) -> Result<PathBuf> {
-        let folder = self.run(run).join("replies");
-        make_private_folder(&folder)?;
-        write_durably(&folder, name, bytes)?;
-        Ok(Path::new("replies").join(name))
-    }
-
     /// Returns a result that [`keep_result`](Self::keep_result) kept.
     pub fn read_result(&self, result: &KeyResult) -> Result<String> {
         match result {

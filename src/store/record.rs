@@ -43,6 +43,9 @@ pub struct Draft {
     /// it, the last of `messages`. Whatever leads to a tip is kept for as long
     /// as the run.
     pub head: Option<Head>,
+    /// The bytes of the model's answer that it tells of, kept for
+    /// [`Store::reply`](super::Store::reply).
+    pub reply: Option<Vec<u8>>,
     /// Idempotency keys claimed, executed or freed.
     pub keys: Vec<KeyChange>,
     /// Breakers to move.

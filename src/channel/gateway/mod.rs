@@ -40,7 +40,6 @@ pub mod volatile;
 pub mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +48,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::hub::Hub;
+use crate::ids::Seq;
 use memory::Memory;
 use secret::Secrets;
 use upstream::Upstreams;
@@ -72,6 +72,8 @@ pub struct Settings {
     /// Answers of earlier attempts, given again to the same requests, free of
     /// charge.
     pub recorded: Vec<Recorded>,
+    /// Reads their bytes.
+    pub reply: Replies,
     /// What differs between requests that are the same.
     pub volatile: Volatile,
     /// What the model is told with its first call.
@@ -80,12 +82,16 @@ pub struct Settings {
     pub models: Vec<script::Model>,
 }
 
+/// Reads the bytes of an answer by the event that tells of it; `None` where they are
+/// lost.
+pub type Replies = Box<dyn Fn(Seq) -> Option<Vec<u8>> + Send + Sync>;
+
 /// An answer of an earlier attempt.
 pub struct Recorded {
     /// What identifies its request.
     pub request: String,
-    /// The file of its body.
-    pub file: PathBuf,
+    /// The event that tells of it.
+    pub event: Seq,
     /// Its content type.
     pub content_type: String,
     /// What it cost, in nano-USD.

@@ -146,10 +146,12 @@ fn remove_run(conn: &Connection, run: &RunId) -> std::result::Result<(), Fault> 
     };
     // Opens the trigger that keeps events.
     conn.execute("UPDATE runs SET removing = 1 WHERE number = ?1", [number])?;
+    let events = [event_id(number, Seq(0)), event_id(number + 1, Seq(0))];
     conn.execute(
-        "DELETE FROM events WHERE id >= ?1 AND id < ?2",
-        [event_id(number, Seq(0)), event_id(number + 1, Seq(0))],
+        "DELETE FROM replies WHERE event >= ?1 AND event < ?2",
+        events,
     )?;
+    conn.execute("DELETE FROM events WHERE id >= ?1 AND id < ?2", events)?;
     conn.execute("DELETE FROM runs WHERE number = ?1", [number])?;
     Ok(())
 }

@@ -12,7 +12,7 @@ pub const APPLICATION_ID: i32 = 0x6167_7264;
 pub const KNOWN: u32 = STEPS.len() as u32;
 
 /// Step `n` makes schema `n + 1` out of schema `n`.
-const STEPS: [&str; 1] = [JOURNAL];
+const STEPS: [&str; 2] = [JOURNAL, REPLIES];
 
 /// Schema 1: the journal.
 ///
@@ -112,6 +112,16 @@ CREATE TABLE retry_served (
     turn INTEGER NOT NULL,
     PRIMARY KEY (tool, run)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Schema 2: what models answered, for an attempt that asks the same again.
+const REPLIES: &str = "
+-- Byte for byte as the agent got it; apart from the events, which are read far
+-- more often.
+CREATE TABLE replies (
+    event INTEGER PRIMARY KEY,          -- events.id
+    body  BLOB NOT NULL
+) STRICT;
 ";
 
 /// Returns the schema of a database; 0 for an empty one.

@@ -125,6 +125,8 @@ impl Sqlite {
         )?;
         let notes = draft.notes.iter().map(String::len).sum();
         refuse(format!("notes of event `{}`", draft.kind), notes, text_max)?;
+        let reply = draft.reply.as_ref().map_or(0, Vec::len);
+        refuse(format!("reply of event `{}`", draft.kind), reply, text_max)?;
         for message in &draft.messages {
             let what = format!("message {}", message.head.len);
             refuse(what, message.body.len(), text_max)?;
@@ -212,6 +214,10 @@ impl Store for Sqlite {
 
     fn conversation(&self, head: &Head) -> Result<Vec<String>> {
         self.read(|conn| read::conversation(conn, head))
+    }
+
+    fn reply(&self, run: &RunId, event: Seq) -> Result<Option<Vec<u8>>> {
+        self.read(|conn| read::reply(conn, run, event))
     }
 
     fn runs(&self, filter: &Filter) -> Result<Vec<RunRecord>> {

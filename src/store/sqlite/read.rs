@@ -48,6 +48,18 @@ pub(super) fn events(conn: &Connection, run: &RunId, from: Seq) -> Outcome<Vec<S
     Ok(events.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Returns the reply that was stored with an event.
+pub(super) fn reply(conn: &Connection, run: &RunId, event: Seq) -> Outcome<Option<Vec<u8>>> {
+    let Some(number) = number(conn, run)? else {
+        return Ok(None);
+    };
+    let reply = conn
+        .prepare_cached("SELECT body FROM replies WHERE event = ?1")?
+        .query_row([event_id(number, event)], |row| row.get(0))
+        .optional()?;
+    Ok(reply)
+}
+
 fn notes(row: &Row<'_>) -> rusqlite::Result<Vec<String>> {
     const COLUMN: usize = 5;
     let Some(text) = row.get_ref(COLUMN)?.as_str_or_null()? else {

@@ -83,6 +83,10 @@ pub(super) fn append(
         draft.body,
         notes
     ])?;
+    if let Some(reply) = &draft.reply {
+        conn.prepare_cached("INSERT INTO replies (event, body) VALUES (?1, ?2)")?
+            .execute(params![event_id(number, seq), reply])?;
+    }
     if let Some(summary) = &draft.summary {
         write_summary(conn, number, summary)?;
     }

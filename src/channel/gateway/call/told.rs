@@ -28,7 +28,7 @@ impl Asking<'_> {
         }
         let recorded = self.shared.memory().replay(&self.identity)?;
         // A record that was lost is asked for again, at its price.
-        let body = tokio::fs::read(&recorded.file).await.ok()?;
+        let body = (self.shared.settings.reply)(recorded.event)?;
         let cost_nano_usd = recorded.cost_nano_usd;
         let replayed = Call::Replayed(method::Replayed { cost_nano_usd });
         if let Err(error) = self.shared.hub.ask(replayed).await {
