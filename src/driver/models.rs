@@ -1,13 +1,14 @@
 //! Who is asked: the links of the chain, their rests, breakers and prices, put
 //! together for one model call.
 
+use crate::channel::frame;
 use crate::channel::method::{Offer, Reserve};
 use crate::driver::facts::{admit_to, read_breaker};
 use crate::driver::session::{Error, Session};
 use crate::driver::translate;
 use crate::machine::unavailable_text;
-use crate::policy::breaker::{Admission, of_model};
-use crate::policy::budget::Resource;
+use crate::policy::breaker::{self, Admission, Breaker, of_model};
+use crate::policy::budget::{Resource, Usage};
 use crate::policy::degrade;
 
 /// Who answers a call.
@@ -27,8 +28,12 @@ pub(super) struct Bid {
     pub link: Option<usize>,
     /// The breaker of its model.
     breaker: Option<String>,
+    /// That breaker lets everything through.
+    is_closed: bool,
     /// What is to be held back.
     pub reserve: Reserve,
+    /// Its worst case with nothing else under way, and the output tokens in it.
+    pub alone: Result<(Usage, u64), frame::Error>,
     /// It is no model.
     is_free: bool,
 }
@@ -41,15 +46,19 @@ pub(super) struct Bid {
 /// Errors: the store's.
 pub(super) fn choose(session: &Session, mut asked: Reserve) -> Result<Choice, Error> {
     let offers = std::mem::take(&mut asked.offers);
+    let (task, state, now) = (&session.task, session.state(), session.clock.now());
+    let spend = state.spend.without_reserved();
+    let alone = |reserve: &Reserve| translate::worst_case(reserve, task, state, &spend);
     if offers.is_empty() {
         return Ok(Choice::Ask(Box::new(Bid {
             link: None,
             breaker: None,
+            is_closed: true,
+            alone: alone(&asked),
             reserve: asked,
             is_free: false,
         })));
     }
-    let (task, state, now) = (&session.task, session.state(), session.clock.now());
     // Past the soft threshold cheaper models come first.
     let is_pressed = state
         .spend
@@ -66,11 +75,10 @@ pub(super) fn choose(session: &Session, mut asked: Reserve) -> Result<Choice, Er
         order.sort_by_key(|place| *place != first);
     }
     let bids = order.iter().filter_map(|place| offer(*place));
-    let bids: Vec<Bid> = bids.map(|offer| bid(&asked, offer)).collect();
-    let spend = state.spend.without_reserved();
+    let bids = bids.map(|offer| bid(&asked, offer, alone));
     let fits = |bid: &Bid| {
-        translate::worst_case(&bid.reserve, task, state, &spend)
-            .is_ok_and(|(worst, _)| spend.next_call(&state.limits, &worst).is_none())
+        let alone = bid.alone.as_ref();
+        alone.is_ok_and(|(worst, _)| spend.next_call(&state.limits, worst).is_none())
     };
     let breakers = match task.model_breaker {
         Some(_) => session.store.breakers()?,
@@ -78,10 +86,12 @@ pub(super) fn choose(session: &Session, mut asked: Reserve) -> Result<Choice, Er
     };
     let mut down = None;
     let mut unfit = None;
-    for bid in bids {
+    for mut bid in bids {
         let name = bid.breaker.as_deref().unwrap_or_default();
         let row = breakers.iter().find(|row| row.name == name);
         let breaker = row.and_then(|row| read_breaker(&row.state));
+        let is_closed = |it: &Breaker| it.state == breaker::State::Closed;
+        bid.is_closed = breaker.as_ref().is_none_or(is_closed);
         if let Some((breaker, back_at)) = breaker.and_then(|it| it.refuses(now).map(|at| (it, at)))
         {
             let model = bid.reserve.model.as_deref().unwrap_or("the model");
@@ -117,6 +127,10 @@ pub(super) async fn admit(session: &Session, bid: &Bid) -> Result<Option<String>
     let (Some(name), true) = (&bid.breaker, session.task.model_breaker.is_some()) else {
         return Ok(None);
     };
+    if bid.is_closed {
+        // Asking would wait for the disk, and change nothing.
+        return Ok(None);
+    }
     let probe_ms = session.task.limits.model_call_timeout_ms;
     let now = session.clock.now();
     let admission = admit_to(session.store.as_ref(), name, probe_ms, now).await?;
@@ -132,7 +146,11 @@ pub(super) async fn admit(session: &Session, bid: &Bid) -> Result<Option<String>
     })
 }
 
-fn bid(asked: &Reserve, offer: &Offer) -> Bid {
+fn bid(
+    asked: &Reserve,
+    offer: &Offer,
+    alone: impl Fn(&Reserve) -> Result<(Usage, u64), frame::Error>,
+) -> Bid {
     let mut reserve = Reserve {
         model: Some(offer.model.clone()),
         input_tokens: offer.input_tokens,
@@ -150,6 +168,8 @@ fn bid(asked: &Reserve, offer: &Offer) -> Bid {
     Bid {
         link: Some(offer.link),
         breaker: (!offer.is_free).then(|| of_model(&offer.host, &offer.model)),
+        is_closed: false,
+        alone: alone(&reserve),
         reserve,
         is_free: offer.is_free,
     }

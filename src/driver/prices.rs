@@ -13,6 +13,8 @@
 //! catalogue is silent about tiers that it does not know, so a dearer one counts
 //! as known only if it is dearer there.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use genai_prices::{Calculator, PriceRequest, Usage, UsageKey};
@@ -228,7 +230,7 @@ impl<'a> Rate<'a> {
     pub fn makes_media(&self) -> bool {
         match self.source {
             Source::Listed(_) => false,
-            Source::Catalogue { model, .. } => makes_media(model),
+            Source::Catalogue { model, .. } => listing(model).is_some_and(|it| it.makes_media),
         }
     }
 
@@ -363,8 +365,57 @@ fn listed(price: &Price, tokens: &Tokens) -> NanoUsd {
     NanoUsd(u64::try_from(sum.div_ceil(1_000_000)).unwrap_or(u64::MAX))
 }
 
+/// What the catalogue says of a model whatever is asked.
+struct Listing {
+    /// Whose it is, where naming it leads to the same model.
+    provider: Option<String>,
+    /// It has a price for output that is not plain text.
+    makes_media: bool,
+}
+
+/// Models that are remembered; agents name few.
+const LISTINGS_MAX: usize = 256;
+
+/// Longest name that is remembered, in bytes.
+const NAME_BYTES_MAX: usize = 256;
+
+/// Looks a model up in the catalogue, whose thousands of rules take a while: the
+/// first time only.
+fn listing(model: &str) -> Option<Arc<Listing>> {
+    type Listings = HashMap<String, Option<Arc<Listing>>>;
+    static KNOWN: Mutex<Option<Listings>> = Mutex::new(None);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = known.get_or_insert_default();
+    if let Some(listing) = known.get(model) {
+        return listing.clone();
+    }
+    let listing = look_up(model).map(Arc::new);
+    if model.len() > NAME_BYTES_MAX {
+        return listing;
+    }
+    if known.len() >= LISTINGS_MAX {
+        known.clear();
+    }
+    known.insert(model.to_owned(), listing.clone());
+    listing
+}
+
+fn look_up(model: &str) -> Option<Listing> {
+    let nothing = Usage::new();
+    let asked = PriceRequest::new(model, &nothing);
+    let found = genai_prices::calculate(&asked).ok()?;
+    let named = genai_prices::calculate(&asked.with_provider_id(&found.provider_id));
+    let is_same = named.is_ok_and(|named| {
+        (&named.provider_id, &named.model_id) == (&found.provider_id, &found.model_id)
+    });
+    Some(Listing {
+        provider: is_same.then_some(found.provider_id),
+        makes_media: makes_media(model),
+    })
+}
+
 fn has_price(model: &str) -> bool {
-    genai_prices::calculate(&PriceRequest::new(model, &Usage::new())).is_ok()
+    listing(model).is_some()
 }
 
 fn is_dearer(model: &str, tier: &str) -> bool {
@@ -416,8 +467,11 @@ fn catalogue(
         (UsageKey::CACHE_WRITE_1H_TOKENS, tokens.hour_write as f64),
         (UsageKey::OUTPUT_TOKENS, tokens.output as f64),
     ]);
-    let tier = tier.map(str::to_lowercase);
+    let (tier, listing) = (tier.map(str::to_lowercase), listing(model)?);
     let mut asked = PriceRequest::new(model, &usage).with_timestamp(time);
+    if let Some(provider) = &listing.provider {
+        asked = asked.with_provider_id(provider);
+    }
     if let Some(tier) = &tier {
         asked = asked.with_price_context("service_tier", tier);
     }
