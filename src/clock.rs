@@ -32,6 +32,12 @@ impl UnixMs {
 pub trait Clock: Send + Sync {
     /// Returns the present instant.
     fn now(&self) -> UnixMs;
+
+    /// Names the time since the machine was started: another name says that it went
+    /// down in between. `None` where nobody tells.
+    fn boot(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The machine's clock: wall-clock time at the start of the process, and from
@@ -63,6 +69,12 @@ impl Clock for SystemClock {
     fn now(&self) -> UnixMs {
         self.began_at
             .plus(boot_ms().saturating_sub(self.began_boot_ms))
+    }
+
+    /// Linux tells.
+    fn boot(&self) -> Option<String> {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(id.trim().to_owned())
     }
 }
 

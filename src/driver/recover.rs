@@ -127,7 +127,11 @@ pub async fn clear(session: &mut Session) -> Result<(), Error> {
     let mark = Mark::run(session.run.clone());
     let swept = sweep_marked(&mark, session.task.agent.grace_ms).await;
     if session.state().phase == Phase::Running {
-        let exit = Exit::Lost;
+        let then = session.state().boot.clone();
+        let exit = match then.is_some() && then != session.clock.boot() {
+            true => Exit::MachineDown,
+            false => Exit::Lost,
+        };
         session
             .feed_and_wait(Event::AgentExited {
                 exit,

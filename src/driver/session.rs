@@ -73,6 +73,8 @@ pub struct Beside {
     pub head: Option<Head>,
     /// The bytes of the model's answer.
     pub reply: Option<Vec<u8>>,
+    /// What the event lets out need not wait for the disk, only for the system.
+    pub may_lag: bool,
 }
 
 /// Why a run cannot be carried on in this process.
@@ -141,6 +143,7 @@ impl Session {
         draft.messages = beside.messages;
         draft.head = beside.head;
         draft.reply = beside.reply;
+        draft.may_lag = beside.may_lag;
         draft.keys = claims(self.state(), &effects);
         draft.summary = self.summary(&event);
         let breakers = stored.iter().filter_map(|effect| match effect {

@@ -28,7 +28,7 @@ use crate::drill::{Boundary, Side, fault};
 use crate::driver::launch::{self, Environment};
 use crate::driver::output::{self, Log, Sink, Stream};
 use crate::driver::replay::Playback;
-use crate::driver::session::{Error, Released, Session};
+use crate::driver::session::{Beside, Error, Released, Session};
 use crate::driver::timer::Timer;
 use crate::driver::translate::{self, Standing};
 use crate::driver::{facts, gateway, judge, models};
@@ -345,6 +345,7 @@ impl<'a> Attempt<'a> {
         let pid = self.agent.as_ref().map_or(0, Agent::pid);
         self.session.feed(Event::AgentSpawned {
             pid: pid.unsigned_abs(),
+            boot: self.session.clock.boot(),
         })?;
         while !self.is_over {
             self.step().await?;
@@ -747,13 +748,19 @@ impl<'a> Attempt<'a> {
             self.refuse_call(request, unavailable(why)).await?;
             return Ok(None);
         }
-        self.session.feed(Event::Reserved {
+        let state = self.session.state();
+        let beside = Beside {
+            may_lag: state.boot.is_some() && state.spend.covers(&worst),
+            ..Beside::default()
+        };
+        let event = Event::Reserved {
             request,
             worst,
             max_tokens,
             link: bid.link,
             unasked: asked.unasked,
-        })?;
+        };
+        self.session.feed_with(event, beside)?;
         Ok(None)
     }
 

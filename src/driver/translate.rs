@@ -96,7 +96,7 @@ pub fn turn(
         Beside {
             messages,
             head: Some(tip),
-            reply: None,
+            ..Beside::default()
         },
     ))
 }

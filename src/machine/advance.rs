@@ -30,7 +30,10 @@ pub fn advance(
             note,
             how,
         } => resume::start(&mut state, at, attempt, cause, note.as_deref(), how),
-        Event::AgentSpawned { .. } => vec![],
+        Event::AgentSpawned { boot, .. } => {
+            state.boot = boot;
+            vec![]
+        }
         Event::Replayed { request, cost } => turn::replayed(&mut state, request, cost),
         Event::Greeted { request } => {
             state.spoke = true;

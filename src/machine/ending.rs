@@ -54,7 +54,10 @@ pub(super) fn exited(
     tail: &str,
     policy: &Policy,
 ) -> Vec<Effect> {
-    if exit == Exit::Lost {
+    if exit == Exit::MachineDown {
+        state.spend.forfeit_unseen();
+    }
+    if matches!(exit, Exit::Lost | Exit::MachineDown) {
         // It ran no longer than until the last thing that is known of it.
         state.active_ms = state.active_until(state.seen_at);
         state.attempt_at = at;
@@ -86,10 +89,14 @@ fn judge(state: &State, exit: Exit, tail: &str, policy: &Policy) -> (Outcome, &'
     let failed = |why: String| Outcome::Failed { why };
     match exit {
         // Its last word was durable; only its way out was cut.
-        Exit::Signal(_) | Exit::Lost if state.done.is_some() && state.done_at == state.step => {
+        Exit::Signal(_) | Exit::Lost | Exit::MachineDown
+            if state.done.is_some() && state.done_at == state.step =>
+        {
             (Outcome::Done { verified: false }, "exit.done")
         }
-        Exit::Signal(_) | Exit::Lost => (Outcome::Crashed { exit }, "exit.killed"),
+        Exit::Signal(_) | Exit::Lost | Exit::MachineDown => {
+            (Outcome::Crashed { exit }, "exit.killed")
+        }
         // A shell reports a killed child so; 128 + SIGKILL is what OOM looks like.
         Exit::Code(137) => (Outcome::Crashed { exit }, "exit.killed"),
         Exit::Code(0) if !state.spend.reserved.is_empty() => (

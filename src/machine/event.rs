@@ -48,6 +48,9 @@ pub enum Event {
     AgentSpawned {
         /// Its process id.
         pid: u32,
+        /// Names the time since the machine was started, where the system tells.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        boot: Option<String>,
     },
     /// The agent asked its model what it had asked before a crash, and was given
     /// the same answer, free of charge.
@@ -559,6 +562,8 @@ pub enum Exit {
     Signal(i32),
     /// Nobody knows: whoever watched it is gone.
     Lost,
+    /// With the machine, which was started anew since.
+    MachineDown,
 }
 
 /// When something happened; kept beside the event in the journal.

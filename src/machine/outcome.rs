@@ -236,6 +236,7 @@ impl Exit {
             Self::Code(code) => format!("exited with code {code}"),
             Self::Signal(signal) => format!("was killed by signal {signal}"),
             Self::Lost => "was lost".into(),
+            Self::MachineDown => "went down with the machine".into(),
         }
     }
 }

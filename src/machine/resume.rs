@@ -182,6 +182,7 @@ pub(super) fn start(
     state.spoke = false;
     state.greeted = false;
     state.counts_itself = false;
+    state.boot = None;
     state.wire_credit = Default::default();
     let fresh = Session {
         attempt,

@@ -34,6 +34,8 @@ pub struct State {
     pub attempt: AttemptNo,
     /// When the present attempt was started, or the present part of its end.
     pub attempt_at: UnixMs,
+    /// Names the time since the machine was started, as of the attempt's agent.
+    pub boot: Option<String>,
     /// Time in which the agent ran or its work was checked, without the present
     /// attempt or part, in milliseconds.
     pub active_ms: u64,
@@ -299,6 +301,7 @@ impl State {
             phase: Phase::Created,
             attempt: AttemptNo(0),
             attempt_at: at,
+            boot: None,
             active_ms: 0,
             step: StepNo(0),
             branch: 0,

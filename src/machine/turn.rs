@@ -189,7 +189,7 @@ pub(super) fn reserved(
     }
     let reservation = state.next_reservation;
     state.next_reservation += 1;
-    state.spend.reserved.insert(reservation, worst);
+    state.spend.hold(reservation, worst);
     state.reserved_at.insert(reservation, at);
     // An agent behind the gateway hears nothing else before its model does.
     let steer = state.steer.take_if(|_| state.on_wire);

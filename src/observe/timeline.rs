@@ -66,7 +66,7 @@ pub(super) fn text(
             Cause::Verbatim => format!("attempt {attempt} starts where the last one was"),
             Cause::Reflection => format!("attempt {attempt} starts, told what went wrong"),
         },
-        Event::AgentSpawned { pid } => format!("the agent is process {pid}"),
+        Event::AgentSpawned { pid, .. } => format!("the agent is process {pid}"),
         Event::Replayed { .. } => {
             "a model call was answered from the record, free of charge".into()
         }

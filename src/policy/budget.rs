@@ -99,6 +99,9 @@ pub struct Spend {
     pub tool_calls: u64,
     /// Reservations not settled yet, by id.
     pub reserved: BTreeMap<u64, Usage>,
+    /// The most that was held back for one call.
+    #[serde(default)]
+    pub held_most: Usage,
     /// The dearest turn so far.
     pub largest: Usage,
     /// The last turn and the one before it.
@@ -229,6 +232,40 @@ impl Spend {
         })
     }
 
+    /// Holds the worst case of a call back.
+    pub fn hold(&mut self, reservation: u64, worst: Usage) {
+        self.held_most.tokens = self.held_most.tokens.max(worst.tokens);
+        self.held_most.cost = self.held_most.cost.max(worst.cost);
+        self.reserved.insert(reservation, worst);
+    }
+
+    /// Reports whether a call of at most `worst` may go out before it is certain
+    /// that its reservation survives a power cut: [`forfeit_unseen`] makes up for
+    /// one such call.
+    ///
+    /// [`forfeit_unseen`]: Self::forfeit_unseen
+    pub fn covers(&self, worst: &Usage) -> bool {
+        let most = self.unseen_most();
+        self.reserved.is_empty() && worst.tokens <= most.tokens && worst.cost <= most.cost
+    }
+
+    /// Counts as spent what may have been under way when the power went, and was
+    /// forgotten.
+    pub fn forfeit_unseen(&mut self) {
+        let most = self.unseen_most();
+        self.cost = self.cost.plus(most.cost);
+        self.tokens = self.tokens.saturating_add(most.tokens);
+    }
+
+    /// Half as much again as was held back for any call before: histories grow.
+    fn unseen_most(&self) -> Usage {
+        let half_more = |most: u64| most.saturating_add(most / 2);
+        Usage {
+            tokens: half_more(self.held_most.tokens),
+            cost: NanoUsd(half_more(self.held_most.cost.0)),
+        }
+    }
+
     /// Takes in what a model call used; `reservation` is settled by it.
     pub fn settle(&mut self, usage: &Usage, reservation: Option<u64>) {
         if let Some(id) = reservation {
@@ -338,6 +375,26 @@ mod tests {
         spend.reserved.insert(2, usage(8, 0));
         spend.forfeit_reservations();
         assert_eq!(spend.cost, cents(10));
+    }
+
+    #[test]
+    fn a_power_cut_makes_up_for_the_one_call_it_may_have_hidden() {
+        let mut spend = Spend::default();
+        assert!(!spend.covers(&usage(1, 1)), "nothing was held back yet");
+        spend.hold(1, usage(6, 50));
+        assert!(!spend.covers(&usage(1, 1)), "one call is under way");
+        spend.settle(&usage(2, 20), Some(1));
+        #[rustfmt::skip]
+        let rows = [
+            ("half as large again as one before", usage(9, 75), true),
+            ("much dearer than any before", usage(10, 50), false),
+            ("much longer than any before", usage(6, 76), false),
+        ];
+        for (name, worst, want) in rows {
+            assert_eq!(spend.covers(&worst), want, "row: {name}");
+        }
+        spend.forfeit_unseen();
+        assert_eq!((spend.cost, spend.tokens), (cents(2 + 9), 20 + 75));
     }
 
     #[test]

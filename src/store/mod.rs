@@ -89,7 +89,8 @@ pub trait Store: Send + Sync {
     /// Appends one event, with all that it brings along, after those already
     /// handed in by this owner.
     ///
-    /// The answer `Ok` says that the event is durable. Dropping the [`Pending`]
+    /// The answer `Ok` says that the event is durable, as far as [`Draft::may_lag`]
+    /// asks for it. Dropping the [`Pending`]
     /// does not take the event back. `Err` says that it is not stored; then no
     /// later event of this [`Ownership`] is stored either
     /// ([`Error::Broken`]), except after [`Error::TooLarge`], which is found

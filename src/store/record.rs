@@ -46,6 +46,10 @@ pub struct Draft {
     /// The bytes of the model's answer that it tells of, kept for
     /// [`Store::reply`](super::Store::reply).
     pub reply: Option<Vec<u8>>,
+    /// The event need only survive the end of this process: a power cut may take it
+    /// back, with all behind it, until the next event that is not so. It costs no
+    /// wait for the disk.
+    pub may_lag: bool,
     /// Idempotency keys claimed, executed or freed.
     pub keys: Vec<KeyChange>,
     /// Breakers to move.

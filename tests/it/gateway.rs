@@ -236,6 +236,47 @@ fn after_a_crash_no_answer_is_paid_twice() {
     }
 }
 
+/// A reservation does not wait for the disk where the run makes up for it. Here the
+/// power went before it was there: the answer was paid, and nothing tells of it.
+#[test]
+fn what_a_power_cut_hides_counts_as_spent() {
+    let second = || stream(&events("Ah, you.", true));
+    let first = Reply::json(200, &answer(&text("Who is there?"), "end_turn"));
+    let upstream = Server::start(vec![first, second(), second()]);
+    let (sandbox, ran) = run_with(
+        "an_agent_of_two_calls",
+        "limits: {cost_usd: 1}",
+        &upstream,
+        &[("AGENTGUARD_FAULT", "turn_reported.before_save:2")],
+    );
+    assert_eq!(ran.code, 128 + 9, "{ran:?}");
+    let journal = rusqlite::Connection::open(sandbox.state().join("journal.db")).unwrap();
+    let cut = "DROP TRIGGER events_are_never_changed; DROP TRIGGER events_go_only_with_their_run;
+         UPDATE events SET body = json_set(body, '$.boot', 'an earlier one')
+         WHERE kind = 'agent_spawned';";
+    journal.execute_batch(cut).unwrap();
+    let last = "DELETE FROM events WHERE kind = 'reserved'
+         AND id = (SELECT max(id) FROM events) RETURNING json_extract(body, '$.worst.cost')";
+    let held: u64 = journal.query_row(last, [], |row| row.get(0)).unwrap();
+    let first = "SELECT json_extract(body, '$.worst.cost') FROM events WHERE kind = 'reserved'";
+    let before: u64 = journal.query_row(first, [], |row| row.get(0)).unwrap();
+    drop(journal);
+    let ran = finish(&mut command(&sandbox, &["resume", "latest"], &upstream));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(upstream.received().len(), 3, "the second was asked again");
+    let cost: f64 = sandbox.report()["cost_usd"]
+        .as_str()
+        .and_then(|cost| cost.parse().ok())
+        .expect("a cost");
+    let hidden = before + before / 2;
+    assert!(
+        held <= hidden,
+        "{held} was not waited for, {hidden} makes up"
+    );
+    let spent = 0.009 + hidden as f64 / 1e9;
+    assert!((cost - spent).abs() < 1e-9, "{cost}, expected {spent}");
+}
+
 #[test]
 #[ignore = "the agent of the test below"]
 fn an_agent_of_many_calls_at_once() {

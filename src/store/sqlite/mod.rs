@@ -204,8 +204,12 @@ impl Store for Sqlite {
         let mut last = own.last();
         *last = last.next();
         let seq = *last;
-        self.writer
-            .submit(move |conn| write::append(conn, &run, number, epoch, seq, draft))
+        let may_lag = draft.may_lag;
+        let write = move |conn: &Connection| write::append(conn, &run, number, epoch, seq, draft);
+        match may_lag {
+            true => self.writer.submit_lagging(write),
+            false => self.writer.submit(write),
+        }
     }
 
     fn events(&self, run: &RunId, from: Seq) -> Result<Vec<Stored>> {

@@ -8,6 +8,10 @@
 //!                    checkpoint, if nobody waits
 //! ```
 //!
+//! A transaction of jobs that may lag is not synced: the system has it, the disk
+//! will, at the latest with the next one that is. One that must not lag waits for
+//! no lagging transaction and joins none.
+//!
 //! A job that is refused, or fails, takes back only what it did itself. When
 //! the commit fails, or SQLite gives the whole transaction up (a full disk),
 //! all jobs in it have failed. Nothing is tried again here.
@@ -58,7 +62,9 @@ impl Writer {
             path: path.clone(),
             wait_ms,
             has_written: false,
+            is_lagging: false,
             jobs,
+            ahead: None,
             commits: 0,
         };
         let thread = std::thread::Builder::new()
@@ -78,11 +84,30 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&Connection) -> std::result::Result<T, Fault> + Send + 'static,
     {
+        self.queue(work, false)
+    }
+
+    /// Queues work whose answer comes when it survives the end of this process; a
+    /// power cut may still take it back, as long as nothing behind it is durable.
+    pub(super) fn submit_lagging<T, F>(&self, work: F) -> Pending<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> std::result::Result<T, Fault> + Send + 'static,
+    {
+        self.queue(work, true)
+    }
+
+    fn queue<T, F>(&self, work: F, may_lag: bool) -> Pending<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> std::result::Result<T, Fault> + Send + 'static,
+    {
         let (reply, pending) = Pending::new();
         let job = Work {
             work: Some(work),
             value: None,
             reply,
+            may_lag,
         };
         if let Some(jobs) = &self.jobs {
             // Fails only when the thread is gone; then the reply is dropped and
@@ -107,6 +132,8 @@ impl Drop for Writer {
 trait Job: Send {
     /// Does the work. Called once.
     fn run(&mut self, conn: &Connection) -> std::result::Result<(), Fault>;
+    /// Whether it need not wait for the disk.
+    fn may_lag(&self) -> bool;
     /// Answers: with what the work returned, or with why it is not durable.
     fn answer(self: Box<Self>, outcome: Result<()>);
 }
@@ -115,6 +142,7 @@ struct Work<T, F> {
     work: Option<F>,
     value: Option<T>,
     reply: oneshot::Sender<Result<T>>,
+    may_lag: bool,
 }
 
 impl<T, F> Job for Work<T, F>
@@ -127,6 +155,10 @@ where
             self.value = Some(work(conn)?);
         }
         Ok(())
+    }
+
+    fn may_lag(&self) -> bool {
+        self.may_lag
     }
 
     fn answer(self: Box<Self>, outcome: Result<()>) {
@@ -143,7 +175,11 @@ struct Serving {
     path: PathBuf,
     wait_ms: u64,
     has_written: bool,
+    /// How the connection is set: commits are not synced.
+    is_lagging: bool,
     jobs: Receiver<Box<dyn Job>>,
+    /// A job that did not fit into the last transaction.
+    ahead: Option<Box<dyn Job>>,
     /// Commits since the last checkpoint.
     commits: u32,
 }
@@ -158,7 +194,7 @@ impl Serving {
             for (job, outcome) in self.transaction(first) {
                 job.answer(outcome);
             }
-            next = self.jobs.try_recv().ok();
+            next = self.next_job();
             if self.commits >= CHECKPOINT_COMMITS_MAX
                 || (next.is_none() && self.commits >= CHECKPOINT_COMMITS)
             {
@@ -168,9 +204,14 @@ impl Serving {
         }
     }
 
+    fn next_job(&mut self) -> Option<Box<dyn Job>> {
+        self.ahead.take().or_else(|| self.jobs.try_recv().ok())
+    }
+
     /// Runs `first` and all that wait behind it in one transaction.
     fn transaction(&mut self, first: Box<dyn Job>) -> Batch {
-        if let Err(error) = self.begin() {
+        let may_lag = first.may_lag();
+        if let Err(error) = self.set_lagging(may_lag).and_then(|()| self.begin()) {
             // Whoever waits behind would wait as long again for the same.
             let waiting = std::iter::once(first).chain(self.jobs.try_iter());
             return waiting.map(|job| (job, Err(error.clone()))).collect();
@@ -186,8 +227,11 @@ impl Serving {
             }
             next = match batch.len() {
                 JOBS_MAX => None,
-                _ => self.jobs.try_recv().ok(),
+                _ => self.next_job(),
             };
+            if may_lag && next.as_ref().is_some_and(|job| !job.may_lag()) {
+                self.ahead = next.take();
+            }
         }
         match self.conn.execute_batch("COMMIT") {
             Ok(()) => {
@@ -209,6 +253,19 @@ impl Serving {
                 batch
             }
         }
+    }
+
+    /// Sets whether commits are synced; not within a transaction.
+    fn set_lagging(&mut self, may_lag: bool) -> Result<()> {
+        if may_lag == self.is_lagging {
+            return Ok(());
+        }
+        let level = if may_lag { "normal" } else { "full" };
+        self.conn
+            .pragma_update(None, "synchronous", level)
+            .map_err(|error| explain(error, &self.path, self.wait_ms))?;
+        self.is_lagging = may_lag;
+        Ok(())
     }
 
     /// Waits for its turn among all processes.

@@ -56,6 +56,8 @@ macro_rules! on_every_store {
 
 on_every_store! {
     events_come_back_in_order_and_byte_for_byte
+    what_may_lag_keeps_its_place
+    a_reply_is_kept_with_its_event
     a_pending_answer_is_a_future
     a_run_is_created_once
     a_run_has_one_owner_at_a_time
@@ -102,6 +104,36 @@ fn events_come_back_in_order_and_byte_for_byte(house: &dyn House) {
     assert_eq!(events[0].notes, [r#"{"rule":"http-429"}"#, "not even JSON"]);
     assert!(events[1].notes.is_empty());
     assert!(store.events(&run_id(9), Seq(1)).unwrap().is_empty());
+}
+
+fn what_may_lag_keeps_its_place(house: &dyn House) {
+    let store = house.store();
+    let own = store.create(new_run(1), event(0)).unwrap();
+    let drafts = (1..40).map(|number| Draft {
+        may_lag: number % 3 != 0,
+        ..event(number)
+    });
+    let in_flight: Vec<_> = drafts.map(|draft| store.append(&own, draft)).collect();
+    for (pending, want) in in_flight.into_iter().zip(2..) {
+        assert_eq!(pending.wait().unwrap().seq, Seq(want));
+    }
+    assert_eq!(bodies(&*store, &run_id(1)), expected(40));
+}
+
+fn a_reply_is_kept_with_its_event(house: &dyn House) {
+    let store = house.store();
+    let own = store.create(new_run(1), event(0)).unwrap();
+    let bytes = b"data: {}\n\n\xff\x00".to_vec();
+    let turn = Draft {
+        reply: Some(bytes.clone()),
+        ..event(1)
+    };
+    store.append(&own, turn).wait().unwrap();
+    assert_eq!(store.reply(&run_id(1), Seq(2)).unwrap(), Some(bytes));
+    assert_eq!(store.reply(&run_id(1), Seq(1)).unwrap(), None);
+    drop(own);
+    store.remove(&run_id(1)).unwrap();
+    assert_eq!(store.reply(&run_id(1), Seq(2)).unwrap(), None);
 }
 
 fn a_pending_answer_is_a_future(house: &dyn House) {
