@@ -112,6 +112,40 @@ number!(
     /// Counts the times the agent was started for a run, from 1.
     AttemptNo
 );
+/// Numbers the conversations of a run, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ConversationNo(pub u64);
+
+impl ConversationNo {
+    /// The first conversation of a run; the only one of a loop that tells of its
+    /// turns itself.
+    pub const FIRST: Self = Self(1);
+
+    /// Whether it is the first one.
+    pub fn is_first(&self) -> bool {
+        *self == Self::FIRST
+    }
+
+    /// Returns the number after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl Default for ConversationNo {
+    fn default() -> Self {
+        Self::FIRST
+    }
+}
+
+impl fmt::Display for ConversationNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 number!(
     /// Counts the owners of a run, from 1: each `run`, `resume` or take-over is
     /// one, however often it starts the agent. By it a late write of a former

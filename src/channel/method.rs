@@ -10,10 +10,11 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::frame::Error;
+use super::gateway::wire::Digest;
 use super::money;
 pub use super::raw::Verbatim;
 use crate::clock::UnixMs;
-use crate::ids::{AttemptNo, CallId, RunId, StepNo};
+use crate::ids::{AttemptNo, CallId, ConversationNo, RunId, StepNo};
 
 /// The version of the protocol that this build speaks.
 pub const PROTOCOL: u64 = 1;
@@ -37,7 +38,9 @@ pub enum Call {
     /// Asks where the run is; changes nothing.
     State(State),
     /// A model call was answered from the record; from the gateway only.
-    Replayed(Replayed),
+    Replayed(Box<Replayed>),
+    /// Asks which conversation a model call belongs to; from the gateway only.
+    Place(Box<Caller>),
 }
 
 impl Call {
@@ -51,6 +54,7 @@ impl Call {
             Self::Report(_) => "report",
             Self::State(_) => "state",
             Self::Replayed(_) => "replayed",
+            Self::Place(_) => "place",
         }
     }
 
@@ -123,6 +127,97 @@ pub struct Wire {
     pub reply: Option<WireReply>,
     /// How the try went, to be judged; absent where it was before.
     pub exchange: Option<Box<Exchange>>,
+    /// The call whose turn it is.
+    pub ticket: Option<u64>,
+    /// What the messages of the answer mean.
+    pub meanings: Vec<Option<Digest>>,
+    /// Digests of the longer lines that the answer says.
+    pub lines: Vec<u64>,
+    /// The id of the answer.
+    pub id: Option<String>,
+}
+
+/// A model call, as far as it tells which conversation it belongs to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Caller {
+    /// The API that it is written for.
+    pub api: String,
+    /// The ids that the agent gives its sessions, as one.
+    pub ids: Option<String>,
+    /// What the agent calls a sub-agent.
+    pub agent: Option<String>,
+    /// Digest of the system prompt.
+    pub system: String,
+    /// Digest of the tools.
+    pub tools: String,
+    /// Whether there are tools that the agent runs.
+    pub offers_tools: bool,
+    /// The answer that it follows, where the upstream keeps the history.
+    pub follows: Option<String>,
+    /// Its messages.
+    pub messages: Vec<Heard>,
+    /// Digests of the longer lines that are said before its first answer.
+    pub lines: Vec<u64>,
+    /// Whether somebody waits for it.
+    pub pulse: Pulse,
+}
+
+/// A message, as far as it tells a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// What it means; `None` for what clients keep or drop at will.
+    pub meaning: Option<Digest>,
+    /// Who says it.
+    pub speaker: Speaker,
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Speaker {
+    /// The operator (`system`, `developer`).
+    Operator,
+    /// The model.
+    Model,
+    /// The user, or a tool.
+    #[default]
+    Other,
+}
+
+/// Beats as long as whoever holds the other end lives.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse(std::sync::Weak<()>);
+
+impl Pulse {
+    /// Beats as long as `life` is held.
+    pub fn of(life: &std::sync::Arc<()>) -> Self {
+        Self(std::sync::Arc::downgrade(life))
+    }
+
+    /// Whether it beats.
+    pub fn beats(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
+impl PartialEq for Pulse {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+}
+
+/// Where a model call belongs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Placed {
+    /// Names the call in what is told of it.
+    pub ticket: u64,
+    /// The conversation.
+    pub conversation: ConversationNo,
+    /// The first of its messages that is new to the conversation.
+    pub from: usize,
+    /// Messages whose tool results were not told of.
+    pub new: Vec<usize>,
+    /// Whether it is a call beside the others.
+    pub is_side: bool,
 }
 
 /// One try of a model call, as the gateway saw it.
@@ -275,13 +370,17 @@ pub struct Reserve {
     /// A part of the input whose size is not known, if there is one: no more than
     /// what the model can read at once.
     pub unbounded: Option<String>,
+    /// The call that it is for.
+    pub ticket: Option<u64>,
 }
 
-/// What an answer from the record saves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// An answer from the record.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Replayed {
     /// What it cost when it was new, in nano-USD.
     pub cost_nano_usd: u64,
+    /// Who asked.
+    pub caller: Caller,
 }
 
 /// A link of the chain that can take a call.
@@ -331,8 +430,8 @@ pub struct Report {
     pub exit_code: Option<i32>,
     /// HTTP status, of a request; 0 is no response.
     pub status: Option<u16>,
-    /// Set where the gateway found it in a model call; not part of the protocol.
-    pub is_from_wire: bool,
+    /// The model call in which the gateway found it; not part of the protocol.
+    pub ticket: Option<u64>,
 }
 
 /// The result of a request.
@@ -349,6 +448,8 @@ pub enum Answer {
     Tool(Box<ToolAnswer>),
     /// To `report`.
     Report(ReportAnswer),
+    /// To the gateway.
+    Placed(Placed),
 }
 
 /// Where the run is and what the loop has at hand.

@@ -182,7 +182,7 @@ fn tool(object: &Object<'_>) -> Result<Tool, Box<Param>> {
 
 fn report(object: &Object<'_>) -> Result<Report, Box<Param>> {
     Ok(Report {
-        is_from_wire: false,
+        ticket: None,
         tool: object.name("tool")?,
         args: object.args()?,
         result: object.raw("result").map(Verbatim::from),

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::error::{Failure, Kind};
+use super::error::Failure;
 use super::look::{self, Seen, doubt::in_doubt};
 use super::{Global, Result, open};
 use crate::clock::UnixMs;
@@ -15,11 +15,12 @@ use crate::driver::recover;
 use crate::exit_code;
 use crate::ids::CallId;
 use crate::machine::{Policy, State};
+use crate::observe::Report;
 use crate::observe::history::{Attempt, Call, History, Stands, history};
 use crate::observe::timeline::Line;
-use crate::observe::{Report, transcript};
-use crate::store::{Head, Store};
+use crate::store::Store;
 
+mod conversation;
 mod page;
 
 /// Show a run: what it is at, what it used, what happened
@@ -41,9 +42,16 @@ pub struct ShowArgs {
     #[arg(long)]
     tools: bool,
 
-    /// Show the conversation
-    #[arg(long)]
-    conversation: bool,
+    /// Show the conversations: the main one, then sub-agents and side calls; or the
+    /// one of this name, such as `main` or `sub-3`
+    #[arg(
+        long,
+        value_name = "NAME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "all"
+    )]
+    conversation: Option<String>,
 
     /// Print one JSON document with everything; the conversation only with
     /// --conversation
@@ -55,6 +63,7 @@ const EXAMPLES: &str = "Examples:
   agentguard show latest
   agentguard show r-7f3a --timeline
   agentguard show latest --conversation | less
+  agentguard show latest --conversation=main
   agentguard show latest --json | jq '.tools[] | select(.class != \"success\")'";
 
 /// What `--json` prints. Times are Unix milliseconds; arguments and texts are
@@ -72,6 +81,8 @@ struct Document<'a> {
     attempt_list: &'a [Attempt],
     tools: Vec<&'a Call>,
     timeline: &'a [Line],
+    conversations: Vec<conversation::Document>,
+    /// The main one, or the one that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     conversation: Option<Vec<Box<RawValue>>>,
 }
@@ -103,11 +114,13 @@ pub fn main(global: &Global, args: ShowArgs) -> Result {
     let (store, record) = look::find(global, &args.run)?;
     let store = store.as_ref();
     let page = page(store, Seen::look(store, record)?)?;
+    let asked = args.conversation.as_deref();
+    let chosen_ones = conversation::choose(&page.history.state, asked)?;
     if args.json {
-        let conversation = args
-            .conversation
-            .then(|| raw(conversation(store, &page.history.state)?))
-            .transpose()?;
+        let state = &page.history.state;
+        let with_messages = asked.is_some();
+        let conversations = conversation::documents(store, state, &chosen_ones, with_messages)?;
+        let conversation = with_messages.then(|| conversation::first(&conversations));
         look::print_json(&Document {
             v: look::JSON_VERSION,
             report: &page.report,
@@ -117,11 +130,12 @@ pub fn main(global: &Global, args: ShowArgs) -> Result {
             attempt_list: &page.history.attempts,
             tools: page.history.calls.values().collect(),
             timeline: &page.history.lines,
+            conversations,
             conversation,
         })?;
         return Ok(exit_code::DONE);
     }
-    let chosen = args.timeline || args.tools || args.conversation;
+    let chosen = args.timeline || args.tools || asked.is_some();
     let mut text = String::new();
     if !chosen {
         text.push_str(&page.overview());
@@ -132,10 +146,9 @@ pub fn main(global: &Global, args: ShowArgs) -> Result {
     if args.timeline || !chosen {
         text.push_str(&page.timeline(args.timeline));
     }
-    if args.conversation {
-        for (place, body) in conversation(store, &page.history.state)?.iter().enumerate() {
-            text.push_str(&transcript::message(place + 1, body));
-        }
+    if asked.is_some() {
+        let state = &page.history.state;
+        text.push_str(&conversation::transcript(store, state, &chosen_ones)?);
     }
     page.seen.say_if_crashed();
     if text.is_empty() {
@@ -197,26 +210,4 @@ fn deadline(state: &State, until: UnixMs) -> Option<Deadline> {
         percent: u64::try_from(percent).unwrap_or(u64::MAX),
         active: state.limits.deadline_active,
     })
-}
-
-fn conversation(store: &dyn Store, state: &State) -> std::result::Result<Vec<String>, Failure> {
-    let Some(head) = &state.head else {
-        return Ok(vec![]);
-    };
-    let head: Head = head.parse().map_err(|error| {
-        Failure::from_error(Kind::Environment, &error)
-            .within("the conversation cannot be found".into())
-    })?;
-    Ok(store.conversation(&head)?)
-}
-
-/// Messages are JSON as they came; they stay so.
-fn raw(bodies: Vec<String>) -> std::result::Result<Vec<Box<RawValue>>, Failure> {
-    bodies
-        .into_iter()
-        .map(|body| {
-            RawValue::from_string(body)
-                .map_err(|error| Failure::from_error(Kind::Environment, &error))
-        })
-        .collect()
 }

@@ -12,13 +12,14 @@ use crate::channel::gateway::volatile::Volatile;
 use crate::channel::gateway::wire::Api;
 use crate::channel::gateway::{self, Gateway, chain, script};
 use crate::channel::method::WireReply;
+use crate::driver::conversations::Conversations;
 use crate::driver::launch::{Environment, Plan};
 use crate::driver::recover::{self, ReadError};
 use crate::driver::session::Session;
 use crate::driver::supervise::Ports;
 use crate::ids::StepNo;
 use crate::machine::event::KeptReply;
-use crate::machine::{Cause, Entry, Event, How};
+use crate::machine::{Cause, Entry, Event, How, Policy, State, advance};
 use crate::task::preset;
 use crate::task::resolved::{Feature, Place, Provider, Resolved, Upstream, WireApi};
 use crate::task::template::{self, Template};
@@ -49,7 +50,7 @@ pub(super) async fn open(
         Cause::Verbatim if plan.how == How::Replay => {
             let entries = recover::entries(session.store.as_ref(), &session.run);
             let entries = entries.map_err(|error| error.to_string())?;
-            recorded(entries)
+            recorded(entries, &session.policy, false)
         }
         Cause::Fresh | Cause::Verbatim | Cause::Reflection => vec![],
     };
@@ -194,10 +195,9 @@ fn played(session: &Session, ports: &Ports) -> Result<Vec<gateway::Recorded>, Re
     let Some(playback) = &ports.playback else {
         return Ok(vec![]);
     };
-    let mut entries = recover::entries(session.store.as_ref(), &playback.source)?;
+    let entries = recover::entries(session.store.as_ref(), &playback.source)?;
     // What led to a failure is just what is to be gone through again.
-    entries.retain(|entry| !matches!(entry.event, Event::AttemptStarted { .. }));
-    Ok(recorded(entries))
+    Ok(recorded(entries, &session.policy, true))
 }
 
 /// Reads the bytes of answers of this run, or of the one that is played.
@@ -208,14 +208,36 @@ fn reply_of(session: &Session, ports: &Ports) -> gateway::Replies {
     Box::new(move |event| store.reply(&run, event).ok().flatten())
 }
 
+/// Takes up the conversations of the attempts before.
+pub(super) fn conversations(session: &Session) -> Conversations {
+    // Patterns that cannot be compiled are told of where the gateway is opened.
+    let volatile = volatile(session).unwrap_or_default();
+    Conversations::of(session.state(), |api, head| {
+        // A conversation that cannot be read is taken for a new one.
+        let bodies = session.store.conversation(head).unwrap_or_default();
+        let read = bodies.into_iter().map(|body| {
+            let (meaning, speaker) = gateway::read_message(api, &body, &volatile);
+            (body, meaning, speaker)
+        });
+        read.collect()
+    })
+}
+
 /// Finds the answers that earlier attempts were given, in their order.
-fn recorded(entries: impl IntoIterator<Item = Entry>) -> Vec<gateway::Recorded> {
+///
+/// - `policy`: of the run, since its steps are counted by it;
+/// - `with_failures`: whether those that led to a failure count, too.
+fn recorded(
+    entries: impl IntoIterator<Item = Entry>,
+    policy: &Policy,
+    with_failures: bool,
+) -> Vec<gateway::Recorded> {
     let mut found: Vec<(StepNo, gateway::Recorded)> = Vec::new();
-    let mut step = StepNo::default();
+    let mut state: Option<State> = None;
     for entry in entries {
+        let (after, _) = advance(state, entry.at, entry.event.clone(), policy);
         match entry.event {
             Event::TurnReported(turn) if turn.error.is_none() => {
-                step = step.next();
                 let cost = turn.usage.cost;
                 found.extend(turn.reply.map(|reply| {
                     let recorded = gateway::Recorded {
@@ -224,20 +246,18 @@ fn recorded(entries: impl IntoIterator<Item = Entry>) -> Vec<gateway::Recorded> 
                         content_type: reply.content_type,
                         cost_nano_usd: cost.0,
                     };
-                    (step, recorded)
+                    (after.step, recorded)
                 }));
             }
             // What led to a failure is not to be gone through again.
             Event::AttemptStarted {
                 cause: Cause::Reflection,
                 ..
-            } => found.clear(),
-            Event::Branched { step: back, .. } => {
-                step = back;
-                found.retain(|(at, _)| *at <= back);
-            }
+            } if !with_failures => found.clear(),
+            Event::Branched { step: back, .. } => found.retain(|(at, _)| *at <= back),
             _ => {}
         }
+        state = Some(after);
     }
     found.into_iter().map(|(_, recorded)| recorded).collect()
 }

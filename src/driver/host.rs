@@ -24,7 +24,9 @@ use crate::driver::session::{self, Session};
 use crate::driver::supervise::{Outside, Ports, attempt};
 use crate::driver::translate::Standing;
 use crate::ids::{RunId, StepNo};
-use crate::machine::{Cause, Entry, Event, Outcome, Part, Phase, Saga, advance, checkpoints};
+use crate::machine::{
+    Cause, Checkpoint, Entry, Event, Outcome, Part, Phase, Saga, advance, checkpoints,
+};
 use crate::observe::Observer;
 use crate::policy::budget::Resource;
 use crate::policy::taxonomy::custom;
@@ -546,17 +548,14 @@ fn raised(session: &Session, resource: Option<Resource>, raise: Raise) -> Result
 /// Finds the checkpoint of `step`, the latest one of that number.
 fn branch(session: &Session, step: StepNo) -> Result<Event, Error> {
     let entries = recover::entries(session.store.as_ref(), &session.run)?;
-    let heads = checkpoints(entries, &session.policy);
+    let found = checkpoints(entries, &session.policy);
     match usize::try_from(step.0)
         .ok()
-        .and_then(|place| heads.get(place))
+        .and_then(|place| found.get(place).cloned())
     {
-        Some(head) => Ok(Event::Branched {
-            step,
-            head: head.clone(),
-        }),
+        Some(Checkpoint { head, heads }) => Ok(Event::Branched { step, head, heads }),
         None => {
-            let last = StepNo(heads.len().saturating_sub(1) as u64);
+            let last = StepNo(found.len().saturating_sub(1) as u64);
             Err(Error::NoStep {
                 run: session.run.clone(),
                 step,

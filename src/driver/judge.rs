@@ -5,7 +5,7 @@ use crate::clock::UnixMs;
 use crate::driver::facts;
 use crate::driver::policy::loop_traits;
 use crate::driver::session::Session;
-use crate::ids::CallId;
+use crate::ids::{CallId, ConversationNo};
 use crate::machine::event::{Content, Delivery, End, Exchange, Judged, Report, RequestNo, ToolEnd};
 use crate::policy::breaker::of_model;
 use crate::policy::loops::{Digest, ErrorKind, Print, ToolTraits};
@@ -41,11 +41,14 @@ pub(super) fn ended(
 }
 
 /// Classes a call that the loop made itself.
+///
+/// - `conversation`: in which the gateway found it.
 pub(super) fn reported(
     session: &Session,
     rules: &[custom::Rule],
     request: RequestNo,
     report: method::Report,
+    conversation: Option<ConversationNo>,
 ) -> Report {
     let args = serde_json::Value::Object(report.args.clone());
     let observation = observation_of(&report, &args);
@@ -66,6 +69,7 @@ pub(super) fn reported(
         tool: report.tool,
         args: bounded(args),
         judged: judged(verdict),
+        conversation,
     }
 }
 

@@ -15,12 +15,14 @@
 //! - [`recover`]: what comes before another attempt;
 //! - [`facts`], [`translate`], [`policy`], [`prices`]: what the machine needs, in its words;
 //! - `judge`: what came of a call;
+//! - `conversations`: which conversation a model call belongs to;
 //! - [`launch`], [`input`], [`output`], `gateway`: the agent's surroundings;
 //! - [`notify`]: tells people.
 //!
 //! Not here: any decision. Those are in `machine` and `policy`.
 
 pub mod conclude;
+mod conversations;
 pub mod facts;
 pub mod gateway;
 pub mod host;

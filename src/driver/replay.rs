@@ -18,8 +18,7 @@ use crate::driver::recover::{self, Ready};
 use crate::driver::session::Session;
 use crate::driver::supervise::Ports;
 use crate::ids::{RunId, StepNo};
-use crate::machine::Outcome;
-use crate::machine::{Cause, Event, advance, checkpoints};
+use crate::machine::{Cause, Checkpoint, Event, Outcome, advance, checkpoints};
 
 /// What a replay plays from.
 pub struct Playback {
@@ -84,7 +83,7 @@ pub async fn play(host: Host, asked: &str, how: How) -> Result<(Replayed, Finish
     let heads = checkpoints(entries.clone(), &rules);
     let recording = Recording::read(entries, &rules);
     let from = usize::try_from(how.from_step.0).unwrap_or(usize::MAX);
-    let Some(head) = heads.get(from).cloned() else {
+    let Some(Checkpoint { head, .. }) = heads.get(from).cloned() else {
         return Err(Error::NoStep {
             run: source,
             step: how.from_step,
@@ -126,9 +125,10 @@ pub async fn play(host: Host, asked: &str, how: How) -> Result<(Replayed, Finish
     let journal = Arc::clone(&store);
     let mut session = Session::new(own, task, policy, state, store, clock, observers);
     if how.from_step > StepNo::default() {
-        let step = how.from_step;
+        // Sub-agents and what is beside are placed anew.
+        let (step, heads) = (how.from_step, vec![]);
         session
-            .feed_and_wait(Event::Branched { step, head })
+            .feed_and_wait(Event::Branched { step, head, heads })
             .await?;
     }
     let calls = recording.calls.iter().filter(|it| it.step >= how.from_step);

@@ -25,6 +25,7 @@ use crate::channel::method::{Call, Window};
 use crate::channel::socket::Socket;
 use crate::channel::{self, Answers, Arrival, Incoming, Notice, frame, method};
 use crate::drill::{Boundary, Side, fault};
+use crate::driver::conversations::Conversations;
 use crate::driver::launch::{self, Environment};
 use crate::driver::output::{self, Log, Sink, Stream};
 use crate::driver::replay::Playback;
@@ -165,8 +166,8 @@ struct Channel {
     arrivals: channel::Inbox,
     answers: Answers,
     end: End,
-    /// Kept for its drop, which ends it.
-    _gateway: Option<Gateway>,
+    /// Dropping it ends it.
+    gateway: Option<Gateway>,
 }
 
 /// Where the frames come from; closed when the attempt is over.
@@ -246,7 +247,7 @@ async fn start(
         arrivals,
         answers: hub.answers(),
         end,
-        _gateway: gateway,
+        gateway,
     });
     Ok((agent, channel))
 }
@@ -281,6 +282,8 @@ struct Attempt<'a> {
     windows: HashMap<RequestNo, Window>,
     /// Model calls that wait until others have shown what they cost.
     parked: VecDeque<(RequestNo, method::Reserve)>,
+    /// Which model call belongs to which conversation.
+    conversations: Conversations,
     /// Model calls that passed since the loop last told what its calls used.
     untold: u32,
     /// Places in the shared retry queue.
@@ -318,6 +321,10 @@ impl<'a> Attempt<'a> {
                 told,
             ));
         }
+        let conversations = match &channel {
+            Some(channel) if channel.gateway.is_some() => gateway::conversations(session),
+            _ => Conversations::default(),
+        };
         let limits = &session.task.limits;
         let timer = Timer::new(limits.idle_ms, limits.model_call_timeout_ms);
         Self {
@@ -335,6 +342,7 @@ impl<'a> Attempt<'a> {
             work: JoinSet::new(),
             windows: HashMap::new(),
             parked: VecDeque::new(),
+            conversations,
             untold: 0,
             tickets: HashMap::new(),
             is_over: false,
@@ -582,10 +590,18 @@ impl<'a> Attempt<'a> {
                 self.windows.insert(request, start.messages);
                 self.session.feed(Event::Greeted { request })
             }
-            Call::Replayed(replayed) => self.session.feed(Event::Replayed {
-                request,
-                cost: NanoUsd(replayed.cost_nano_usd),
-            }),
+            Call::Replayed(replayed) => {
+                self.conversations.replayed(&replayed.caller);
+                self.session.feed(Event::Replayed {
+                    request,
+                    cost: NanoUsd(replayed.cost_nano_usd),
+                })
+            }
+            Call::Place(caller) => {
+                let placed = self.conversations.place(*caller);
+                self.send(request, Ok(method::Answer::Placed(placed)));
+                Ok(())
+            }
             Call::State(asked) => {
                 self.catch_up().await?;
                 self.brief(request, asked.messages);
@@ -618,8 +634,15 @@ impl<'a> Attempt<'a> {
                     }
                     exchange
                 });
-                match translate::turn(request, *said, &task, self.session.state()) {
+                let wire = said.wire.clone();
+                let ticket = wire.as_ref().and_then(|wire| wire.ticket);
+                let base = ticket.and_then(|ticket| self.conversations.base(ticket));
+                let is_new = matches!(said.said, method::Said::New(_));
+                match translate::turn(request, *said, &task, self.session.state(), base) {
                     Ok((mut turn, mut beside)) => {
+                        if let (Some(ticket), Some(wire), true) = (ticket, wire, is_new) {
+                            self.conversations.moved(ticket, &beside.messages, wire);
+                        }
                         turn.exchange = exchange;
                         let kept = reply.map(gateway::kept).unzip();
                         (turn.reply, beside.reply) = kept;
@@ -656,7 +679,7 @@ impl<'a> Attempt<'a> {
                 };
                 self.session.feed(Event::ToolCalled(call))
             }
-            Call::Report(report) if report.is_from_wire && self.speaks_itself() => {
+            Call::Report(report) if report.ticket.is_some() && self.speaks_itself() => {
                 let answer = method::Answer::Report(method::ReportAnswer {
                     call: CallId(0),
                     class: String::new(),
@@ -666,10 +689,18 @@ impl<'a> Attempt<'a> {
                 Ok(())
             }
             Call::Report(report) => {
-                let report = judge::reported(self.session, &self.ports.rules, request, report);
+                let place = report.ticket.and_then(|ticket| self.place(ticket));
+                let conversation = place.map(|place| place.conversation);
+                let rules = &self.ports.rules;
+                let report = judge::reported(self.session, rules, request, report, conversation);
                 self.session.feed(Event::ToolReported(report))
             }
         }
+    }
+
+    /// Returns the conversation of a model call.
+    fn place(&self, ticket: u64) -> Option<event::Place> {
+        self.conversations.of_call(ticket, self.session.state())
     }
 
     /// Whether the loop tells of its turns and tools itself.
@@ -759,6 +790,7 @@ impl<'a> Attempt<'a> {
             max_tokens,
             link: bid.link,
             unasked: asked.unasked,
+            place: asked.ticket.and_then(|ticket| self.place(ticket)),
         };
         self.session.feed_with(event, beside)?;
         Ok(None)

@@ -9,10 +9,11 @@ use crate::channel::method::{
     ToolInfo, TurnAnswer, Unfinished, Verbatim, Window,
 };
 use crate::clock::UnixMs;
+use crate::driver::conversations::Base;
 use crate::driver::facts::read_breaker;
 use crate::driver::prices::{self, Rate, Tokens, Unpriced};
 use crate::driver::session::Beside;
-use crate::ids::RunId;
+use crate::ids::{ConversationNo, RunId};
 use crate::machine::event::{RequestNo, Turn};
 use crate::machine::{self, State, Verdict};
 use crate::money::NanoUsd;
@@ -28,13 +29,16 @@ const SHRUNK_TOKENS_MIN: u64 = 1_024;
 
 /// Makes the event of a reported turn, with the messages to store beside it.
 ///
+/// - `base`: what its messages are put behind, where the gateway saw it.
+///
 /// Errors: a model without a price while money is limited; the number of the
 /// step, where the loop gives one that cannot be.
-pub fn turn(
+pub(super) fn turn(
     request: RequestNo,
     said: method::Turn,
     task: &Resolved,
     state: &State,
+    base: Option<Base>,
 ) -> Result<(Turn, Beside), frame::Error> {
     let expected = state.step.next();
     if let Some(found) = said.step.filter(|step| *step != expected) {
@@ -62,13 +66,19 @@ pub fn turn(
         tokens = tokens.max(held.tokens);
     }
     let head = head_of(state);
-    let (tip, messages, rewritten) = match &said.said {
-        Said::Nothing => (head, vec![], false),
-        Said::New(bodies) => {
+    let place = base.as_ref().map(|base| base.conversation);
+    let place = place.unwrap_or_else(|| state.main());
+    let (tip, messages, rewritten) = match (&said.said, &base) {
+        (Said::Nothing, _) => (tip_of(state, place), vec![], false),
+        (Said::New(bodies), Some(base)) => {
+            let (tip, messages) = conversation::extend(base.head, &texts(bodies));
+            (tip, messages, base.rewritten)
+        }
+        (Said::New(bodies), None) => {
             let (tip, messages) = conversation::extend(head, &texts(bodies));
             (tip, messages, false)
         }
-        Said::History(bodies) => {
+        (Said::History(bodies), _) => {
             let replaced = conversation::replace(head, &texts(bodies));
             (replaced.head, replaced.messages, replaced.rewritten)
         }
@@ -78,6 +88,10 @@ pub fn turn(
         head: (tip != Head::EMPTY).then(|| tip.to_string()),
         added: messages.len() as u64,
         rewritten,
+        conversation: place,
+        back_to: base
+            .filter(|_| matches!(said.said, Said::New(_)))
+            .and_then(|base| base.back_to),
         usage: Usage { tokens, cost },
         model: usage.model,
         reservation: said.reservation.map(|reservation| reservation.0),
@@ -348,13 +362,15 @@ fn no_model(method: &'static str, field: &str) -> frame::Error {
     .into()
 }
 
-/// Returns the tip of the run's conversation.
+/// Returns the tip of the run's main conversation.
 pub fn head_of(state: &State) -> Head {
-    state
-        .head
-        .as_deref()
-        .and_then(|head| head.parse().ok())
-        .unwrap_or(Head::EMPTY)
+    tip_of(state, state.main())
+}
+
+/// Returns the tip of a conversation.
+fn tip_of(state: &State, conversation: ConversationNo) -> Head {
+    let head = state.head_of(conversation);
+    head.and_then(|head| head.parse().ok()).unwrap_or_default()
 }
 
 fn texts(bodies: &[Verbatim]) -> Vec<&str> {

@@ -50,11 +50,17 @@ pub fn advance(
             max_tokens,
             link,
             unasked,
+            place,
         } => {
             let mut effects = turn::went_live(&state, unasked);
-            effects.extend(turn::reserved(
-                &mut state, at, request, worst, max_tokens, link,
-            ));
+            let call = turn::Call {
+                request,
+                worst,
+                max_tokens,
+                link,
+                place,
+            };
+            effects.extend(turn::reserved(&mut state, at, call));
             effects
         }
         Event::CallRefused { why, exit_code } => {
@@ -82,8 +88,8 @@ pub fn advance(
             state.warned.clear();
             vec![]
         }
-        Event::Branched { step, head } => {
-            resume::branch(&mut state, step, head);
+        Event::Branched { step, head, heads } => {
+            resume::branch(&mut state, step, head, heads);
             vec![]
         }
         Event::TimeUp { limit } => time_up(&mut state, at, limit, policy),

@@ -11,7 +11,7 @@ use crate::clock::UnixMs;
 use crate::machine::advance::{run_note, unexpected};
 use crate::machine::conclude::conclude;
 use crate::machine::event::Exit;
-use crate::machine::{Answer, Effect, Outcome, Phase, Policy, Risk, Stage, State};
+use crate::machine::{Answer, Call, Effect, Outcome, Phase, Policy, Risk, Stage, State};
 use crate::policy::loops::{ErrorKind, Level, Print, ToolTraits};
 
 /// Begins to end the attempt with `outcome`.
@@ -195,11 +195,15 @@ pub(super) fn swept(
 
 /// A call that was in flight each time the process died is a loop of its own.
 fn deadly(state: &mut State, outcome: Outcome, policy: &Policy) -> Outcome {
-    let (Outcome::Crashed { .. }, Some(detector)) = (&outcome, &mut state.detector) else {
+    let main = state.main();
+    let calls: Vec<Call> = state.calls.values().cloned().collect();
+    let (Outcome::Crashed { .. }, Some(detector)) =
+        (&outcome, &mut state.conversation(main).detector)
+    else {
         return outcome;
     };
     let unknown = ToolTraits::default();
-    for call in state.calls.values() {
+    for call in &calls {
         let traits = policy
             .tools
             .get(&call.tool)

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::UnixMs;
-use crate::ids::{AttemptNo, CallId, IdempotencyKey, StepNo};
+use crate::ids::{AttemptNo, CallId, ConversationNo, IdempotencyKey, StepNo};
 use crate::machine::{Cause, How};
 use crate::money::NanoUsd;
 use crate::policy::breaker::Admission;
@@ -84,6 +84,9 @@ pub enum Event {
         /// nobody asked for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         unasked: Option<u64>,
+        /// The conversation that it belongs to, where the gateway asks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        place: Option<Place>,
     },
     /// A model call was not let out: nobody can take it, or its price is not known.
     CallRefused {
@@ -127,8 +130,11 @@ pub enum Event {
     Branched {
         /// The checkpoint.
         step: StepNo,
-        /// The conversation there.
+        /// The main conversation there.
         head: Option<String>,
+        /// The tips of all conversations there; those not named had none.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        heads: Vec<(ConversationNo, String)>,
     },
     /// A time limit passed.
     TimeUp {
@@ -240,6 +246,13 @@ pub struct Turn {
     /// Whether the loop rewrote earlier messages (compaction).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rewritten: bool,
+    /// The conversation that it is a turn of.
+    #[serde(default, skip_serializing_if = "ConversationNo::is_first")]
+    pub conversation: ConversationNo,
+    /// Messages that were kept, where the agent left the end of the conversation:
+    /// it went back and asked otherwise, or put a summary in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_to: Option<u64>,
     /// What the turn used.
     pub usage: Usage,
     /// The model that was asked, where the loop says so.
@@ -270,6 +283,32 @@ pub struct Turn {
     /// How the try of the model call went that this turn is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<Exchange>,
+}
+
+/// The conversation that a model call belongs to. What is known of it besides its
+/// number stands in the first call only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Its number.
+    pub conversation: ConversationNo,
+    /// Whether the call offers tools that the agent runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offers_tools: bool,
+    /// The API that its messages are written for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub api: String,
+    /// What the agent calls it, where it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// The conversation whose beginning it shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ConversationNo>,
+    /// Digest of its system prompt.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub system: String,
+    /// Digest of its tools.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tools: String,
 }
 
 /// One try of a model call, as the gateway saw it.
@@ -439,6 +478,9 @@ pub struct Report {
     pub judged: Judged,
     /// The call and its result, for the loop detector.
     pub print: Print,
+    /// The conversation that it belongs to, where the gateway found it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<ConversationNo>,
 }
 
 /// Whether an in-doubt call had happened.

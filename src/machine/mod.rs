@@ -20,6 +20,7 @@
 
 mod advance;
 mod conclude;
+mod conversation;
 mod effect;
 mod ending;
 pub mod event;
@@ -36,12 +37,13 @@ mod turn;
 
 pub use advance::advance;
 pub use conclude::Part;
+pub use conversation::{Conversation, Kind, Left};
 pub use effect::{About, Answer, Decision, Effect, Next, Verdict};
 pub use event::Event;
 pub use keys::MadeKey;
 pub use outcome::{Outcome, Status};
 pub use plan::{ModelPolicy, Policy, Risk, Settle, ToolPolicy, UndoPolicy};
-pub use replay::{Entry, checkpoints, replay};
+pub use replay::{Checkpoint, Entry, checkpoints, replay};
 pub use resume::{Cause, How, Resume, resume};
 pub use saga::{Entry as SagaEntry, NextUndo, Saga, Undo};
 pub use state::{Asking, Call, Counters, Models, Phase, Rest, Session, Stage, State};

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
-use crate::ids::Seq;
-use crate::machine::{Event, Policy, State, advance};
+use crate::ids::{ConversationNo, Seq};
+use crate::machine::{Conversation, Event, Policy, State, advance};
 
 /// An event with its place and time, as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,23 +27,39 @@ pub fn replay(entries: impl IntoIterator<Item = Entry>, policy: &Policy) -> Opti
     })
 }
 
-/// Returns the tip of the conversation at each step of the present branch,
-/// step 0 first.
-pub fn checkpoints(
-    entries: impl IntoIterator<Item = Entry>,
-    policy: &Policy,
-) -> Vec<Option<String>> {
-    let mut heads = Vec::new();
+/// The conversations as they were after a step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The tip of the main one.
+    pub head: Option<String>,
+    /// The tips of all that had one.
+    pub heads: Vec<(ConversationNo, String)>,
+}
+
+impl Checkpoint {
+    fn of(state: &State) -> Self {
+        let tip =
+            |(number, it): (&ConversationNo, &Conversation)| Some((*number, it.head.clone()?));
+        Self {
+            head: state.head().map(str::to_owned),
+            heads: state.conversations.iter().filter_map(tip).collect(),
+        }
+    }
+}
+
+/// Returns the conversations at each step of the present branch, step 0 first.
+pub fn checkpoints(entries: impl IntoIterator<Item = Entry>, policy: &Policy) -> Vec<Checkpoint> {
+    let mut found = Vec::new();
     let mut state = None;
     for entry in entries {
         let (next, _) = advance(state, entry.at, entry.event, policy);
         let place = usize::try_from(next.step.0).unwrap_or(usize::MAX);
-        if heads.len() <= place {
-            heads.resize(place + 1, None);
+        if found.len() <= place {
+            found.resize(place + 1, Checkpoint::default());
         }
-        heads.truncate(place + 1);
-        heads[place].clone_from(&next.head);
+        found.truncate(place + 1);
+        found[place] = Checkpoint::of(&next);
         state = Some(next);
     }
-    heads
+    found
 }

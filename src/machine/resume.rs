@@ -7,13 +7,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
-use crate::ids::{AttemptNo, CallId, StepNo};
+use crate::ids::{AttemptNo, CallId, ConversationNo, StepNo};
 use crate::machine::advance::{run_note, unexpected};
 use crate::machine::conclude::limit_reached;
 use crate::machine::event::{StoppedBy, TimeLimit};
 use crate::machine::{
     Asking, Call, Effect, Outcome, Part, Phase, Policy, Session, Settle, State, Undo,
 };
+use crate::policy::loops::Detector;
 
 /// Why the agent is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,16 +200,20 @@ pub(super) fn start(
     state.done = None;
     state.model_error = None;
     state.down = None;
-    state.steer = None;
     state.reserved_at.clear();
-    if let (Cause::Verbatim, Some(detector), Some(then)) =
-        (cause, &mut state.detector, &state.detector_then)
-    {
-        detector.go_back_to(then);
+    for it in state.conversations.values_mut() {
+        it.steer = None;
+        if let (Cause::Verbatim, Some(detector), Some(then)) =
+            (cause, &mut it.detector, &it.detector_then)
+        {
+            detector.go_back_to(then);
+        }
     }
-    if let (Some(_), Some(detector)) = (&state.findings, &mut state.detector) {
+    if state.findings.is_some() {
         // It is told something new: to do again what it did is no circle.
-        detector.human_input();
+        let conversations = state.conversations.values_mut();
+        let detectors = conversations.filter_map(|it| it.detector.as_mut());
+        detectors.for_each(Detector::human_input);
     }
     let (action, why) = match cause {
         Cause::Fresh => ("start", "the run begins"),
@@ -226,17 +231,31 @@ pub(super) fn start(
 }
 
 /// The user goes on from an earlier checkpoint; the later ones stay stored.
-pub(super) fn branch(state: &mut State, step: StepNo, head: Option<String>) {
+pub(super) fn branch(
+    state: &mut State,
+    step: StepNo,
+    head: Option<String>,
+    heads: Vec<(ConversationNo, String)>,
+) {
+    let heads = match heads.is_empty() {
+        // A journal from when there was but one.
+        true => head.map(|head| (state.main(), head)).into_iter().collect(),
+        false => heads,
+    };
     state.step = step;
-    state.head = head;
     state.branch += 1;
     state.done = None;
     state.done_in_step.clear();
     state.step_keys = Default::default();
-    if let Some(detector) = &mut state.detector {
-        detector.human_input();
+    for (number, _) in &heads {
+        state.conversation(*number);
     }
-    state.detector_then.clone_from(&state.detector);
+    for (number, it) in &mut state.conversations {
+        let then = heads.iter().find(|(then, _)| then == number);
+        it.head = then.map(|(_, head)| head.clone());
+        it.detector.iter_mut().for_each(Detector::human_input);
+        it.detector_then.clone_from(&it.detector);
+    }
     (state.rejections, state.findings, state.unconcluded) = (0, None, None);
     if let Phase::Concluding { .. }
     | Phase::Ended {

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::clock::UnixMs;
-use crate::ids::{AttemptNo, CallId, IdempotencyKey, StepNo};
+use crate::ids::{AttemptNo, CallId, ConversationNo, IdempotencyKey, StepNo};
 use crate::machine::event::{Content, RequestNo};
 use crate::machine::keys::StepKeys;
-use crate::machine::{Outcome, Part, Policy, Risk, Saga};
+use crate::machine::{Conversation, Outcome, Part, Policy, Risk, Saga};
 use crate::money::NanoUsd;
 use crate::policy::budget::{Limits, Resource, Spend, Usage};
-use crate::policy::loops::{Detector, Digest};
+use crate::policy::loops::{self, Digest};
 use crate::policy::retry;
 use crate::policy::taxonomy::{Class, History};
 
@@ -43,8 +43,12 @@ pub struct State {
     pub step: StepNo,
     /// Times the user went back to an earlier checkpoint.
     pub branch: u64,
-    /// Tip of the conversation.
-    pub head: Option<String>,
+    /// Its conversations, by their numbers.
+    pub conversations: BTreeMap<ConversationNo, Conversation>,
+    /// Whether a model was offered tools.
+    pub offers_tools: bool,
+    /// How loops are looked for; `None` where that is switched off.
+    pub loops: Option<loops::Config>,
     /// The limits, with what was raised.
     pub limits: Limits,
     /// What was used.
@@ -74,13 +78,6 @@ pub struct State {
     pub retries: retry::Used,
     /// How the last tries of each tool went; for the taxonomy.
     pub histories: BTreeMap<String, History>,
-    /// What the loop detector remembers; `None` where it is switched off.
-    pub detector: Option<Detector>,
-    /// What it remembered at the last checkpoint: calls of a step that a crash cut
-    /// short are made again, and are no loop.
-    pub detector_then: Option<Detector>,
-    /// A text the model should see with the next turn.
-    pub steer: Option<String>,
     /// Soft thresholds that were warned of.
     pub warned: BTreeSet<Resource>,
     /// Whether the loop has spoken in this attempt.
@@ -305,7 +302,9 @@ impl State {
             active_ms: 0,
             step: StepNo(0),
             branch: 0,
-            head: None,
+            conversations: BTreeMap::new(),
+            offers_tools: false,
+            loops: policy.loops.clone(),
             limits: policy.limits.clone(),
             spend: Spend::default(),
             calls: BTreeMap::new(),
@@ -320,9 +319,6 @@ impl State {
             models: Models::default(),
             retries: retry::Used::default(),
             histories: BTreeMap::new(),
-            detector: policy.loops.clone().map(Detector::new),
-            detector_then: policy.loops.clone().map(Detector::new),
-            steer: None,
             warned: BTreeSet::new(),
             spoke: false,
             greeted: false,

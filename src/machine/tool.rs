@@ -11,7 +11,7 @@
 //! it. The event of the end is the durable result: the loop sees it only after.
 
 use crate::clock::UnixMs;
-use crate::ids::CallId;
+use crate::ids::{CallId, ConversationNo};
 use crate::machine::advance::{run_note, unexpected};
 use crate::machine::ending::stop;
 use crate::machine::event::{
@@ -20,8 +20,8 @@ use crate::machine::event::{
 use crate::machine::state::DoneCall;
 use crate::machine::turn::{over_budget, stopping};
 use crate::machine::{
-    About, Answer, Call, Decision, Effect, Outcome, Phase, Policy, Risk, Settle, Stage, State,
-    Verdict, saga,
+    About, Answer, Call, Decision, Effect, Kind, Outcome, Phase, Policy, Risk, Settle, Stage,
+    State, Verdict, saga,
 };
 use crate::policy::breaker::{self, Admission};
 use crate::policy::loops::{self, ErrorKind, Finding, Level, Print, ToolTraits};
@@ -541,8 +541,9 @@ pub(super) fn reported(state: &mut State, at: UnixMs, report: Report) -> Vec<Eff
         note.evidence = report.judged.evidence;
         effects.push(Effect::Note(note));
     }
-    let finding = observe(state, at, report.print);
-    let (noted, verdict) = act_on(state, finding.as_ref());
+    let conversation = report.conversation.unwrap_or_else(|| state.main());
+    let finding = observe(state, at, conversation, report.print);
+    let (noted, verdict) = act_on(state, conversation, finding.as_ref());
     effects.extend(noted);
     let answer = Answer::Reported {
         call,
@@ -659,8 +660,9 @@ fn look_for_loop(state: &mut State, at: UnixMs, print: Print, reply: Reply<'_>) 
         content,
         class,
     } = reply;
-    let finding = observe(state, at, print);
-    let (mut effects, verdict) = act_on(state, finding.as_ref());
+    let main = state.main();
+    let finding = observe(state, at, main, print);
+    let (mut effects, verdict) = act_on(state, main, finding.as_ref());
     let answer = Answer::Tool {
         call,
         content,
@@ -671,12 +673,24 @@ fn look_for_loop(state: &mut State, at: UnixMs, print: Print, reply: Reply<'_>) 
     effects
 }
 
-fn observe(state: &mut State, at: UnixMs, print: Print) -> Option<Finding> {
-    state.detector.as_mut()?.observe(print, Some(at.0), None)
+fn observe(
+    state: &mut State,
+    at: UnixMs,
+    conversation: ConversationNo,
+    print: Print,
+) -> Option<Finding> {
+    let detector = state.conversation(conversation).detector.as_mut();
+    detector?.observe(print, Some(at.0), None)
 }
 
 /// Notes what was found and says what the loop is to do about it.
-fn act_on(state: &mut State, finding: Option<&Finding>) -> (Vec<Effect>, Verdict) {
+///
+/// - `conversation`: in which it was found.
+fn act_on(
+    state: &mut State,
+    conversation: ConversationNo,
+    finding: Option<&Finding>,
+) -> (Vec<Effect>, Verdict) {
     let Some(finding) = finding else {
         return (vec![], Verdict::Go);
     };
@@ -696,12 +710,18 @@ fn act_on(state: &mut State, finding: Option<&Finding>) -> (Vec<Effect>, Verdict
         &format!("loop.{}", finding.rung),
         &finding.why,
     );
+    // Calls are counted within their conversation.
+    let of = match state.kind(conversation) {
+        Kind::Main => String::new(),
+        Kind::Sub | Kind::Side => format!(" of {}", state.conversation_name(conversation)),
+    };
     note.evidence = format!(
-        "calls {} to {}, {} times, {}",
+        "calls {} to {}{of}, {} times, {}",
         finding.first, finding.last, finding.count, finding.identity
     );
     if finding.level == Level::Steer {
-        state.steer.clone_from(&finding.steer);
+        let it = state.conversation(conversation);
+        it.steer.clone_from(&finding.steer);
     }
     let verdict = match finding.level {
         Level::Stop => Verdict::stop(&Outcome::Loop {

@@ -1,11 +1,12 @@
 //! Turns and model-call reservations.
 
 use crate::clock::UnixMs;
+use crate::ids::ConversationNo;
 use crate::machine::advance::run_note;
 use crate::machine::ending::stop;
-use crate::machine::event::{End, RequestNo, Turn};
+use crate::machine::event::{End, Place, RequestNo, Turn};
 use crate::machine::model::After;
-use crate::machine::{Answer, Effect, Next, Outcome, Phase, Policy, State, Verdict, model};
+use crate::machine::{Answer, Effect, Kind, Next, Outcome, Phase, Policy, State, Verdict, model};
 use crate::money::NanoUsd;
 use crate::policy::budget::{Hit, Usage};
 
@@ -16,13 +17,13 @@ pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn, policy: &Polic
         return stopping;
     }
     state.on_wire |= turn.from_wire && !turn.is_quiet;
-    state.head = turn.head;
+    let conversation = turn.conversation;
     let usage = match turn.from_wire {
         true => {
             let credit = &mut state.wire_credit;
             credit.tokens = credit.tokens.saturating_add(turn.usage.tokens);
             credit.cost = credit.cost.plus(turn.usage.cost);
-            turn.usage
+            turn.usage.clone()
         }
         false => {
             // It tells of its turns itself from here on.
@@ -31,13 +32,14 @@ pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn, policy: &Polic
         }
     };
     settle(state, &usage, turn.reservation);
+    state.conversation(conversation).used(&usage);
     if turn.is_quiet {
-        return answer(state, turn.request, Next::Take);
+        return answer(state, conversation, turn.request, Next::Take);
     }
     let mut effects = Vec::new();
     if let Some(exchange) = turn.exchange.as_ref().filter(|it| it.end == End::Unsent) {
         let mut effects = vec![model::released(exchange)];
-        effects.extend(answer(state, turn.request, Next::GiveUp));
+        effects.extend(answer(state, conversation, turn.request, Next::GiveUp));
         return effects;
     }
     if let Some(exchange) = &turn.exchange {
@@ -47,11 +49,11 @@ pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn, policy: &Polic
             After::Take => {}
             After::Next(Next::GiveUp) if exchange.end == End::HungUp => {
                 // Nobody waits for it: no failure of anybody.
-                effects.extend(answer(state, turn.request, Next::GiveUp));
+                effects.extend(answer(state, conversation, turn.request, Next::GiveUp));
                 return effects;
             }
             After::Next(next) => {
-                effects.extend(failed(state, turn.request, turn.error, next));
+                effects.extend(failed(state, turn, next));
                 return effects;
             }
             After::Park(outcome) => {
@@ -67,16 +69,22 @@ pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn, policy: &Polic
         }
     }
     if turn.error.is_some() {
-        return failed(state, turn.request, turn.error, Next::GiveUp);
+        return failed(state, turn, Next::GiveUp);
+    }
+    let before = state.steps_taken();
+    let it = state.conversation(conversation);
+    it.turn(turn.head, turn.back_to, turn.rewritten);
+    it.model = turn.model.or(it.model.take());
+    state.recount(before);
+    if state.kind(conversation) == Kind::Side {
+        effects.extend(answer(state, conversation, turn.request, Next::Take));
+        return effects;
     }
     state.model_error = None;
     state.session.has_turns |= state.on_wire;
-    state.step = state.step.next();
-    state.spend.steps = state.spend.steps.saturating_add(1);
     state.done_in_step.clear();
     state.step_keys = Default::default();
     state.checkpoint_at = Some(at);
-    state.detector_then.clone_from(&state.detector);
     if turn.done {
         state.done = Some(turn.result.unwrap_or_default());
         state.done_at = state.step;
@@ -90,7 +98,7 @@ pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn, policy: &Polic
         effects.push(Effect::Reply { request, answer });
         return effects;
     }
-    effects.extend(answer(state, turn.request, Next::Take));
+    effects.extend(answer(state, conversation, turn.request, Next::Take));
     effects
 }
 
@@ -108,11 +116,17 @@ fn uncounted(credit: &mut Usage, told: &Usage) -> Usage {
     }
 }
 
-/// A model call that failed is no step; what it cost counts.
-fn failed(state: &mut State, request: RequestNo, error: Option<String>, next: Next) -> Vec<Effect> {
-    state.last_error.clone_from(&error);
-    state.model_error = error;
-    answer(state, request, next)
+/// A model call that failed is no step; what it cost counts. Of a call beside the
+/// conversation nothing depends.
+fn failed(state: &mut State, turn: Turn, next: Next) -> Vec<Effect> {
+    state.last_error.clone_from(&turn.error);
+    if !turn.from_wire {
+        state.conversation(turn.conversation).head = turn.head;
+    }
+    if state.kind(turn.conversation) != Kind::Side {
+        state.model_error = turn.error;
+    }
+    answer(state, turn.conversation, turn.request, next)
 }
 
 /// A model call was answered from the record: nothing new, but a sign of life.
@@ -165,15 +179,24 @@ pub(super) fn call_refused(state: &mut State, why: String, exit_code: u8) {
     state.model_error = Some(why);
 }
 
+/// A model call that is about to go out.
+pub(super) struct Call {
+    pub request: RequestNo,
+    pub worst: Usage,
+    pub max_tokens: u64,
+    pub link: Option<usize>,
+    pub place: Option<Place>,
+}
+
 /// The loop wants the worst case of a model call held back.
-pub(super) fn reserved(
-    state: &mut State,
-    at: UnixMs,
-    request: RequestNo,
-    worst: Usage,
-    max_tokens: u64,
-    link: Option<usize>,
-) -> Vec<Effect> {
+pub(super) fn reserved(state: &mut State, at: UnixMs, call: Call) -> Vec<Effect> {
+    let Call {
+        request,
+        worst,
+        max_tokens,
+        link,
+        place,
+    } = call;
     state.spoke = true;
     state.counts_itself |= link.is_none();
     if let Some(stopping) = stopping(state, request) {
@@ -191,8 +214,17 @@ pub(super) fn reserved(
     state.next_reservation += 1;
     state.spend.hold(reservation, worst);
     state.reserved_at.insert(reservation, at);
+    let is_quiet = link.is_some() && state.greeted && !state.on_wire;
+    // A loop that tells of its turns itself has one conversation.
+    let place = place.filter(|_| !is_quiet);
+    let conversation = place.as_ref().map(|place| place.conversation);
+    let conversation = conversation.unwrap_or_else(|| state.main());
+    if let Some(place) = place {
+        state.enters(place);
+    }
     // An agent behind the gateway hears nothing else before its model does.
-    let steer = state.steer.take_if(|_| state.on_wire);
+    let on_wire = state.on_wire;
+    let steer = state.conversation(conversation).steer.take_if(|_| on_wire);
     state.counters.steers += u64::from(steer.is_some());
     vec![Effect::Reply {
         request,
@@ -201,7 +233,7 @@ pub(super) fn reserved(
             max_tokens,
             steer,
             link: link.unwrap_or(0),
-            is_quiet: link.is_some() && state.greeted && !state.on_wire,
+            is_quiet,
         },
     }]
 }
@@ -247,7 +279,12 @@ fn settle(state: &mut State, usage: &Usage, reservation: Option<u64>) {
 }
 
 /// Answers a turn: stop, steer, or go on.
-fn answer(state: &mut State, request: RequestNo, next: Next) -> Vec<Effect> {
+fn answer(
+    state: &mut State,
+    conversation: ConversationNo,
+    request: RequestNo,
+    next: Next,
+) -> Vec<Effect> {
     let step = state.step;
     // A call through the gateway is reserved before it goes out: no need to guess.
     let hit = if state.on_wire {
@@ -267,7 +304,8 @@ fn answer(state: &mut State, request: RequestNo, next: Next) -> Vec<Effect> {
     }
     let (mut effects, warnings) = warn(state);
     // While a call is tried again its model is told by the next reservation.
-    let verdict = match state.steer.take_if(|_| !matches!(next, Next::Again { .. })) {
+    let it = state.conversation(conversation);
+    let verdict = match it.steer.take_if(|_| !matches!(next, Next::Again { .. })) {
         Some(text) => {
             state.counters.steers += 1;
             Verdict::Steer { text }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::machine::{Decision, Event, How};
+use crate::machine::{Decision, Event, How, Kind};
 use crate::observe::{Moment, Observer, plain};
 use crate::policy::budget::Resource;
 
@@ -87,7 +87,13 @@ fn event_line(moment: &Moment<'_>) -> Option<String> {
             } else {
                 ""
             };
-            Some(format!("step {}: {cost}{limit}{done}", state.step))
+            let name = state.conversation_name(turn.conversation);
+            let what = match state.kind(turn.conversation) {
+                Kind::Main => format!("step {}", state.step),
+                Kind::Sub => format!("step {} ({name})", state.step),
+                Kind::Side => name,
+            };
+            Some(format!("{what}: {cost}{limit}{done}"))
         }
         Event::Raised { resource, limit } => {
             let (key, shown) = match resource {

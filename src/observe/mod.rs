@@ -2,6 +2,7 @@
 //! the run.
 
 pub mod ci;
+pub mod conversations;
 pub mod history;
 pub mod json;
 pub mod lines;

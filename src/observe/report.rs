@@ -210,7 +210,7 @@ fn limits(state: &State) -> BTreeMap<String, Used> {
 
 fn output_hash(state: &State) -> String {
     let mut hash = Sha256::new();
-    hash.update(state.head.as_deref().unwrap_or_default());
+    hash.update(state.head().unwrap_or_default());
     hash.update([0]);
     hash.update(
         state

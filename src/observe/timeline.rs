@@ -13,7 +13,7 @@ use crate::ids::{CallId, Seq};
 use crate::machine::event::{
     CheckEnd, CheckVerdict, SettledBy, Settlement, StoppedBy, TimeLimit, ToolEnd, Turn,
 };
-use crate::machine::{Cause, Effect, Event, Phase, State, Undo};
+use crate::machine::{Cause, Effect, Event, Kind, Phase, State, Undo};
 use crate::observe::history::{Before, Call};
 use crate::policy::breaker::Admission;
 use crate::task::units;
@@ -216,23 +216,28 @@ fn turn_text(turn: &Turn, before: &Before, after: &State) -> String {
     if let Some(error) = &turn.error {
         return format!("model call failed: {} ({used})", excerpt(error));
     }
-    if after.step == before.step {
-        return "turn refused, the run is ending".into();
-    }
+    let name = after.conversation_name(turn.conversation);
+    let what = match after.kind(turn.conversation) {
+        _ if turn.is_quiet => "a model call of the loop's own".to_owned(),
+        Kind::Side => format!("side call {name}"),
+        _ if after.step == before.step => return "turn refused, the run is ending".into(),
+        Kind::Main => format!("step {}", after.step),
+        Kind::Sub => format!("step {} ({name})", after.step),
+    };
     let model = turn
         .model
         .as_ref()
         .map_or_else(String::new, |model| format!(", model {model}"));
-    let rewritten = if turn.rewritten {
-        ", history rewritten"
-    } else {
-        ""
+    let rewritten = match turn.back_to {
+        _ if turn.rewritten => ", history rewritten".to_owned(),
+        Some(kept) => format!(", back at message {kept}"),
+        None => String::new(),
     };
     let done = if turn.done { ", done" } else { "" };
     let s = if turn.added == 1 { "" } else { "s" };
     format!(
-        "step {}: {} message{s}, {used}{model}{rewritten}{done}",
-        after.step, turn.added
+        "{what}: {} message{s}, {used}{model}{rewritten}{done}",
+        turn.added
     )
 }
 

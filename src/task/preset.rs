@@ -289,7 +289,11 @@ pub const PRESETS: &[Preset] = &[
         lies: &[],
         // 2.1.197; 2.1.330 waits.
         hold: Hold { silent_ms: Some(300_000), comments_ms: Some(300_000), events_ms: None },
-        volatile: &[(r"(?s)Current branch: .*?Recent commits:\n([0-9a-f]{7,40} [^\n]*\n?)*", "GIT")],
+        volatile: &[
+            (r"(?s)Current branch: .*?Recent commits:\n([0-9a-f]{7,40} [^\n]*\n?)*", "GIT"),
+            // They move from message to message.
+            (r"(?s)<system-reminder>.*?</system-reminder>(\\n)*", ""),
+        ],
     },
     Preset {
         name: "codex",

@@ -6,6 +6,7 @@ mod chain;
 mod check;
 mod classify;
 mod cli_support;
+mod conversations;
 mod crash;
 mod degrade;
 mod deps;

@@ -530,6 +530,7 @@ impl World {
                 worst,
                 max_tokens: 50,
                 link: None,
+                place: None,
                 unasked: None,
             });
             return;

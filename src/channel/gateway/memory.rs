@@ -5,7 +5,7 @@
 //! tool results in the part we have seen were told of already.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -19,7 +19,9 @@ use super::Recorded;
 use super::call::Request;
 use super::volatile::Volatile;
 use super::wire::request::Expects;
-use super::wire::{Asked, Digest, Framing, Refusal, Said};
+use super::wire::{Api, Asked, Digest, Framing, Refusal, Said};
+use crate::channel::method::Placed;
+use crate::ids::ConversationNo;
 
 /// Histories that are remembered; the oldest is forgotten.
 const HISTORIES_MAX: usize = 1024;
@@ -38,10 +40,10 @@ const EXTRA_TOKENS: u64 = 64;
 pub(super) struct Memory {
     seen: HashMap<Digest, Seen>,
     order: VecDeque<Digest>,
-    /// A text for the model, to go out with the next call.
-    pub steer: Option<String>,
-    /// Tool results that were told of, by a digest.
-    told: HashSet<Digest>,
+    /// What the model is told with the first call of the attempt.
+    note: Option<String>,
+    /// Texts for the model, to go out with the next call of their conversation.
+    steers: HashMap<ConversationNo, String>,
     /// Tokens of the histories that lie with the upstream, by the answer they end
     /// with (Responses).
     carried: HashMap<String, u64>,
@@ -149,22 +151,32 @@ impl Beginning {
 
 impl Memory {
     /// Makes the memory of an attempt.
-    pub(super) fn new(answers: Vec<Recorded>, steer: Option<String>) -> Self {
+    pub(super) fn new(answers: Vec<Recorded>, note: Option<String>) -> Self {
         let mut recorded: HashMap<String, VecDeque<Recorded>> = HashMap::new();
         for answer in answers {
             let same = recorded.entry(answer.request.clone()).or_default();
             same.push_back(answer);
         }
         Self {
-            steer,
+            note,
             recorded: (!recorded.is_empty()).then_some(recorded),
             ..Self::default()
         }
     }
 
-    /// Takes note of a tool result; tells whether it is new.
-    pub(super) fn is_first(&mut self, key: String) -> bool {
-        self.told.insert(Digest(Sha256::digest(key).into()))
+    /// Keeps a text for the next call of a conversation.
+    pub(super) fn steer(&mut self, conversation: ConversationNo, text: String) {
+        self.steers.insert(conversation, text);
+    }
+
+    /// Takes what the model is told with a call. A call beside the conversation is
+    /// told nothing.
+    pub(super) fn take_steer(&mut self, placed: &Placed) -> Option<String> {
+        let steer = self.steers.remove(&placed.conversation);
+        match placed.is_side {
+            true => steer,
+            false => steer.or_else(|| self.note.take()),
+        }
     }
 
     /// Returns the tokens of a history that lies with the upstream.
@@ -261,13 +273,48 @@ impl Memory {
     }
 }
 
+/// Returns the system prompt as it is compared.
+pub(super) fn system(asked: &Asked<'_>, volatile: &Volatile) -> [u8; 32] {
+    let system = asked.system.map_or("", |raw| raw.get());
+    match volatile.without(system) {
+        Cow::Borrowed(_) => asked.system_hash().map_or([0; 32], |hash| hash.0),
+        Cow::Owned(plain) => Sha256::digest(plain).into(),
+    }
+}
+
+/// Returns what a message means, with everything volatile put aside.
+pub(super) fn meaning(api: Api, json: &str, said: &Said, volatile: &Volatile) -> Option<Digest> {
+    match volatile.without(json) {
+        Cow::Borrowed(_) => said.hash,
+        Cow::Owned(plain) => Said::read(api, &plain).hash,
+    }
+}
+
+/// Returns what the messages of a request mean.
+pub(super) fn meanings(
+    asked: &Asked<'_>,
+    history: &[Said],
+    volatile: &Volatile,
+) -> Vec<Option<Digest>> {
+    let messages = asked.messages.iter().zip(history);
+    messages
+        .map(|(raw, said)| match volatile.without(raw.get()) {
+            Cow::Borrowed(_) => said.hash,
+            Cow::Owned(plain) => match RawValue::from_string(plain) {
+                Ok(plain) => asked.said(&plain).hash,
+                Err(_) => said.hash,
+            },
+        })
+        .collect()
+}
+
 /// Returns what identifies a request: all that the answer depends on and that
 /// means something, so not ids, cache marks or the order of keys.
 pub(super) fn identity(
     asked: &Asked<'_>,
     model: &str,
     framing: Framing,
-    history: &[Said],
+    meanings: &[Option<Digest>],
     volatile: &Volatile,
 ) -> String {
     let mut whole = Sha256::new();
@@ -286,25 +333,13 @@ pub(super) fn identity(
     add(expects.as_bytes());
     add(former.as_bytes());
     add(model.as_bytes());
-    let system = asked.system.map_or("", |raw| raw.get());
-    let system = match volatile.without(system) {
-        Cow::Borrowed(_) => asked.system_hash().map_or([0; 32], |hash| hash.0),
-        Cow::Owned(plain) => Sha256::digest(plain).into(),
-    };
-    add(&system);
+    add(&system(asked, volatile));
     for tool in &asked.tools {
         add(tool.name.as_bytes());
         add(tool.schema.map_or("", |schema| schema.get()).as_bytes());
     }
-    for (raw, said) in asked.messages.iter().zip(history) {
-        let plain = match volatile.without(raw.get()) {
-            Cow::Borrowed(_) => None,
-            Cow::Owned(plain) => RawValue::from_string(plain).ok(),
-        };
-        let hash = plain.map_or(said.hash, |plain| asked.said(&plain).hash);
-        if let Some(hash) = hash {
-            add(&hash.0);
-        }
+    for hash in meanings.iter().flatten() {
+        add(&hash.0);
     }
     whole
         .finalize()
@@ -340,7 +375,7 @@ fn beginnings(history: &[Said], model: &str) -> impl Iterator<Item = (usize, Dig
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::{Api, request};
+    use super::super::wire::request;
     use super::*;
 
     /// A request of these texts of the user, with a tool of so many letters.

@@ -49,10 +49,13 @@ use tokio::task::JoinHandle;
 
 use super::hub::Hub;
 use crate::ids::Seq;
+use super::method::Speaker;
 use memory::Memory;
 use secret::Secrets;
 use upstream::Upstreams;
 use volatile::Volatile;
+use wire::said::Said;
+use wire::{Api, Digest};
 
 /// What the gateway of a run needs.
 pub struct Settings {
@@ -103,6 +106,23 @@ pub struct Gateway {
     address: SocketAddr,
     token: String,
     server: JoinHandle<()>,
+}
+
+/// Returns what a stored message means, as messages of calls are compared, and who
+/// speaks.
+///
+/// - `api`: the name of the one that it is written for.
+pub fn read_message(api: &str, body: &str, volatile: &Volatile) -> (Option<Digest>, Speaker) {
+    let Some(api) = Api::by_name(api) else {
+        return (None, Speaker::Other);
+    };
+    // A bare text is a message of the user.
+    let bare = body.starts_with('"');
+    let wrapped = bare.then(|| format!(r#"{{"role":"user","content":{body}}}"#));
+    let body = wrapped.as_deref().unwrap_or(body);
+    let said = Said::read(api, body);
+    let meaning = memory::meaning(api, body, &said, volatile);
+    (meaning, call::speaker(&said))
 }
 
 /// How an agent gets in.

@@ -5,6 +5,8 @@
 //! one with the thresholds asked for. A run that was stopped for a loop ends
 //! where it was stopped, whatever the thresholds.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::cli::Global;
@@ -12,6 +14,7 @@ use crate::cli::error::{Failure, Kind};
 use crate::driver::host::Setup;
 use crate::driver::policy;
 use crate::driver::recover::{self, ReadError};
+use crate::ids::ConversationNo;
 use crate::machine::{Answer as Told, Effect, Entry, Event, Policy, State, advance};
 use crate::policy::loops::trace::{Answer, Verdict};
 use crate::policy::loops::{Config, Detector, ErrorKind, Finding, Level, Print, ToolTraits};
@@ -39,7 +42,7 @@ pub fn judge(
         error => Failure::from_error(Kind::Environment, &error),
     })?;
     let rules = policy::policy(&setup.task);
-    let finding = first_stop(entries, &rules, Detector::new(config));
+    let finding = first_stop(entries, &rules, &config);
     Ok(answer(run.as_str(), finding))
 }
 
@@ -52,7 +55,9 @@ enum Heard {
     },
 }
 
-fn first_stop(entries: Vec<Entry>, rules: &Policy, mut detector: Detector) -> Heard {
+fn first_stop(entries: Vec<Entry>, rules: &Policy, config: &Config) -> Heard {
+    // One for each conversation, as in the run itself.
+    let mut detectors: BTreeMap<ConversationNo, Detector> = BTreeMap::new();
     let mut state: Option<State> = None;
     let mut loudest: Option<Finding> = None;
     let mut calls = 0;
@@ -60,8 +65,15 @@ fn first_stop(entries: Vec<Entry>, rules: &Policy, mut detector: Detector) -> He
         let asked = state.as_ref().and_then(|state| asked(state, &event));
         let (after, effects) = advance(state, at, event.clone(), rules);
         if let Event::Branched { .. } = event {
-            detector.human_input();
+            detectors.values_mut().for_each(Detector::human_input);
         }
+        let conversation = match &event {
+            Event::ToolReported(report) => report.conversation,
+            _ => None,
+        };
+        let conversation = conversation.unwrap_or_else(|| after.main());
+        let detector = detectors.entry(conversation);
+        let detector = detector.or_insert_with(|| Detector::new(config.clone()));
         if let Some(print) = seen(event, asked, &after, &effects, rules) {
             calls += 1;
             match detector.observe(print, Some(at.0), None) {

@@ -4,8 +4,9 @@ use super::{Deadline, Page};
 use crate::cli::look::{counted, table::table};
 use crate::cli::open::instant;
 use crate::cli::runs::ago;
-use crate::machine::Cause;
+use crate::machine::{Cause, State};
 use crate::observe::Report;
+use crate::observe::conversations::{self, Told};
 use crate::observe::history::{Attempt, Call, Stands};
 use crate::observe::plain;
 use crate::observe::timeline::span;
@@ -31,6 +32,7 @@ impl Page {
             })
             .collect();
         text.push_str(&limits(&self.report, self.deadline.as_ref()));
+        text.push_str(&conversations(&self.history.state));
         text.push_str(&attempts(&self.history.attempts));
         text
     }
@@ -291,6 +293,46 @@ fn attempts(attempts: &[Attempt]) -> String {
         }
     }
     text
+}
+
+/// Returns a row for each conversation, where there is more than the main one.
+fn conversations(state: &State) -> String {
+    let all = conversations::list(state);
+    let is_plain = |told: &Told| told.kind == "main" && told.rewrites + told.branches == 0;
+    if all.iter().all(|(_, told)| is_plain(told)) {
+        return String::new();
+    }
+    let rows: Vec<_> = all.iter().take(LATEST).map(|(_, told)| row(told)).collect();
+    let heads = ["NAME", "TURNS", "TOKENS", "USD", "MODEL", "AGENT", ""];
+    let left = all.len().saturating_sub(LATEST);
+    let mut text = match left {
+        0 => "\nconversations\n".to_owned(),
+        left => format!("\nconversations ({left} more with --json)\n"),
+    };
+    let width = crate::cli::look::columns().map(|width| width.saturating_sub(2));
+    for line in table(&heads, &rows, width).lines() {
+        text.push_str(&format!("  {line}\n"));
+    }
+    text
+}
+
+fn row(told: &Told) -> Vec<String> {
+    let or_none = |text: &Option<String>| plain::excerpt(text.as_deref().unwrap_or_default(), 40);
+    let times = |count: u64, what: &str| (count > 0).then(|| format!("{what} {count}x"));
+    let notes = [
+        times(told.rewrites, "rewritten"),
+        times(told.branches, "went back"),
+    ];
+    let notes: Vec<String> = notes.into_iter().flatten().collect();
+    vec![
+        told.name.clone(),
+        told.turns.to_string(),
+        told.tokens.to_string(),
+        told.cost_usd.clone(),
+        or_none(&told.model),
+        or_none(&told.agent),
+        notes.join(", "),
+    ]
 }
 
 fn tool_row(call: &Call) -> Vec<String> {

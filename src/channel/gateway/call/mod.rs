@@ -15,10 +15,11 @@
 //! agent has seen the first words of an answer it does not notice; behind them
 //! nothing is tried again.
 //!
-//! To read: this file (the way of a call), `one_try`, `money`, `told`.
+//! To read: this file (the way of a call), `one_try`, `money`, `told`, `place`.
 
 mod money;
 mod one_try;
+mod place;
 mod told;
 
 use std::collections::HashMap;
@@ -37,12 +38,13 @@ use super::line::Line;
 use super::memory::{self, Around, Failure};
 use super::server::{from_refusal, whole};
 use super::wire::said::Said;
-use super::wire::{Api, Asked, Framing, Reply, Route, Why, refuse, request};
+use super::wire::{Api, Asked, Digest, Framing, Reply, Route, Why, refuse, request};
 use crate::channel::frame::Error;
 use crate::channel::method::{self, End, Next, Offer};
 use money::{offers, terms};
 pub(super) use one_try::describe;
 use one_try::{bounded, passed_on, send};
+pub(super) use place::speaker;
 use told::content_type;
 
 /// How often the agent gets a sign of life while it waits.
@@ -144,8 +146,10 @@ async fn ask_model(
     let agent = agent
         .and_then(|agent| agent.to_str().ok())
         .unwrap_or_default();
-    let asking = Asking {
-        identity: memory::identity(&asked, &model, framing, &history, &shared.settings.volatile),
+    let volatile = &shared.settings.volatile;
+    let meanings = memory::meanings(&asked, &history, volatile);
+    let mut asking = Asking {
+        identity: memory::identity(&asked, &model, framing, &meanings, volatile),
         hold: refuse::hold(
             api,
             framing == Framing::Events,
@@ -158,6 +162,9 @@ async fn ask_model(
         framing,
         model,
         history,
+        meanings,
+        placed: method::Placed::default(),
+        life: place::life(),
         around,
         offers,
         terms: terms(&asked, &request.headers),
@@ -167,6 +174,9 @@ async fn ask_model(
         return line.answer(answer);
     }
     if let Some(answer) = asking.failed_before() {
+        return line.answer(answer);
+    }
+    if let Err(answer) = asking.place().await {
         return line.answer(answer);
     }
     if let Err(answer) = asking.report().await {
@@ -186,6 +196,12 @@ struct Asking<'a> {
     /// What identifies the request.
     identity: String,
     history: Vec<Said>,
+    /// What its messages mean, with everything volatile put aside.
+    meanings: Vec<Option<Digest>>,
+    /// The conversation that it belongs to.
+    placed: method::Placed,
+    /// Dropped when nobody waits for it any more.
+    life: Arc<()>,
     around: Around,
     /// Who can be asked, and what that costs at most; or why nobody can.
     offers: Result<Vec<Offer>, (Why, String)>,
@@ -318,9 +334,11 @@ impl Asking<'_> {
             let mut came = self.try_once(line, prepared).await;
             let (link, steer) = (open.link, open.steer.clone());
             let told = self.settle(open, &came, &tries).await;
-            if !matches!(told, Ok(Next::Take)) && steer.is_some() {
+            if !matches!(told, Ok(Next::Take))
+                && let Some(steer) = steer
+            {
                 // The model did not hear it, or is asked again.
-                self.shared.memory().steer = steer;
+                self.steer_later(steer);
             }
             match told {
                 Err(error) => {
@@ -353,6 +371,12 @@ impl Asking<'_> {
                 }
             }
         }
+    }
+
+    /// Keeps a text for the next call of the conversation.
+    fn steer_later(&self, text: String) {
+        let conversation = self.placed.conversation;
+        self.shared.memory().steer(conversation, text);
     }
 
     /// Does `work` while the agent gets signs of life.

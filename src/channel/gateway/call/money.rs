@@ -84,6 +84,7 @@ impl Asking<'_> {
             terms: self.terms.clone(),
             long_cache: first.long_cache,
             unbounded: first.unbounded,
+            ticket: Some(self.placed.ticket),
         };
         match self
             .held(line, self.shared.hub.ask(Call::Reserve(worst)))
@@ -97,8 +98,8 @@ impl Asking<'_> {
                 is_quiet,
             })) => {
                 let mut memory = self.shared.memory();
-                if steer.is_some() {
-                    memory.steer = steer;
+                if let Some(steer) = steer {
+                    memory.steer(self.placed.conversation, steer);
                 }
                 let model = chain
                     .get(link)
@@ -108,7 +109,7 @@ impl Asking<'_> {
                     link,
                     model: model.to_owned(),
                     max_tokens: max_tokens / choices,
-                    steer: memory.steer.take(),
+                    steer: memory.take_steer(&self.placed),
                 };
                 Ok(match is_quiet {
                     true => Let::Through(Some(open)),
@@ -152,6 +153,7 @@ impl Asking<'_> {
                 is_quiet: false,
                 reply: is_answer.then(|| self.kept(came)).flatten(),
                 exchange: Some(Box::new(self.exchange(&open, came, &reply, tries))),
+                ..self.answered(&reply)
             }),
             ..self.settled(&open, came)
         };
@@ -192,7 +194,7 @@ impl Asking<'_> {
             said: self.said(&reply),
             wire: Some(Wire {
                 reply: self.kept(came),
-                ..Wire::default()
+                ..self.answered(&reply)
             }),
             ..Turn::default()
         };
@@ -202,7 +204,7 @@ impl Asking<'_> {
     /// Settles a reservation whose call was not sent.
     pub(super) async fn unsent(&self, mut open: Open, why: &str, tries: &Tries) {
         if let Some(steer) = open.steer.take() {
-            self.shared.memory().steer.get_or_insert(steer);
+            self.steer_later(steer);
         }
         let turn = Turn {
             usage: Some(self.used(&Usage::default(), &open.model, &open.model, open.link)),
@@ -218,6 +220,7 @@ impl Asking<'_> {
                     end: End::Unsent,
                     ..Exchange::default()
                 })),
+                ticket: Some(self.placed.ticket),
                 ..Wire::default()
             }),
             ..Turn::default()
@@ -280,7 +283,7 @@ impl Asking<'_> {
         match self.shared.hub.ask(Call::Turn(Box::new(turn))).await? {
             method::Answer::Turn(told) => {
                 match told.verdict {
-                    Verdict::Steer { text, .. } => self.shared.memory().steer = Some(text),
+                    Verdict::Steer { text, .. } => self.steer_later(text),
                     Verdict::Stop {
                         reason, exit_code, ..
                     } if told.next != Next::Take => {

@@ -69,7 +69,9 @@ impl Asking<'_> {
         match prepare(&change) {
             Err(Unfit::NoPlace) => {
                 // It is told with a later call.
-                self.shared.memory().steer = open.steer.take();
+                if let Some(steer) = open.steer.take() {
+                    self.steer_later(steer);
+                }
                 let steer = None;
                 prepare(&Change { steer, ..change })
             }

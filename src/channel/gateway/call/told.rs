@@ -1,9 +1,10 @@
 //! What the driver is told of a call: tool results, the conversation, how a try went.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use hyper::StatusCode;
 use hyper::header::HeaderMap;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::super::body::Answer;
@@ -30,16 +31,15 @@ impl Asking<'_> {
         // A record that was lost is asked for again, at its price.
         let body = (self.shared.settings.reply)(recorded.event)?;
         let cost_nano_usd = recorded.cost_nano_usd;
-        let replayed = Call::Replayed(method::Replayed { cost_nano_usd });
+        let replayed = Call::Replayed(Box::new(method::Replayed {
+            cost_nano_usd,
+            caller: self.caller(),
+        }));
         if let Err(error) = self.shared.hub.ask(replayed).await {
             return Some(told_off(self.api(), &error));
         }
         let reply = read_back(self.api(), self.framing, &body);
         let mut memory = self.shared.memory();
-        // They were told of when the answer was new.
-        for (key, _) in reports(&self.history) {
-            memory.is_first(key);
-        }
         let model = reply.model.clone().unwrap_or_else(|| self.model.clone());
         learn(&mut memory, &reply, &self.history, &model, self.around);
         Some(from_kept(&recorded.content_type, body))
@@ -47,10 +47,7 @@ impl Asking<'_> {
 
     /// Tells of the tool results that are new.
     pub(super) async fn report(&self) -> Result<(), Answer> {
-        for (key, report) in reports(&self.history) {
-            if !self.shared.memory().is_first(key) {
-                continue;
-            }
+        for report in self.reports() {
             match self.shared.hub.ask(Call::Report(report)).await {
                 Ok(method::Answer::Report(told)) => match told.verdict {
                     Verdict::Stop {
@@ -66,11 +63,24 @@ impl Asking<'_> {
         Ok(())
     }
 
-    /// The conversation with the answer behind it.
+    /// The tool results that the conversation did not have.
+    fn reports(&self) -> Vec<Report> {
+        if self.placed.new.is_empty() {
+            return Vec::new();
+        }
+        let new: HashSet<usize> = self.placed.new.iter().copied().collect();
+        let all = said::exchanges(&self.history).into_iter();
+        all.filter(|exchange| new.contains(&exchange.answered_in))
+            .filter_map(|exchange| report(&exchange, self.placed.ticket))
+            .collect()
+    }
+
+    /// What is new in the conversation, with the answer behind it.
     pub(super) fn said(&self, reply: &Reply) -> method::Said {
-        let mut said = stored(&self.asked);
+        let new = self.asked.messages.iter().skip(self.placed.from);
+        let mut said: Vec<Verbatim> = new.map(|raw| stored(raw)).collect();
         said.extend(reply.messages.iter().map(Verbatim::from_value));
-        method::Said::History(said)
+        method::Said::New(said)
     }
 
     pub(super) fn kept(&self, came: &Came) -> Option<method::WireReply> {
@@ -199,35 +209,21 @@ fn tools(asked: &Asked<'_>, reply: &Reply) -> Value {
     offered.collect()
 }
 
-/// The tool results of a history, each with what tells it from all others: its
-/// place among equal ones too, since ids may be missing.
-fn reports(history: &[Said]) -> Vec<(String, Report)> {
-    let mut equal: HashMap<String, u32> = HashMap::new();
-    let mut told = |exchange: said::Exchange<'_>| {
-        let (call, result) = (exchange.call, exchange.result?);
-        let same = format!(
-            "{}\n{}\n{}\n{}",
-            call.id, call.name, call.arguments, result.text
-        );
-        let nth = equal.entry(same.clone()).or_default();
-        *nth += 1;
-        let key = format!("{nth}\n{same}");
-        let args = serde_json::from_str(&exchange.call.arguments).unwrap_or_else(|_| {
-            let text = Value::from(exchange.call.arguments.as_str());
-            serde_json::Map::from_iter([("input".to_owned(), text)])
-        });
-        let report = Report {
-            tool: exchange.call.name.clone(),
-            args,
-            result: Some(Verbatim::from_value(&Value::from(result.text.as_str()))),
-            is_error: result.is_error,
-            is_from_wire: true,
-            ..Report::default()
-        };
-        Some((key, report))
-    };
-    let all = said::exchanges(history).into_iter();
-    all.filter_map(&mut told).collect()
+/// A tool result as it is told of.
+fn report(exchange: &said::Exchange<'_>, ticket: u64) -> Option<Report> {
+    let (call, result) = (exchange.call, exchange.result?);
+    let args = serde_json::from_str(&call.arguments).unwrap_or_else(|_| {
+        let text = Value::from(call.arguments.as_str());
+        serde_json::Map::from_iter([("input".to_owned(), text)])
+    });
+    Some(Report {
+        tool: call.name.clone(),
+        args,
+        result: Some(Verbatim::from_value(&Value::from(result.text.as_str()))),
+        is_error: result.is_error,
+        ticket: Some(ticket),
+        ..Report::default()
+    })
 }
 
 /// Remembers what a call took, if that is known.
@@ -270,16 +266,13 @@ pub(super) fn from_kept(content_type: &str, body: Vec<u8>) -> Answer {
     whole(StatusCode::OK, headers, body.into())
 }
 
-/// The conversation to store. Clients write the same message in other bytes when
-/// they send it again, and move cache marks along: stored without both, a history
-/// that only grew is one.
-fn stored(asked: &Asked<'_>) -> Vec<Verbatim> {
-    let raw = asked.messages.iter();
-    raw.map(|raw| match serde_json::from_str(raw.get()) {
+/// A message to store. Clients write the same one in other bytes when they send it
+/// again, and move cache marks along.
+fn stored(raw: &RawValue) -> Verbatim {
+    match serde_json::from_str(raw.get()) {
         Ok(message) => Verbatim::from_value(&unmarked(message)),
-        Err(_) => Verbatim::from(*raw),
-    })
-    .collect()
+        Err(_) => Verbatim::from(raw),
+    }
 }
 
 /// Takes the cache marks out of a message.

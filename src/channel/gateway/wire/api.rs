@@ -19,6 +19,25 @@ pub enum Api {
     Gemini,
 }
 
+impl Api {
+    /// Returns its name, as the journal has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::CountTokens => "count_tokens",
+            Self::Chat => "chat",
+            Self::Responses => "responses",
+            Self::Gemini => "gemini",
+        }
+    }
+
+    /// Finds the API of a name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        let all = [Self::Messages, Self::Chat, Self::Responses, Self::Gemini];
+        all.into_iter().find(|api| api.name() == name)
+    }
+}
+
 /// How a reply is cut into pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Framing {

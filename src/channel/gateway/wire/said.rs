@@ -421,6 +421,8 @@ pub struct Exchange<'a> {
     pub call: &'a Call,
     /// The result; absent while it is not in the history.
     pub result: Option<&'a Outcome>,
+    /// The message of the result.
+    pub answered_in: usize,
 }
 
 /// Joins the calls of a history to their results, in the order of the calls: by
@@ -439,17 +441,22 @@ pub fn exchanges(history: &[Said]) -> Vec<Exchange<'_>> {
     };
     let mut open: HashMap<(String, String), VecDeque<usize>> = HashMap::new();
     let mut found: Vec<Exchange<'_>> = Vec::new();
-    for said in history {
+    for (index, said) in history.iter().enumerate() {
         for result in &said.results {
             let waiting = open.get_mut(&key(&result.id, &result.name));
             if let Some(place) = waiting.and_then(VecDeque::pop_front) {
                 found[place].result = Some(result);
+                found[place].answered_in = index;
             }
         }
         for call in &said.calls {
             let waiting = open.entry(key(&call.id, &call.name)).or_default();
             waiting.push_back(found.len());
-            found.push(Exchange { call, result: None });
+            found.push(Exchange {
+                call,
+                result: None,
+                answered_in: index,
+            });
         }
     }
     found
