@@ -48,8 +48,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::hub::Hub;
-use crate::ids::Seq;
 use super::method::Speaker;
+use crate::ids::Seq;
 use memory::Memory;
 use secret::Secrets;
 use upstream::Upstreams;
