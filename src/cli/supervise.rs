@@ -8,6 +8,7 @@ use rustix::process::DumpableBehavior;
 use tokio::sync::mpsc;
 
 use super::error::{Failure, Kind};
+use super::look::Seen;
 use super::{Global, Result, open};
 use crate::driver::host::{self, Ending, Finished, Host};
 use crate::driver::launch::Environment;
@@ -57,7 +58,16 @@ pub fn supervise<F>(global: &Global, show: &Show, store: Arc<dyn Store>, work: F
 where
     F: AsyncFnOnce(Host) -> std::result::Result<Finished, host::Error>,
 {
-    let (finished, took_ms) = hosted(global, show, store, work)?;
+    let (finished, took_ms) = hosted(global, show, Arc::clone(&store), work)?;
+    if show.json && !matches!(finished.ending, Ending::Ran(_)) {
+        // Nothing happened whose line would tell how the run stands.
+        let seen = Seen::look(store.as_ref(), store.find(finished.run.as_str())?)?;
+        if let Ok(report) = seen.report(store.as_ref()) {
+            let told =
+                serde_json::json!({"v": json::VERSION, "run": finished.run, "result": report});
+            super::jsonl::print(&format!("{told}\n"))?;
+        }
+    }
     Ok(last_words(show, &finished, took_ms))
 }
 

@@ -388,6 +388,17 @@ fn a_reader_that_goes_away_does_not_end_the_run() {
 }
 
 #[test]
+fn a_run_that_is_done_is_told_to_programs_when_it_is_resumed() {
+    let sandbox = Sandbox::new();
+    sandbox.write("task.yaml", "agent: {command: ['true'], protocol: none}\n");
+    assert_eq!(sandbox.run(&["run", "--json", "task.yaml"]).code, 0);
+    let ran = sandbox.run(&["resume", "--json", "latest"]);
+    let told: serde_json::Value = serde_json::from_str(&ran.stdout).expect("one object");
+    assert_eq!(told["result"]["status"], "done", "{ran:?}");
+    assert_eq!(told["result"]["exit_code"], ran.code, "{ran:?}");
+}
+
+#[test]
 fn json_events_are_one_object_a_line_with_the_report_last() {
     let sandbox = sandbox(
         "echo noise; agentguard turn --cost-usd 0.5; agentguard turn --done --result ok",
