@@ -157,6 +157,10 @@ number!(
     CallId
 );
 number!(
+    /// Numbers the batches of a run, from 1.
+    BatchNo
+);
+number!(
     /// The place of an event in a run's journal, from 1, without gaps.
     Seq
 );

@@ -319,6 +319,34 @@ pub fn tool(name: &str, args: Map<String, Value>, id: Option<&str>) -> Result<Ve
     params.checked("tool")
 }
 
+/// The flags of `agentguard batch`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BatchFlags {
+    /// The tool.
+    pub tool: String,
+    /// The items, as the protocol takes them.
+    pub items: Vec<Value>,
+    /// `--policy`.
+    pub policy: String,
+    /// `--fail-fast`.
+    pub fail_fast: bool,
+    /// `--concurrency`.
+    pub concurrency: Option<u64>,
+}
+
+/// Returns the parameters of `batch`.
+///
+/// Errors: values that the supervisor would refuse.
+pub fn batch(flags: &BatchFlags) -> Result<Verbatim, Error> {
+    let mut params = Params::default();
+    params.add_some("tool", Some(flags.tool.as_str()));
+    params.add_some("items", Some(flags.items.as_slice()));
+    params.add_some("policy", Some(flags.policy.as_str()));
+    params.add_some("fail_fast", flags.fail_fast.then_some(true));
+    params.add_some("concurrency", flags.concurrency);
+    params.checked("batch")
+}
+
 /// The flags of `agentguard report`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReportFlags {

@@ -14,13 +14,15 @@ use super::gateway::wire::Digest;
 use super::money;
 pub use super::raw::Verbatim;
 use crate::clock::UnixMs;
-use crate::ids::{AttemptNo, CallId, ConversationNo, RunId, StepNo};
+use crate::ids::{AttemptNo, BatchNo, CallId, ConversationNo, RunId, StepNo};
 
 /// The version of the protocol that this build speaks.
 pub const PROTOCOL: u64 = 1;
 
 /// The methods, in the order of the specification.
-pub const NAMES: [&str; 6] = ["start", "turn", "reserve", "tool", "report", "state"];
+pub const NAMES: [&str; 7] = [
+    "start", "turn", "reserve", "tool", "batch", "report", "state",
+];
 
 /// A request of the loop, its parameters read and checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +35,8 @@ pub enum Call {
     Reserve(Reserve),
     /// Runs a guarded tool.
     Tool(Tool),
+    /// Hands several items to a guarded tool.
+    Batch(Box<Batch>),
     /// Tells of a tool call that the loop ran itself.
     Report(Report),
     /// Asks where the run is; changes nothing.
@@ -51,6 +55,7 @@ impl Call {
             Self::Turn(_) => "turn",
             Self::Reserve(_) => "reserve",
             Self::Tool(_) => "tool",
+            Self::Batch(_) => "batch",
             Self::Report(_) => "report",
             Self::State(_) => "state",
             Self::Replayed(_) => "replayed",
@@ -415,6 +420,33 @@ pub struct Tool {
     pub id: Option<String>,
 }
 
+/// Parameters of `batch`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// The tool's name in the task file.
+    pub tool: String,
+    /// The items, from 1 to [`ITEMS_MAX`].
+    pub items: Vec<BatchItem>,
+    /// What has to succeed, as text such as `required` or `95%`.
+    pub policy: Option<String>,
+    /// Whether nothing more is begun once that cannot be reached.
+    pub fail_fast: bool,
+    /// Calls that may be out at once; no more than the task file allows.
+    pub concurrency: Option<u32>,
+}
+
+/// Most items of one batch.
+pub const ITEMS_MAX: usize = 10_000;
+
+/// One item of a batch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BatchItem {
+    /// Its id, which makes it the same item wherever it stands.
+    pub id: String,
+    /// The arguments; of a name given twice, the last counts.
+    pub args: Map<String, Value>,
+}
+
 /// Parameters of `report`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
@@ -446,6 +478,8 @@ pub enum Answer {
     Reserve(ReserveAnswer),
     /// To `tool`.
     Tool(Box<ToolAnswer>),
+    /// To `batch`.
+    Batch(Box<BatchAnswer>),
     /// To `report`.
     Report(ReportAnswer),
     /// To the gateway.
@@ -716,6 +750,85 @@ pub struct ToolAnswer {
     /// What to do next.
     #[serde(flatten)]
     pub verdict: Verdict,
+}
+
+/// The result of `batch`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BatchAnswer {
+    /// The batch's number in the run.
+    pub batch: BatchNo,
+    /// The tool.
+    pub tool: String,
+    /// What had to succeed, as text.
+    pub policy: String,
+    /// Whether it did.
+    pub met: bool,
+    /// How many items ended how.
+    pub counts: BatchCounts,
+    /// Each item, in the order in which they were handed in; one that stood twice
+    /// stands once.
+    pub items: Vec<ItemAnswer>,
+    /// What to do next.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// How many items ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BatchCounts {
+    /// All of them.
+    pub items: usize,
+    /// Done.
+    pub succeeded: usize,
+    /// Not done; the next batch with them tries again.
+    pub queued: usize,
+    /// Failed for good.
+    pub dead: usize,
+    /// Perhaps done.
+    pub in_doubt: usize,
+    /// Nobody tried them.
+    pub not_attempted: usize,
+}
+
+/// How one item ended.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ItemAnswer {
+    /// Its id.
+    pub id: String,
+    /// `succeeded`, `queued`, `dead`, `in_doubt` or `not_attempted`.
+    pub status: String,
+    /// The class of its last result.
+    pub class: String,
+    /// The rule that found it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The rule in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// What the rule saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+    /// Tries it took; 0 where none was made for this answer.
+    pub attempts: u32,
+    /// Whether the record of an earlier execution answers.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub from_record: bool,
+    /// Its number among the calls of the run.
+    pub call: CallId,
+    /// What it gave, for the model.
+    pub content: String,
+    /// The same as JSON, where the tool gave JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub json: Option<Verbatim>,
+    /// The file with the whole output, where `content` is only a part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_path: Option<String>,
+    /// Whether `content` was shortened.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+    /// When another try makes sense; RFC 3339 in the frame.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "rfc3339")]
+    pub at: Option<UnixMs>,
 }
 
 /// The result of `report`.

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use super::frame::{Error, Param};
 use super::method::{
-    Call, NAMES, PROTOCOL, Report, ReservationNo, Reserve, Said, Seen, Start, State, Tool, Turn,
-    Usage, Verbatim, Window,
+    Batch, BatchItem, Call, ITEMS_MAX, NAMES, PROTOCOL, Report, ReservationNo, Reserve, Said, Seen,
+    Start, State, Tool, Turn, Usage, Verbatim, Window,
 };
 use super::raw::{self, Fields};
 use super::{money, suggest};
@@ -18,8 +18,11 @@ use crate::ids::StepNo;
 /// The largest token count or number one frame may carry.
 const COUNT_MAX: u64 = 1_000_000_000_000;
 
+/// The longest id of an item, in bytes.
+const ID_BYTES_MAX: usize = 256;
+
 /// The fields of each method, and of `usage`; the specification names them all.
-pub(super) const FIELDS: [(&str, &[&str]); 7] = [
+pub(super) const FIELDS: [(&str, &[&str]); 9] = [
     ("start", &["client", "protocol", "messages"]),
     (
         "turn",
@@ -39,6 +42,11 @@ pub(super) const FIELDS: [(&str, &[&str]); 7] = [
         &["model", "input_tokens", "max_tokens", "cost_usd"],
     ),
     ("tool", &["name", "args", "id"]),
+    (
+        "batch",
+        &["tool", "items", "policy", "fail_fast", "concurrency"],
+    ),
+    ("item", &["id", "args"]),
     (
         "report",
         &["tool", "args", "result", "is_error", "exit_code", "status"],
@@ -99,6 +107,7 @@ pub(super) fn read(method: &str, params: Option<&RawValue>) -> Result<Call, Erro
         "turn" => Call::Turn(Box::new(turn(&object)?)),
         "reserve" => Call::Reserve(reserve(&object)?),
         "tool" => Call::Tool(tool(&object)?),
+        "batch" => Call::Batch(Box::new(batch(&object)?)),
         "report" => Call::Report(report(&object)?),
         _ => Call::State(State {
             messages: object.window("messages")?,
@@ -177,6 +186,44 @@ fn tool(object: &Object<'_>) -> Result<Tool, Box<Param>> {
         name: object.name("name")?,
         args: object.args()?,
         id: object.text("id")?,
+    })
+}
+
+fn batch(object: &Object<'_>) -> Result<Batch, Box<Param>> {
+    let expected = || format!("a list of 1 to {ITEMS_MAX} items, each {{\"id\", \"args\"}}");
+    let Some(raw) = object.raw("items") else {
+        return Err(object.wrong("items", expected(), "missing".into()));
+    };
+    let list: Vec<&RawValue> = serde_json::from_str(raw.get())
+        .map_err(|_| object.wrong_kind("items", &expected(), raw))?;
+    if list.is_empty() || list.len() > ITEMS_MAX {
+        let found = format!("a list of {}", list.len());
+        return Err(object.wrong("items", expected(), found));
+    }
+    let items = list.iter().enumerate();
+    let items = items.map(|(at, raw)| {
+        // Where in the list something is wrong is part of the field's name.
+        item(object.method, raw).map_err(|wrong| {
+            let field = format!("items[{at}].{}", wrong.field);
+            Box::new(Param { field, ..*wrong })
+        })
+    });
+    Ok(Batch {
+        tool: object.name("tool")?,
+        items: items.collect::<Result<_, _>>()?,
+        policy: object.policy("policy")?,
+        fail_fast: object.flag("fail_fast")?.unwrap_or(false),
+        concurrency: object
+            .whole("concurrency", 1, 64)?
+            .map(|calls| calls as u32),
+    })
+}
+
+fn item(method: &'static str, raw: &RawValue) -> Result<BatchItem, Box<Param>> {
+    let object = Object::open(method, "", "item", Some(raw))?;
+    Ok(BatchItem {
+        id: object.id("id")?,
+        args: object.args()?,
     })
 }
 
@@ -292,6 +339,41 @@ impl<'a> Object<'a> {
             Some(text) if !text.is_empty() => Ok(text),
             Some(_) => Err(self.wrong(name, expected.into(), "empty".into())),
             None => Err(self.wrong(name, expected.into(), "missing".into())),
+        }
+    }
+
+    /// Returns an item's id, a text or a whole number; it must be there.
+    fn id(&self, name: &str) -> Result<String, Box<Param>> {
+        let expected = format!("a text of 1 to {ID_BYTES_MAX} bytes, or a whole number");
+        let Some(raw) = self.raw(name) else {
+            return Err(self.wrong(name, expected, "missing".into()));
+        };
+        let number = || raw.get().parse::<i64>().ok().map(|id| id.to_string());
+        match serde_json::from_str(raw.get()).ok().or_else(number) {
+            Some(id) if (1..=ID_BYTES_MAX).contains(&String::len(&id)) => Ok(id),
+            Some(id) if id.is_empty() => Err(self.wrong(name, expected, "empty".into())),
+            _ => Err(self.wrong_kind(name, &expected, raw)),
+        }
+    }
+
+    /// Returns what is wanted of a batch as text: a text, a count, or
+    /// `{"at_least": …}` of one of them. What it means is not looked at.
+    fn policy(&self, name: &str) -> Result<Option<String>, Box<Param>> {
+        let Some(raw) = self.raw(name) else {
+            return Ok(None);
+        };
+        let wanted: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+        let least = match &wanted {
+            Value::Object(fields) if fields.len() == 1 => fields.get("at_least"),
+            other => Some(other),
+        };
+        match least {
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(Value::Number(count)) => Ok(Some(count.to_string())),
+            _ => {
+                let expected = "a text, a count, or {\"at_least\": …} of one of them";
+                Err(self.wrong_kind(name, expected, raw))
+            }
         }
     }
 

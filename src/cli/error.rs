@@ -28,7 +28,7 @@ pub struct Failure {
     /// Text that is printed as it is instead of message and causes.
     rendered: Option<String>,
     /// What is wrong with the task file.
-    problems: Vec<Problem>,
+    problems: Box<[Problem]>,
 }
 
 /// What a command with `--json` prints of its failure; its fields are promised to
@@ -87,7 +87,7 @@ impl Failure {
             causes: vec![],
             hints: vec![],
             rendered: None,
-            problems: vec![],
+            problems: Box::default(),
         }
     }
 
@@ -112,7 +112,7 @@ impl Failure {
         let first = problems.0.first().map(|first| first.message.clone());
         Self {
             rendered: Some(problems.render(colour)),
-            problems: problems.0,
+            problems: problems.0.into_boxed_slice(),
             ..Self::new(Kind::Usage, first.unwrap_or_default())
         }
     }

@@ -10,16 +10,27 @@ use std::fmt::Write as _;
 pub const GROUPS: [(&str, &[&str]); 5] = [
     (
         "Run",
-        &["run", "resume", "replay", "stop", "settle", "rollback"],
+        &[
+            "run",
+            "resume",
+            "replay",
+            "stop",
+            "settle",
+            "rollback",
+            "dead-letters",
+        ],
     ),
     ("Task files", &["init", "check", "chain", "drill", "schema"]),
     (
         "Look",
         &[
-            "runs", "show", "why", "logs", "breakers", "classify", "loops",
+            "runs", "show", "why", "logs", "failed", "breakers", "classify", "loops",
         ],
     ),
-    ("Inside a run", &["turn", "tool", "report", "state"]),
+    (
+        "Inside a run",
+        &["turn", "tool", "batch", "report", "state"],
+    ),
     ("Other", &["rm", "gc", "completions", "man"]),
 ];
 

@@ -167,10 +167,10 @@ struct ArgArgs {
 
 /// How the answer is printed.
 #[derive(Debug, Args)]
-struct AnswerArgs {
+pub(super) struct AnswerArgs {
     /// Print the whole answer as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// Give up after this many seconds; the request may still be carried out
     #[arg(long, value_name = "SECONDS")]
     patience: Option<u64>,
@@ -304,7 +304,7 @@ fn arguments(
     flags::build_args(&args.texts, &args.values, whole.as_deref()).map_err(usage)
 }
 
-fn ask(
+pub(super) fn ask(
     method: &str,
     params: &Verbatim,
     how: &AnswerArgs,
@@ -318,7 +318,7 @@ fn ask(
     Ok((told, answer))
 }
 
-fn print(
+pub(super) fn print(
     how: &AnswerArgs,
     told: &Told,
     answer: &Verbatim,
@@ -333,7 +333,7 @@ fn print(
     text.map_or(Ok(()), say)
 }
 
-fn say(text: &str) -> std::result::Result<(), Failure> {
+pub(super) fn say(text: &str) -> std::result::Result<(), Failure> {
     let mut out = std::io::stdout();
     out.write_all(text.as_bytes())
         .and_then(|()| {
@@ -347,12 +347,12 @@ fn say(text: &str) -> std::result::Result<(), Failure> {
         .map_err(|error| Failure::from_error(Kind::Environment, &error))
 }
 
-fn stop_code(told: &Told) -> Option<u8> {
+pub(super) fn stop_code(told: &Told) -> Option<u8> {
     (told.verdict.as_deref() == Some("stop"))
         .then(|| told.exit_code.unwrap_or(exit_code::AGENT_FAILED))
 }
 
-fn usage(error: flags::Error) -> Failure {
+pub(super) fn usage(error: flags::Error) -> Failure {
     Failure::from_error(Kind::Usage, &error)
 }
 

@@ -3,13 +3,16 @@
 //!
 //! One file per command; its doc comment is its help text and its man page.
 
+mod batch;
 mod breakers;
 mod chain;
 mod check;
 mod classify;
 mod completions;
+mod dead_letters;
 pub mod drill;
 mod error;
+mod failed;
 mod gc;
 mod help;
 mod init;
@@ -109,6 +112,9 @@ enum Command {
     Stop(stop::StopArgs),
     Settle(settle::SettleArgs),
     Rollback(rollback::RollbackArgs),
+    Failed(failed::FailedArgs),
+    #[command(visible_alias = "dlq")]
+    DeadLetters(dead_letters::DeadLettersArgs),
     Breakers(breakers::BreakersArgs),
     Rm(rm::RmArgs),
     Gc(gc::GcArgs),
@@ -118,6 +124,7 @@ enum Command {
     Loops(loops::LoopsArgs),
     Turn(inside::TurnArgs),
     Tool(inside::ToolArgs),
+    Batch(batch::BatchArgs),
     Report(inside::ReportArgs),
     State(inside::StateArgs),
     Completions(completions::CompletionsArgs),
@@ -150,6 +157,8 @@ pub fn main() -> ExitCode {
         Command::Stop(args) => stop::main(&global, args),
         Command::Settle(args) => settle::main(&global, args),
         Command::Rollback(args) => rollback::main(&global, args),
+        Command::Failed(args) => failed::main(&global, args),
+        Command::DeadLetters(args) => dead_letters::main(&global, args),
         Command::Breakers(args) => breakers::main(&global, args),
         Command::Rm(args) => rm::main(&global, args),
         Command::Gc(args) => gc::main(&global, args),
@@ -159,6 +168,7 @@ pub fn main() -> ExitCode {
         Command::Loops(args) => loops::main(&global, args),
         Command::Turn(args) => inside::turn(&global, args),
         Command::Tool(args) => inside::tool(&global, args),
+        Command::Batch(args) => batch::main(&global, args),
         Command::Report(args) => inside::report(&global, args),
         Command::State(args) => inside::state(&global, args),
         Command::Completions(args) => completions::main(&global, args),

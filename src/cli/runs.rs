@@ -50,7 +50,7 @@ const EXAMPLES: &str = "Examples:
 
 /// The beginning of a span of time that ends now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Since {
+pub enum Since {
     Ago { ms: u64 },
     At(UnixMs),
 }
@@ -234,7 +234,7 @@ pub fn ago(ms: u64) -> String {
 }
 
 impl Since {
-    fn before(self, now: UnixMs) -> UnixMs {
+    pub(super) fn before(self, now: UnixMs) -> UnixMs {
         match self {
             Self::Ago { ms } => UnixMs(now.0.saturating_sub_unsigned(ms)),
             Self::At(at) => at,
@@ -243,7 +243,7 @@ impl Since {
 }
 
 /// Reads a span (`2h`), a day, or an instant. Times without a zone are local.
-fn since(text: &str) -> std::result::Result<Since, String> {
+pub(super) fn since(text: &str) -> std::result::Result<Since, String> {
     if let Ok(span) = text.parse::<units::Duration>() {
         return Ok(Since::Ago { ms: span.0 });
     }

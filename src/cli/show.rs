@@ -16,6 +16,7 @@ use crate::exit_code;
 use crate::ids::CallId;
 use crate::machine::{Policy, State};
 use crate::observe::Report;
+use crate::observe::batches::Batch;
 use crate::observe::history::{Attempt, Call, History, Stands, history};
 use crate::observe::timeline::Line;
 use crate::store::Store;
@@ -80,6 +81,7 @@ struct Document<'a> {
     in_doubt: Vec<CallId>,
     attempt_list: &'a [Attempt],
     tools: Vec<&'a Call>,
+    batches: Vec<&'a Batch>,
     timeline: &'a [Line],
     conversations: Vec<conversation::Document>,
     /// The main one, or the one that was asked for.
@@ -129,6 +131,7 @@ pub fn main(global: &Global, args: ShowArgs) -> Result {
             in_doubt: page.in_doubt().map(|call| call.call).collect(),
             attempt_list: &page.history.attempts,
             tools: page.history.calls.values().collect(),
+            batches: page.history.batches.values().collect(),
             timeline: &page.history.lines,
             conversations,
             conversation,
@@ -141,6 +144,7 @@ pub fn main(global: &Global, args: ShowArgs) -> Result {
         text.push_str(&page.overview());
     }
     if args.tools || !chosen {
+        text.push_str(&page.batches());
         text.push_str(&page.tools(args.tools));
     }
     if args.timeline || !chosen {

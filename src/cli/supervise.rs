@@ -41,6 +41,14 @@ impl Show {
     pub fn is_json(&self) -> bool {
         self.json
     }
+
+    /// Shows nothing but the agent's output, and that on a terminal of its own only.
+    pub(super) fn nothing() -> Self {
+        Self {
+            json: false,
+            quiet: true,
+        }
+    }
 }
 
 /// Chunks of agent output that wait for a slow reader of ours.
@@ -119,6 +127,34 @@ where
     }
     let finished = finished.map_err(failure)?;
     Ok((finished, clock.now().since(began)))
+}
+
+/// Runs `work` with what a supervisor needs that shows nothing.
+pub fn with_host<T, F>(store: Arc<dyn Store>, work: F) -> std::result::Result<T, Failure>
+where
+    F: AsyncFnOnce(Host) -> std::result::Result<T, host::Error>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::from_error(Kind::Environment, &error))?;
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let done = runtime.block_on(async {
+        let host = Host {
+            store,
+            clock: open::clock(),
+            observers: vec![],
+            outside: Outside {
+                launcher: Launcher::this_binary(),
+                environment: Environment::read(),
+                sink: None,
+                stops: stops(),
+            },
+        };
+        work(host).await
+    });
+    runtime.shutdown_background();
+    done.map_err(failure)
 }
 
 fn observers(show: &Show, global: &Global) -> (Option<progress::Bar>, Vec<Box<dyn Observer>>) {

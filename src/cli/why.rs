@@ -116,7 +116,7 @@ pub fn main(global: &Global, args: WhyArgs) -> Result {
 fn asked_for(args: &WhyArgs, decision: &Decision) -> bool {
     let about = match &decision.about {
         About::Call { call, .. } => Some(*call),
-        About::Run | About::Turn => None,
+        About::Batch { .. } | About::Run | About::Turn => None,
     };
     args.step.is_none_or(|step| decision.step == StepNo(step))
         && args.call.is_none_or(|call| about == Some(CallId(call)))
@@ -136,6 +136,7 @@ fn text(row: &Row) -> String {
         About::Run => "the run".to_owned(),
         About::Turn => "the turn".to_owned(),
         About::Call { call, tool } => format!("call {call} {}", plain::excerpt(tool, 80)),
+        About::Batch { batch, tool } => format!("batch {batch} {}", plain::excerpt(tool, 80)),
     };
     let mut text = format!(
         "+{}  step {}  {about}: {}   {}\n",

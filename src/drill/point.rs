@@ -53,6 +53,8 @@ boundaries! {
     ToolCalled = "tool_called",
     ToolEnded = "tool_ended",
     RetryDue = "retry_due",
+    BatchCalled = "batch_called",
+    BatchDue = "batch_due",
     Settled = "settled",
     ToolReported = "tool_reported",
     Raised = "raised",

@@ -12,8 +12,9 @@ use crate::machine::State;
 use crate::machine::event::{Content, RequestNo, ToolCall};
 use crate::policy::breaker::{Admission, Breaker, of_tool};
 use crate::policy::loops::fingerprint::identity;
-use crate::store::{Change, KeyState, Store, breaker};
+use crate::store::{Change, KeyRow, KeyState, Store, breaker};
 use crate::task::resolved::{Effect, KeyScope, Resolved, Tool};
+use crate::task::template::RenderError;
 use crate::tools::Toolbox;
 
 /// Longest arguments that the journal keeps, in bytes of JSON.
@@ -173,7 +174,7 @@ fn find_key(
         Some(template) => match template.render_key(&asked.args) {
             Ok(text) => scoped(&text, tool.key_scope, run, name, &state.name),
             Err(error) => {
-                asked.refused = Some(format!("the call has no idempotency key: {error}"));
+                asked.refused = Some(no_key(&error));
                 return Ok(());
             }
         },
@@ -190,13 +191,7 @@ fn find_key(
                 asked.recorded = Some(recorded(&text));
                 asked.resembles = None;
             }
-            KeyState::Claimed if row.run != *run => {
-                asked.refused = Some(format!(
-                    "the same action (key `{key}`) is under way or in doubt in run {}; it is not \
-                     done a second time. Settle it there first: agentguard settle {}",
-                    row.run, row.run
-                ));
-            }
+            KeyState::Claimed if row.run != *run => asked.refused = Some(held_by(&row)),
             KeyState::Claimed => {}
         }
     }
@@ -204,15 +199,33 @@ fn find_key(
     Ok(())
 }
 
+pub(super) fn no_key(error: &RenderError) -> String {
+    format!("the call has no idempotency key: {error}")
+}
+
+pub(super) fn held_by(row: &KeyRow) -> String {
+    let (key, run) = (&row.key_use.key, &row.run);
+    format!(
+        "the same action (key `{key}`) is under way or in doubt in run {run}; it is not done a \
+         second time. Settle it there first: agentguard settle {run}"
+    )
+}
+
 /// A recorded result is stored as the content it was answered with.
-fn recorded(text: &str) -> Content {
+pub(super) fn recorded(text: &str) -> Content {
     serde_json::from_str(text).unwrap_or_else(|_| Content {
         text: text.to_owned(),
         ..Content::default()
     })
 }
 
-fn scoped(text: &str, scope: KeyScope, run: &RunId, tool: &str, task: &str) -> IdempotencyKey {
+pub(super) fn scoped(
+    text: &str,
+    scope: KeyScope,
+    run: &RunId,
+    tool: &str,
+    task: &str,
+) -> IdempotencyKey {
     IdempotencyKey(match scope {
         KeyScope::Run => format!("{run}/{tool}/{text}"),
         KeyScope::Task => format!("{task}/{tool}/{text}"),
@@ -220,7 +233,7 @@ fn scoped(text: &str, scope: KeyScope, run: &RunId, tool: &str, task: &str) -> I
     })
 }
 
-fn unknown_tool(name: &str, task: &Resolved) -> String {
+pub(super) fn unknown_tool(name: &str, task: &Resolved) -> String {
     let known: Vec<&str> = task.tools.keys().map(String::as_str).collect();
     let name: String = name.chars().take(80).collect();
     if known.is_empty() {
@@ -233,7 +246,7 @@ fn unknown_tool(name: &str, task: &Resolved) -> String {
     }
 }
 
-fn too_long(args: &serde_json::Value) -> Option<String> {
+pub(super) fn too_long(args: &serde_json::Value) -> Option<String> {
     let bytes = args.to_string().len();
     (bytes > ARGS_BYTES_MAX).then(|| {
         format!("The arguments have {bytes} bytes, at most {ARGS_BYTES_MAX} are taken; pass a file instead.")

@@ -221,6 +221,7 @@ pub async fn begin(
     } = host;
     let (observers, told) = with_notifier(observers, &task, &outside.environment);
     let mut session = Session::new(own, task, policy, state, store, clock, observers);
+    session.toolbox = Some(Arc::clone(&toolbox));
     let begin = Ready::Start {
         cause: Cause::Fresh,
         note: None,
@@ -320,6 +321,7 @@ async fn take_up(host: Host, asked: &str) -> Result<TakenUp, Error> {
     let task = Arc::new(setup.task.clone());
     let (observers, told) = with_notifier(observers, &task, &outside.environment);
     let mut session = recover::take_up(own, task, store, clock, observers)?;
+    session.toolbox = Some(Arc::clone(&toolbox));
     recover::clear(&mut session).await?;
     let standing = standing(&setup, &folder, Cause::Verbatim, None);
     let ports = Ports {

@@ -2,15 +2,21 @@
 
 use crate::channel::method;
 use crate::clock::UnixMs;
-use crate::driver::facts;
 use crate::driver::policy::loop_traits;
 use crate::driver::session::Session;
-use crate::ids::{CallId, ConversationNo};
-use crate::machine::event::{Content, Delivery, End, Exchange, Judged, Report, RequestNo, ToolEnd};
+use crate::driver::{batch, facts};
+use crate::ids::{CallId, ConversationNo, IdempotencyKey};
+use crate::machine::Call;
+use crate::machine::event::{
+    Content, Delivery, End, Exchange, ItemAnswer, Judged, Report, RequestNo, ToolEnd,
+};
 use crate::policy::breaker::of_model;
 use crate::policy::loops::{Digest, ErrorKind, Print, ToolTraits};
-use crate::policy::taxonomy::{Class, History, Layer, Observation, Verdict, classify, custom};
-use crate::tools::Tried;
+use crate::policy::taxonomy::{
+    Class, History, ItemVerdict, Layer, Observation, Verdict, classify, classify_items, custom,
+};
+use crate::store::{KeyRow, KeyState};
+use crate::tools::{Job, Tried};
 
 /// Classes the end of a try.
 pub(super) fn ended(
@@ -24,9 +30,13 @@ pub(super) fn ended(
     let state = session.state();
     let open = state.calls.get(&call);
     let tool = open.map_or("", |open| open.tool.as_str());
-    let history = state.histories.get(tool).copied().unwrap_or_default();
-    let verdict = classify(&tried.observation, rules, &history);
-    let content = tried.judged(verdict.class, &verdict.why);
+    // Items are tried beside one another; a row of failures says nothing about the next.
+    let history = match open.is_some_and(|open| open.batch.is_some()) {
+        true => History::default(),
+        false => state.histories.get(tool).copied().unwrap_or_default(),
+    };
+    let whole = classify(&tried.observation, rules, &history);
+    let (verdict, content, items) = by_item(session, rules, call, &tried, whole);
     let args = open.map(|open| open.args.clone()).unwrap_or_default();
     ToolEnd {
         call,
@@ -37,7 +47,174 @@ pub(super) fn ended(
         content,
         took_ms: tried.took_ms,
         draw: draw(state.seed, call, attempt),
+        items,
     }
+}
+
+/// Reads what the answer says about each item, where the tool takes many.
+///
+/// Returns the verdict and the content of the whole too: for a tool that takes many
+/// and was called by itself, those of its only item.
+fn by_item(
+    session: &Session,
+    rules: &[custom::Rule],
+    call: CallId,
+    tried: &Tried,
+    whole: Verdict,
+) -> (Verdict, Content, Vec<ItemAnswer>) {
+    let state = session.state();
+    let mut content = tried.judged(whole.class, &whole.why);
+    let Some(open) = state.calls.get(&call) else {
+        return (whole, content, vec![]);
+    };
+    let tool = session.task.tools.get(&open.tool);
+    let takes_many = tool.is_some_and(|tool| tool.batch.size.is_some());
+    let batch = open
+        .batch
+        .as_ref()
+        .and_then(|it| state.batches.get(&it.batch));
+    if !takes_many {
+        match batch {
+            Some(_) => content = batch::bounded(content),
+            None => name_slice(&whole, &mut content),
+        }
+        return (whole, content, vec![]);
+    }
+    let members = open.batch.as_ref().map_or(&[][..], |it| &it.items);
+    let ids: Vec<&str> = match batch {
+        Some(batch) => {
+            let items = members.iter().filter_map(|at| batch.items.get(*at));
+            items.map(|item| item.id.as_str()).collect()
+        }
+        None => vec![batch::ALONE],
+    };
+    let Some(found) = classify_items(&tried.observation, rules, &ids) else {
+        let content = if batch.is_some() {
+            batch::bounded(content)
+        } else {
+            content
+        };
+        return (whole, content, vec![]);
+    };
+    let mut answers: Vec<ItemAnswer> = Vec::with_capacity(found.len());
+    for (at, item) in found.into_iter().enumerate() {
+        answers.push(answer_of(
+            item,
+            members.get(at).copied().unwrap_or(0),
+            &tried.observation.tool,
+        ));
+    }
+    if batch.is_some() {
+        return (whole, batch::bounded(content), answers);
+    }
+    let Some(only) = answers.pop() else {
+        return (whole, content, vec![]);
+    };
+    let verdict = Verdict {
+        class: only.judged.class,
+        layer: only.judged.class.layer(),
+        retryable: only.judged.class.is_retryable(),
+        retry_after_ms: only.judged.retry_after_ms,
+        retry_items: None,
+        rule: only.judged.rule,
+        why: only.judged.why,
+        evidence: only.judged.evidence,
+    };
+    (verdict, only.content, vec![])
+}
+
+/// What the answer says about the only item of a call of a tool that takes many;
+/// `None` where the tool does not, or the answer speaks of the whole.
+pub(super) fn only_item(
+    rules: &[custom::Rule],
+    job: &Job,
+    call: &Call,
+    tried: &Tried,
+) -> Option<ItemAnswer> {
+    if job.args == call.args {
+        return None;
+    }
+    let id = job.args.pointer("/items/0/id")?.as_str()?;
+    let found = classify_items(&tried.observation, rules, &[id])?;
+    let item = found.into_iter().next()?;
+    Some(answer_of(item, 0, &job.tool))
+}
+
+/// What an answer says about one item. One that it does not mention may have been done.
+fn answer_of(item: ItemVerdict, place: usize, tool: &str) -> ItemAnswer {
+    let text = match &item.said {
+        serde_json::Value::Null => None,
+        serde_json::Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    match item.verdict {
+        Some(verdict) => {
+            let content = Content {
+                text: text.unwrap_or_else(|| match verdict.class {
+                    Class::Success => "done".into(),
+                    _ => verdict.evidence.clone(),
+                }),
+                is_error: !matches!(verdict.class, Class::Success | Class::Partial),
+                ..Content::default()
+            };
+            ItemAnswer {
+                item: place,
+                judged: judged(verdict),
+                delivery: Delivery::Answered,
+                content: batch::bounded(content),
+            }
+        }
+        None => {
+            let why = format!("`{tool}` answered and did not say what became of this item");
+            ItemAnswer {
+                item: place,
+                judged: Judged {
+                    class: Class::Transient,
+                    retry_after_ms: None,
+                    rule: "items.not_mentioned".into(),
+                    why: "the answer does not say what became of this item".into(),
+                    evidence: why.clone(),
+                },
+                delivery: Delivery::Unknown,
+                content: Content {
+                    text: why,
+                    is_error: true,
+                    ..Content::default()
+                },
+            }
+        }
+    }
+}
+
+/// Tells the model of a result that went well in part which of it is worth repeating.
+fn name_slice(verdict: &Verdict, content: &mut Content) {
+    /// So many are named; a model that gets more does not read them.
+    const NAMED_MAX: usize = 100;
+    let (Class::Partial, Some(items)) = (verdict.class, &verdict.retry_items) else {
+        return;
+    };
+    let named: Vec<String> = items
+        .iter()
+        .take(NAMED_MAX)
+        .map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned))
+        .collect();
+    let more = items.len().saturating_sub(named.len());
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    let advice = match items.is_empty() {
+        true => "None of what failed will go by repeating it; do not repeat the rest, it is done."
+            .to_owned(),
+        false => format!(
+            "Only these are worth repeating: {}{more}. Do not repeat the others: they are done, \
+             or will not go.",
+            named.join(", ")
+        ),
+    };
+    let line = format!("[{}. {advice}]", verdict.evidence);
+    content.text = format!("{}\n{line}", content.text.trim_end());
 }
 
 /// Classes a call that the loop made itself.
@@ -192,12 +369,82 @@ fn status_text(status: u16, result: &serde_json::Value) -> String {
     }
 }
 
-/// Ends a call whose key another run took between the look and the claim.
-pub(super) fn lost_key(session: &Session, call: CallId, attempt: u32) -> Option<ToolEnd> {
-    let open = session.state().calls.get(&call)?;
+/// Ends a call that must not go out because others hold keys of it; `None` where it
+/// may go.
+///
+/// - `lost`: keys that the journal did not give, each with its holder.
+///
+/// What was done meanwhile answers from its record. An item whose key is only held
+/// waits for its holder; a single call is answered at once.
+pub(super) fn lost_keys(
+    session: &Session,
+    call: CallId,
+    attempt: u32,
+    lost: &[KeyRow],
+) -> crate::store::Result<Option<ToolEnd>> {
+    let state = session.state();
+    let (Some(open), Some(uses)) = (state.calls.get(&call), state.key_uses(call)) else {
+        return Ok(None);
+    };
+    let holder = |key: &IdempotencyKey| lost.iter().find(|row| row.key_use.key == *key);
+    if !uses.iter().any(|used| holder(&used.key).is_some()) {
+        return Ok(None);
+    }
+    let own = |row: Option<&KeyRow>| held(session, open, row);
+    let mut items = Vec::new();
+    if let Some(members) = &open.batch
+        && let Some(batch) = state.batches.get(&members.batch)
+    {
+        for place in &members.items {
+            let key = batch.items.get(*place).and_then(|item| item.key.as_ref());
+            let (judged, content) = own(key.and_then(holder))?;
+            items.push(ItemAnswer {
+                item: *place,
+                judged,
+                delivery: Delivery::NeverSent,
+                content,
+            });
+        }
+    }
+    let (judged, content) = own(uses.first().and_then(|used| holder(&used.key)))?;
+    let traits = traits(session, &open.tool);
+    Ok(Some(ToolEnd {
+        call,
+        attempt,
+        print: print(&open.tool, &open.args, &content, judged.class, traits),
+        judged,
+        delivery: Delivery::NeverSent,
+        content,
+        took_ms: 0,
+        draw: draw(state.seed, call, attempt),
+        items,
+    }))
+}
+
+/// What a call is answered whose key is held; `None`: another key of the same call is.
+fn held(
+    session: &Session,
+    open: &Call,
+    row: Option<&KeyRow>,
+) -> crate::store::Result<(Judged, Content)> {
+    let judged = |class, why: &str, evidence: String| Judged {
+        class,
+        retry_after_ms: None,
+        rule: "key.lost".into(),
+        why: why.into(),
+        evidence,
+    };
+    if let Some(KeyState::Executed { result, .. }) = row.map(|row| &row.state) {
+        let text = session.store.paths().read_result(result)?;
+        let why = "it was done meanwhile; its recorded result answers";
+        return Ok((
+            judged(Class::Success, why, String::new()),
+            facts::recorded(&text),
+        ));
+    }
     let text = format!(
-        "`{}` is carrying out this same action in another run right now; it is not done a \
-         second time.",
+        "`{}` is carrying out this same action elsewhere right now; it is not done a second \
+         time.",
         open.tool
     );
     let content = Content {
@@ -205,23 +452,14 @@ pub(super) fn lost_key(session: &Session, call: CallId, attempt: u32) -> Option<
         is_error: true,
         ..Content::default()
     };
-    let traits = traits(session, &open.tool);
-    Some(ToolEnd {
-        call,
-        attempt,
-        print: print(&open.tool, &open.args, &content, Class::Semantic, traits),
-        judged: Judged {
-            class: Class::Semantic,
-            retry_after_ms: None,
-            rule: "key.lost".into(),
-            why: "another run claimed the key first".into(),
-            evidence: text,
-        },
-        delivery: Delivery::NeverSent,
+    let class = match open.batch {
+        Some(_) => Class::Transient,
+        None => Class::Semantic,
+    };
+    Ok((
+        judged(class, "another call claimed the key first", text),
         content,
-        took_ms: 0,
-        draw: 0,
-    })
+    ))
 }
 
 /// Returns a verdict as the journal keeps it.

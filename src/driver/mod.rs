@@ -13,14 +13,18 @@
 //! - [`conclude`]: what comes between the agent's end and the run's: checks;
 //! - [`saga`]: takes back what a run did;
 //! - [`recover`]: what comes before another attempt;
+//! - [`by_hand`]: items done again while no agent runs;
 //! - [`facts`], [`translate`], [`policy`], [`prices`]: what the machine needs, in its words;
-//! - `judge`: what came of a call;
+//! - [`batch`]: several items for one tool, on their way in and out;
+//! - `work`: tries, probes and waits that are under way; `judge`: what came of a call;
 //! - `conversations`: which conversation a model call belongs to;
 //! - [`launch`], [`input`], [`output`], `gateway`: the agent's surroundings;
 //! - [`notify`]: tells people.
 //!
 //! Not here: any decision. Those are in `machine` and `policy`.
 
+pub mod batch;
+pub mod by_hand;
 pub mod conclude;
 mod conversations;
 pub mod facts;
@@ -42,5 +46,6 @@ pub mod session;
 pub mod supervise;
 mod timer;
 pub mod translate;
+mod work;
 
 pub use session::{Error, Session};

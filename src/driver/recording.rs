@@ -14,6 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use serde_json::Value;
 
 use crate::ids::StepNo;
+use crate::machine::batch::{BatchAnswer, Progress};
 use crate::machine::event::{Content, RequestNo, ToolCall};
 use crate::machine::{Answer, Cause, Effect, Entry, Event, Outcome, Part, Policy, State, advance};
 use crate::policy::taxonomy::Class;
@@ -118,12 +119,19 @@ impl Recording {
             let at = state.as_ref().map(|state| state.step).unwrap_or_default();
             let (next, effects) = advance(state, entry.at, entry.event, policy);
             for effect in effects {
-                let Effect::Reply {
-                    request,
-                    answer: Answer::Tool { content, class, .. },
-                } = effect
-                else {
-                    continue;
+                let (request, content, class) = match effect {
+                    Effect::Reply {
+                        request,
+                        answer: Answer::Tool { content, class, .. },
+                    } => (request, content, class),
+                    Effect::Reply {
+                        answer: Answer::Batch(answer),
+                        ..
+                    } => {
+                        recording.calls.extend(items_of(at, *answer));
+                        continue;
+                    }
+                    _ => continue,
                 };
                 recording
                     .calls
@@ -215,6 +223,24 @@ impl Answers {
         let key = (tool.to_owned(), identity.to_owned());
         self.by_call.get_mut(&key)?.pop_front()
     }
+}
+
+/// The items of a batch, each as a call of its own.
+fn items_of(step: StepNo, answer: BatchAnswer) -> impl Iterator<Item = RecordedCall> {
+    let BatchAnswer { tool, items, .. } = answer;
+    items.into_iter().filter_map(move |item| {
+        let Progress::Ended(end) = item.progress else {
+            return None;
+        };
+        Some(RecordedCall {
+            step,
+            tool: tool.clone(),
+            args: item.args,
+            identity: item.identity,
+            content: end.content,
+            class: end.judged.class,
+        })
+    })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::driver::policy::policy;
 use crate::driver::session::{Error, Session};
+use crate::driver::{batch, judge};
 use crate::ids::{CallId, RunId, Seq};
 use crate::machine::event::{Content, Delivery, Exit, SettledBy, Settlement};
 use crate::machine::{Call, Cause, Entry, Event, Outcome, Phase, Policy, Resume, Settle, State};
@@ -139,7 +140,12 @@ pub async fn clear(session: &mut Session) -> Result<(), Error> {
             })
             .await?;
     }
-    if matches!(session.state().phase, Phase::Ending { .. }) {
+    let is_cut = session
+        .state()
+        .batches
+        .values()
+        .any(|it| it.request.is_some());
+    if is_cut || matches!(session.state().phase, Phase::Ending { .. }) {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let (asked, killed) = (count(swept.asked), count(swept.killed));
         session
@@ -203,7 +209,7 @@ async fn settle_all(
         let Some(what) = session.state().in_doubt.get(&call).cloned() else {
             continue;
         };
-        let (settlement, by) = settle_by(toolbox, rules, call, &what, settle).await;
+        let (settlement, by) = settle_by(session, toolbox, rules, call, &what, settle).await;
         if let Settlement::Unknown { why } = settlement {
             return Ok(Some(Ready::InDoubt {
                 call,
@@ -223,6 +229,7 @@ async fn settle_all(
 }
 
 async fn settle_by(
+    session: &Session,
     toolbox: &Toolbox,
     rules: &[custom::Rule],
     call: CallId,
@@ -238,7 +245,13 @@ async fn settle_by(
     };
     match settle {
         Settle::Probe => (toolbox.probe(&job).await, SettledBy::Probe),
-        Settle::NativeKey => (again(toolbox, rules, &job).await, SettledBy::NativeKey),
+        Settle::NativeKey => {
+            let job = batch::job(&session.task, session.state(), call, what, job.attempt);
+            (
+                again(toolbox, rules, &job, what).await,
+                SettledBy::NativeKey,
+            )
+        }
         Settle::Human => {
             let why = "the tool has neither a native key nor a probe".into();
             (Settlement::Unknown { why }, SettledBy::Human)
@@ -248,15 +261,22 @@ async fn settle_by(
 
 /// Carries the call out once more under its own key: the tool answers a
 /// repetition with what the first one did.
-async fn again(toolbox: &Toolbox, rules: &[custom::Rule], job: &Job) -> Settlement {
+async fn again(toolbox: &Toolbox, rules: &[custom::Rule], job: &Job, what: &Call) -> Settlement {
     let tried = toolbox.try_once(job).await;
     let verdict = classify(&tried.observation, rules, &History::default());
     let content: Content = tried.judged(verdict.class, &verdict.why);
-    match (verdict.class, tried.delivery) {
+    let (class, why, evidence, content) = match judge::only_item(rules, job, what, &tried) {
+        Some(only) => {
+            let judged = only.judged;
+            (judged.class, judged.why, judged.evidence, only.content)
+        }
+        None => (verdict.class, verdict.why, verdict.evidence, content),
+    };
+    match (class, tried.delivery) {
         (Class::Success | Class::Partial, _) => Settlement::Happened { content },
         (Class::Semantic | Class::Quality, Delivery::Answered) => Settlement::NotHappened,
         (_, Delivery::Answered | Delivery::NeverSent | Delivery::Unknown) => Settlement::Unknown {
-            why: format!("{}: {}", verdict.why, verdict.evidence),
+            why: format!("{why}: {evidence}"),
         },
     }
 }

@@ -14,14 +14,19 @@ use crate::drill::{Boundary, Side, fault};
 use crate::driver::facts::{put_breaker, read_breaker};
 use crate::driver::policy::breaker_config;
 use crate::ids::{RunId, Seq};
+use crate::machine::batch::ItemRow;
 use crate::machine::{Decision, Effect, Event, Outcome, Phase, Policy, State, Status, advance};
-use crate::observe::{Moment, Observer, Report};
+use crate::observe::{Moment, Observer, Report, plain};
 use crate::policy::breaker::{self, Breaker};
 use crate::store::{
-    BreakerEdit, Committed, Draft, Head, KeyChange, KeyUse, Message, Ownership, Pending, Store,
-    Summary,
+    BreakerEdit, Committed, Draft, Head, ItemEdit, KeyChange, KeyUse, Message, Ownership, Pending,
+    Store, Summary,
 };
 use crate::task::resolved::Resolved;
+use crate::tools::Toolbox;
+
+/// Longest arguments that the lists over all runs keep of an item, in characters.
+const ITEM_ARGS_CHARS_MAX: usize = 2_000;
 
 /// A run that this process owns.
 pub struct Session {
@@ -35,6 +40,9 @@ pub struct Session {
     pub store: Arc<dyn Store>,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
+    /// What hides secrets in the lists over all runs; where it is `None`, they show no
+    /// arguments.
+    pub toolbox: Option<Arc<Toolbox>>,
     own: Arc<Ownership>,
     /// `None` only while [`advance`] has it.
     state: Option<State>,
@@ -106,6 +114,7 @@ impl Session {
             policy,
             store,
             clock,
+            toolbox: None,
             own: Arc::new(own),
             state: Some(state),
             in_flight: VecDeque::new(),
@@ -314,7 +323,9 @@ impl Session {
                     draft.breakers.push(breaker_edit(name, config, outcome, at));
                 }
             }
+            Effect::Item(row) => draft.items.push(self.item_edit(*row)),
             Effect::Reply { .. }
+            | Effect::Admit { .. }
             | Effect::Execute { .. }
             | Effect::Probe { .. }
             | Effect::Wait { .. }
@@ -323,6 +334,30 @@ impl Session {
             | Effect::Unexpected { .. } => {}
         }
         Ok(())
+    }
+
+    /// Bounds what the lists over all runs keep of an item, and hides its secrets.
+    fn item_edit(&self, row: ItemRow) -> ItemEdit {
+        let hidden = |text: String| match &self.toolbox {
+            Some(toolbox) => toolbox.hide(&text),
+            None => text,
+        };
+        let args = self.toolbox.as_ref().map(|_| hidden(row.args.to_string()));
+        ItemEdit {
+            batch: row.batch,
+            tool: row.tool,
+            item: row.id,
+            call: row.call,
+            status: row.status.as_str().to_owned(),
+            class: row.judged.class.name().to_owned(),
+            rule: row.judged.rule,
+            why: row.judged.why,
+            evidence: hidden(row.judged.evidence),
+            attempts: row.attempts,
+            args: args.map(|args| plain::excerpt(&args, ITEM_ARGS_CHARS_MAX)),
+            due: row.due,
+            first_at: row.first_at,
+        }
     }
 
     /// The run's row for lists is written where its status changes.
@@ -381,23 +416,28 @@ fn opened(names: &[String], committed: &Committed, at: UnixMs) -> Vec<String> {
         .collect()
 }
 
-/// A write's key is claimed in the transaction of its intent.
+/// A write's key is claimed in the transaction of its intent. Claiming again for
+/// another try changes nothing.
 fn claims(state: &State, effects: &[Effect]) -> Vec<KeyChange> {
-    let first_try = |effect: &Effect| match effect {
-        Effect::Execute { call, attempt: 1 } => {
-            let open = state.calls.get(call)?;
-            let key = open.key.clone()?;
-            Some(KeyChange::Claim(KeyUse {
-                key,
-                call: *call,
+    let mut claims = Vec::new();
+    for effect in effects {
+        let Effect::Execute { call, .. } = effect else {
+            continue;
+        };
+        let (Some(open), Some(keys)) = (state.calls.get(call), state.key_uses(*call)) else {
+            continue;
+        };
+        claims.extend(keys.into_iter().map(|used| {
+            KeyChange::Claim(KeyUse {
+                key: used.key,
+                call: used.call,
                 step: open.step,
                 tool: open.tool.clone(),
-                args_hash: open.identity.clone(),
-            }))
-        }
-        _ => None,
-    };
-    effects.iter().filter_map(first_try).collect()
+                args_hash: used.identity,
+            })
+        }));
+    }
+    claims
 }
 
 fn breaker_edit(

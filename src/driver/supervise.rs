@@ -32,27 +32,21 @@ use crate::driver::replay::Playback;
 use crate::driver::session::{Beside, Error, Released, Session};
 use crate::driver::timer::Timer;
 use crate::driver::translate::{self, Standing};
-use crate::driver::{facts, gateway, judge, models};
+use crate::driver::work::{Came, Work};
+use crate::driver::{batch, facts, gateway, judge, models};
 use crate::ids::{AttemptNo, CallId};
-use crate::machine::event::{self, RequestNo, SettledBy, Settlement, StoppedBy};
+use crate::machine::event::{self, RequestNo, StoppedBy};
 use crate::machine::{Answer, Effect, Event, Next, Phase};
 use crate::money::NanoUsd;
 use crate::policy::budget::Spend;
 use crate::policy::taxonomy::custom;
 use crate::process::{Agent, Exit, Launcher, Mark, Output, Stdio, Swept, sweep_marked};
-use crate::store::{RetryAsk, Turn};
 use crate::task::resolved::Protocol;
-use crate::tools::{Job, Toolbox, Tried};
-
-/// Retries of one tool that may be out at once, over all runs.
-const RETRY_SLOTS: u32 = 4;
+use crate::tools::Toolbox;
 
 /// Model calls of a loop that speaks to us which pass before it tells what they
 /// used; more are counted by the gateway.
 const UNTOLD_MAX: u32 = 3;
-
-/// How often a retry that waits for its turn asks again, in milliseconds.
-const TURN_ASK_MS: u64 = 50;
 
 /// What the process that supervises lends to an attempt.
 pub struct Outside {
@@ -80,23 +74,6 @@ pub struct Ports {
     pub standing: Standing,
     /// What a replay plays from; `None`: this is no replay.
     pub playback: Option<Playback>,
-}
-
-/// What comes back from work that was started.
-enum Came {
-    /// A try of a tool ended.
-    Tried {
-        call: CallId,
-        attempt: u32,
-        tried: Box<Tried>,
-    },
-    /// A probe answered.
-    Probed {
-        call: CallId,
-        settlement: Settlement,
-    },
-    /// A retry may go.
-    RetryReady { call: CallId, attempt: u32 },
 }
 
 /// How far the end of the attempt is.
@@ -277,7 +254,7 @@ struct Attempt<'a> {
     log: output::SharedLog,
     heard: mpsc::Receiver<()>,
     pumps: JoinSet<()>,
-    work: JoinSet<Came>,
+    work: Work,
     /// How much of the conversation each briefing asked for.
     windows: HashMap<RequestNo, Window>,
     /// Model calls that wait until others have shown what they cost.
@@ -286,8 +263,6 @@ struct Attempt<'a> {
     conversations: Conversations,
     /// Model calls that passed since the loop last told what its calls used.
     untold: u32,
-    /// Places in the shared retry queue.
-    tickets: HashMap<CallId, crate::store::Ticket>,
     /// Whether nothing of the attempt runs any more.
     is_over: bool,
 }
@@ -327,6 +302,7 @@ impl<'a> Attempt<'a> {
         };
         let limits = &session.task.limits;
         let timer = Timer::new(limits.idle_ms, limits.model_call_timeout_ms);
+        let work = Work::new(Arc::clone(&ports.toolbox));
         Self {
             session,
             ports,
@@ -339,12 +315,11 @@ impl<'a> Attempt<'a> {
             log,
             heard,
             pumps,
-            work: JoinSet::new(),
+            work,
             windows: HashMap::new(),
             parked: VecDeque::new(),
             conversations,
             untold: 0,
-            tickets: HashMap::new(),
             is_over: false,
         }
     }
@@ -379,7 +354,7 @@ impl<'a> Attempt<'a> {
                 self.gone().await
             }
             exit = exited(self.agent.as_ref(), self.exited) => self.agent_exited(exit).await,
-            Some(came) = self.work.join_next() => match came {
+            Some(came) = self.work.next() => match came {
                 Ok(came) => self.came(came).await,
                 Err(error) if error.is_cancelled() => Ok(()),
                 Err(error) => self.session.feed(Event::Broke { error: error.to_string() }),
@@ -528,49 +503,12 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    /// Work that was started came back.
+    /// Work that was begun came back.
     async fn came(&mut self, came: Came) -> Result<(), Error> {
-        match came {
-            Came::Tried {
-                call,
-                attempt,
-                tried,
-            } => {
-                if let Some(ticket) = self.tickets.remove(&call) {
-                    let own = self.session.own();
-                    drop(self.session.store.leave(&own, ticket));
-                }
-                let ended = judge::ended(self.session, &self.ports.rules, call, attempt, *tried);
-                self.session.feed(Event::ToolEnded(ended))?;
-            }
-            Came::Probed { call, settlement } => {
-                self.session.feed(Event::Settled {
-                    call,
-                    settlement,
-                    by: SettledBy::Probe,
-                })?;
-            }
-            Came::RetryReady { call, attempt } => self.retry_ready(call, attempt).await?,
-        }
+        self.work
+            .came(self.session, &self.ports.rules, came)
+            .await?;
         self.maybe_over().await
-    }
-
-    async fn retry_ready(&mut self, call: CallId, attempt: u32) -> Result<(), Error> {
-        let Some(open) = self.session.state().calls.get(&call) else {
-            return Ok(());
-        };
-        let name = open.tool.clone();
-        let now = self.session.clock.now();
-        let task = Arc::clone(&self.session.task);
-        let admission = match task.tools.get(&name) {
-            Some(tool) => facts::admit(self.session.store.as_ref(), tool, &name, now).await?,
-            None => crate::policy::breaker::Admission::Go,
-        };
-        self.session.feed(Event::RetryDue {
-            call,
-            attempt,
-            admission,
-        })
     }
 
     /// The loop asked for something.
@@ -678,6 +616,27 @@ impl<'a> Attempt<'a> {
                     None => facts::gather(&scene, now, request, &asked.name, args).await?,
                 };
                 self.session.feed(Event::ToolCalled(call))
+            }
+            Call::Batch(asked) => {
+                let scene = facts::Scene {
+                    store: self.session.store.as_ref(),
+                    run: &self.session.run,
+                    task: &task,
+                    toolbox: &self.ports.toolbox,
+                    state: self.session.state(),
+                };
+                let step = scene.state.step;
+                let gathered = batch::gather(&scene, request, *asked, false)?;
+                let recorded = self.ports.playback.as_mut().filter(|it| !it.is_live(step));
+                match gathered {
+                    Ok(mut call) => {
+                        if let Some(playback) = recorded {
+                            batch::play_back(&mut call, &mut playback.answers);
+                        }
+                        self.session.feed(Event::BatchCalled(call))
+                    }
+                    Err(error) => self.refuse(request, error),
+                }
             }
             Call::Report(report) if report.ticket.is_some() && self.speaks_itself() => {
                 let answer = method::Answer::Report(method::ReportAnswer {
@@ -900,6 +859,10 @@ impl<'a> Attempt<'a> {
         } = released;
         let is_settled = matches!(event, Event::TurnReported(_));
         for effect in effects {
+            let begun = self.work.begin(self.session, effect, &committed);
+            let Some(effect) = begun.await? else {
+                continue;
+            };
             match effect {
                 Effect::Reply {
                     request,
@@ -920,24 +883,6 @@ impl<'a> Attempt<'a> {
                     }
                     self.reply(request, answer);
                 }
-                Effect::Execute { call, attempt } => {
-                    if committed.lost.is_empty() {
-                        self.execute(call, attempt);
-                    } else {
-                        let lost = judge::lost_key(self.session, call, attempt);
-                        if let Some(ended) = lost {
-                            self.session.feed(Event::ToolEnded(ended))?;
-                        }
-                    }
-                }
-                Effect::Probe { call } => self.probe(call),
-                Effect::Wait {
-                    call,
-                    attempt,
-                    delay_ms,
-                } => {
-                    self.wait(call, attempt, delay_ms).await?;
-                }
                 Effect::EndAgent { told: true } if matches!(self.stage, Stage::Running) => {
                     self.stage = Stage::Leaving {
                         until: Instant::now() + self.grace(),
@@ -954,7 +899,12 @@ impl<'a> Attempt<'a> {
                 | Effect::Record { .. }
                 | Effect::Free { .. }
                 | Effect::Unrecord { .. }
-                | Effect::Breaker { .. } => {}
+                | Effect::Breaker { .. }
+                | Effect::Item(_)
+                | Effect::Admit { .. }
+                | Effect::Execute { .. }
+                | Effect::Probe { .. }
+                | Effect::Wait { .. } => {}
             }
         }
         fault(boundary, Side::AfterRelease);
@@ -962,70 +912,6 @@ impl<'a> Attempt<'a> {
             self.unpark().await?;
         }
         self.maybe_over().await
-    }
-
-    fn job(&self, call: CallId, attempt: u32) -> Option<Job> {
-        let open = self.session.state().calls.get(&call)?;
-        Some(Job {
-            call,
-            tool: open.tool.clone(),
-            args: open.args.clone(),
-            key: open.key.clone(),
-            attempt,
-        })
-    }
-
-    fn execute(&mut self, call: CallId, attempt: u32) {
-        let Some(job) = self.job(call, attempt) else {
-            return;
-        };
-        let toolbox = Arc::clone(&self.ports.toolbox);
-        self.work.spawn(async move {
-            let tried = Box::new(toolbox.try_once(&job).await);
-            Came::Tried {
-                call,
-                attempt,
-                tried,
-            }
-        });
-    }
-
-    fn probe(&mut self, call: CallId) {
-        let Some(job) = self.job(call, 1) else { return };
-        let toolbox = Arc::clone(&self.ports.toolbox);
-        self.work.spawn(async move {
-            let settlement = toolbox.probe(&job).await;
-            Came::Probed { call, settlement }
-        });
-    }
-
-    /// Waits for the time of a retry, and for its turn among all runs.
-    async fn wait(&mut self, call: CallId, attempt: u32, delay_ms: u64) -> Result<(), Error> {
-        let Some(open) = self.session.state().calls.get(&call) else {
-            return Ok(());
-        };
-        let clock = Arc::clone(&self.session.clock);
-        let due = clock.now().plus(delay_ms);
-        let ask = RetryAsk {
-            tool: open.tool.clone(),
-            call,
-            due,
-        };
-        let (store, own) = (Arc::clone(&self.session.store), self.session.own());
-        let ticket = store.enqueue(&own, ask).await?;
-        self.tickets.insert(call, ticket);
-        self.work.spawn(async move {
-            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
-            // A queue that cannot be asked holds nobody up.
-            while let Ok(Turn::Wait { .. }) = store
-                .take_turn(&own, ticket, clock.now(), RETRY_SLOTS)
-                .await
-            {
-                tokio::time::sleep(Duration::from_millis(TURN_ASK_MS)).await;
-            }
-            Came::RetryReady { call, attempt }
-        });
-        Ok(())
     }
 }
 

@@ -14,7 +14,8 @@ use crate::driver::facts::read_breaker;
 use crate::driver::prices::{self, Rate, Tokens, Unpriced};
 use crate::driver::session::Beside;
 use crate::ids::{ConversationNo, RunId};
-use crate::machine::event::{RequestNo, Turn};
+use crate::machine::batch::{BatchAnswer, Item, Progress, Status, count};
+use crate::machine::event::{Content, RequestNo, Turn};
 use crate::machine::{self, State, Verdict};
 use crate::money::NanoUsd;
 use crate::policy::breaker;
@@ -561,22 +562,17 @@ pub fn answer(
             content,
             class,
             verdict,
-        } => {
-            let json = serde_json::from_str::<serde_json::Value>(&content.text)
-                .ok()
-                .filter(|_| !content.truncated)
-                .map(|_| Verbatim::from_text(content.text.trim()));
-            method::Answer::Tool(Box::new(ToolAnswer {
-                call,
-                json: json.and_then(Result::ok),
-                is_error: content.is_error,
-                class: class.name().to_owned(),
-                output_path: content.path,
-                truncated: content.truncated,
-                verdict: self::verdict(verdict),
-                content: content.text,
-            }))
-        }
+        } => method::Answer::Tool(Box::new(ToolAnswer {
+            call,
+            json: as_json(&content),
+            is_error: content.is_error,
+            class: class.name().to_owned(),
+            output_path: content.path,
+            truncated: content.truncated,
+            verdict: self::verdict(verdict),
+            content: content.text,
+        })),
+        machine::Answer::Batch(answer) => method::Answer::Batch(Box::new(batch(*answer))),
         machine::Answer::Reported {
             call,
             class,
@@ -589,6 +585,59 @@ pub fn answer(
         machine::Answer::Stopping { reason, exit_code } => {
             return Err(frame::Error::Stopping { reason, exit_code });
         }
+    })
+}
+
+/// Returns what a tool gave as JSON, where all of it is JSON.
+fn as_json(content: &Content) -> Option<Verbatim> {
+    if content.truncated {
+        return None;
+    }
+    serde_json::from_str::<serde_json::Value>(&content.text).ok()?;
+    Verbatim::from_text(content.text.trim()).ok()
+}
+
+fn batch(answer: BatchAnswer) -> method::BatchAnswer {
+    let count = |status| count(&answer.items, status);
+    method::BatchAnswer {
+        batch: answer.batch,
+        counts: method::BatchCounts {
+            items: answer.items.len(),
+            succeeded: count(Status::Succeeded),
+            queued: count(Status::Queued),
+            dead: count(Status::Dead),
+            in_doubt: count(Status::InDoubt),
+            not_attempted: count(Status::NotAttempted),
+        },
+        tool: answer.tool,
+        policy: answer.want.to_string(),
+        met: answer.met,
+        items: answer.items.into_iter().filter_map(item).collect(),
+        verdict: verdict(answer.verdict),
+    }
+}
+
+fn item(item: Item) -> Option<method::ItemAnswer> {
+    let Progress::Ended(end) = item.progress else {
+        return None;
+    };
+    let failed = end.status != Status::Succeeded;
+    let told = |text: String| Some(text).filter(|text| failed && !text.is_empty());
+    Some(method::ItemAnswer {
+        id: item.id,
+        status: end.status.as_str().to_owned(),
+        class: end.judged.class.name().to_owned(),
+        rule: told(end.judged.rule),
+        why: told(end.judged.why),
+        evidence: told(end.judged.evidence),
+        attempts: item.attempts,
+        from_record: end.from_record,
+        call: item.call,
+        json: as_json(&end.content),
+        output_path: end.content.path,
+        truncated: end.content.truncated,
+        at: end.due,
+        content: end.content.text,
     })
 }
 

@@ -3,8 +3,8 @@
 use crate::clock::UnixMs;
 use crate::machine::event::{Event, TimeLimit};
 use crate::machine::{
-    About, Answer, Decision, Effect, Outcome, Phase, Policy, State, conclude, ending, resume, saga,
-    tool, turn,
+    About, Answer, Decision, Effect, Outcome, Phase, Policy, State, batch, conclude, ending,
+    resume, saga, tool, turn,
 };
 
 /// Advances a run by one event. Total: every pair has an answer, none panics.
@@ -74,6 +74,10 @@ pub fn advance(
             attempt,
             admission,
         } => tool::retry_due(&mut state, at, call, attempt, admission, policy),
+        Event::BatchCalled(call) => batch::called(&mut state, at, call, policy),
+        Event::BatchDue { batch, admission } => {
+            batch::due(&mut state, at, batch, &admission, policy)
+        }
         Event::Settled {
             call,
             settlement,

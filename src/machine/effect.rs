@@ -1,13 +1,15 @@
 //! What the driver has to do after an event, in order.
 //!
 //! Two kinds: what is stored in the event's own transaction ([`Effect::Note`],
-//! [`Effect::Record`], [`Effect::Free`], [`Effect::Unrecord`], [`Effect::Breaker`]), and what leaves the supervisor and
-//! waits until that transaction is durable (everything else).
+//! [`Effect::Record`], [`Effect::Free`], [`Effect::Unrecord`], [`Effect::Breaker`],
+//! [`Effect::Item`]), and what leaves the supervisor and waits until that transaction is
+//! durable (everything else).
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{CallId, IdempotencyKey, StepNo};
+use crate::ids::{BatchNo, CallId, IdempotencyKey, StepNo};
 use crate::machine::Outcome;
+use crate::machine::batch::{BatchAnswer, ItemRow};
 use crate::machine::event::{Content, RequestNo};
 use crate::policy::breaker;
 use crate::policy::taxonomy::Class;
@@ -54,6 +56,13 @@ pub enum Effect {
         name: String,
         /// How it went.
         outcome: breaker::Outcome,
+    },
+    /// Store where an item of a batch stands, for lists over all runs.
+    Item(Box<ItemRow>),
+    /// Ask a tool's breaker whether items of a batch may be begun.
+    Admit {
+        /// The batch.
+        batch: BatchNo,
     },
     /// Answer a request of the loop.
     Reply {
@@ -110,6 +119,7 @@ impl Effect {
                 | Self::Free { .. }
                 | Self::Unrecord { .. }
                 | Self::Breaker { .. }
+                | Self::Item(_)
         )
     }
 }
@@ -154,6 +164,8 @@ pub enum Answer {
         /// What the loop should do.
         verdict: Verdict,
     },
+    /// A batch ended.
+    Batch(Box<BatchAnswer>),
     /// A reported tool call was taken in.
     Reported {
         /// The call.
@@ -255,6 +267,13 @@ pub enum About {
     Call {
         /// Which.
         call: CallId,
+        /// Its tool.
+        tool: String,
+    },
+    /// Several items for one tool.
+    Batch {
+        /// Which.
+        batch: BatchNo,
         /// Its tool.
         tool: String,
     },

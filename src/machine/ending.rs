@@ -9,6 +9,7 @@
 
 use crate::clock::UnixMs;
 use crate::machine::advance::{run_note, unexpected};
+use crate::machine::batch;
 use crate::machine::conclude::conclude;
 use crate::machine::event::Exit;
 use crate::machine::{Answer, Call, Effect, Outcome, Phase, Policy, Risk, Stage, State};
@@ -171,12 +172,16 @@ pub(super) fn swept(
     killed: u32,
     policy: &Policy,
 ) -> Vec<Effect> {
-    let Phase::Ending { outcome } = &state.phase else {
-        return unexpected(state, "swept");
+    let outcome = match &state.phase {
+        Phase::Ending { outcome } => outcome.clone(),
+        // What a human had done was cut short; the run is where it was.
+        Phase::Ended { .. } if !state.batches.is_empty() => {
+            return batch::abandon(state, at, policy);
+        }
+        _ => return unexpected(state, "swept"),
     };
-    let outcome = outcome.clone();
     let outcome = deadly(state, outcome, policy);
-    let freed = abandon(state, policy);
+    let freed = abandon(state, at, policy);
     // A run that is done but left a write in doubt is not done.
     let outcome = match (outcome, state.in_doubt.first_key_value()) {
         (Outcome::Done { .. }, Some((id, call))) => Outcome::InDoubt {
@@ -228,8 +233,8 @@ fn deadly(state: &mut State, outcome: Outcome, policy: &Policy) -> Outcome {
 /// Gives up what a dead attempt had under way: its open reservations count as
 /// spent, its executing writes are in doubt, the rest never happened and its
 /// keys are free again.
-fn abandon(state: &mut State, policy: &Policy) -> Vec<Effect> {
-    let mut effects = Vec::new();
+fn abandon(state: &mut State, at: UnixMs, policy: &Policy) -> Vec<Effect> {
+    let mut effects = batch::abandon(state, at, policy);
     state.spend.forfeit_reservations();
     state.reserved_at.clear();
     for (id, mut call) in std::mem::take(&mut state.calls) {

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::UnixMs;
-use crate::ids::{AttemptNo, CallId, ConversationNo, IdempotencyKey, StepNo};
+use crate::ids::{AttemptNo, BatchNo, CallId, ConversationNo, IdempotencyKey, StepNo};
 use crate::machine::{Cause, How};
 use crate::money::NanoUsd;
+use crate::policy::batch::Want;
 use crate::policy::breaker::Admission;
 use crate::policy::budget::{Resource, Usage};
 use crate::policy::loops::{Digest, Print};
@@ -106,6 +107,15 @@ pub enum Event {
         /// The try that is due.
         attempt: u32,
         /// What the breaker says now.
+        admission: Admission,
+    },
+    /// The loop handed several items to one guarded tool.
+    BatchCalled(BatchCall),
+    /// Items of a batch wait to be begun, and the tool's breaker was asked.
+    BatchDue {
+        /// The batch.
+        batch: BatchNo,
+        /// What the breaker says.
         admission: Admission,
     },
     /// An in-doubt call was settled.
@@ -214,6 +224,8 @@ impl Event {
             Self::ToolCalled(_) => "tool_called",
             Self::ToolEnded(_) => "tool_ended",
             Self::RetryDue { .. } => "retry_due",
+            Self::BatchCalled(_) => "batch_called",
+            Self::BatchDue { .. } => "batch_due",
             Self::Settled { .. } => "settled",
             Self::ToolReported(_) => "tool_reported",
             Self::Raised { .. } => "raised",
@@ -435,6 +447,70 @@ pub struct ToolEnd {
     pub print: Print,
     /// A uniform draw in `0..2^32` for the wait before the next try.
     pub draw: u32,
+    /// What it gave for each item, where the call carried several and the answer
+    /// tells them apart; else all that is above holds for each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<ItemAnswer>,
+}
+
+/// What an answer says about one item of several.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ItemAnswer {
+    /// The item's place in its batch.
+    pub item: usize,
+    /// How it is classed, and why.
+    pub judged: Judged,
+    /// What is known about whether the tool did its work on it.
+    pub delivery: Delivery,
+    /// What it gave.
+    pub content: Content,
+}
+
+/// A request to do one thing to several items, with what is known about each.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BatchCall {
+    /// The request to answer.
+    pub request: RequestNo,
+    /// The tool's name.
+    pub tool: String,
+    /// The items; no id stands twice.
+    pub items: Vec<BatchItem>,
+    /// Calls that may be out at once, at least 1.
+    pub concurrency: u32,
+    /// Items that one call carries at most, at least 1.
+    pub size: u32,
+    /// What the loop wants to have succeeded.
+    #[serde(default)]
+    pub want: Want,
+    /// Whether nothing more is begun once that cannot be reached.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fail_fast: bool,
+    /// Whether a human has it done while no agent runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_human: bool,
+}
+
+/// One item of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BatchItem {
+    /// Its id, as the loop gave it.
+    pub id: String,
+    /// The arguments.
+    pub args: Value,
+    /// Hash of the normalised arguments.
+    pub identity: String,
+    /// The key; `None` for tools that only read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<IdempotencyKey>,
+    /// What the key's first execution gave, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Content>,
+    /// Why it cannot be done at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// The place of an earlier item with the same key, which stands for this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<usize>,
 }
 
 /// A verdict of the taxonomy, as the journal keeps it.

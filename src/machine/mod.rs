@@ -19,6 +19,7 @@
 //! failures are classed and loops found (`policy`).
 
 mod advance;
+pub mod batch;
 mod conclude;
 mod conversation;
 mod effect;
@@ -46,5 +47,5 @@ pub use plan::{ModelPolicy, Policy, Risk, Settle, ToolPolicy, UndoPolicy};
 pub use replay::{Checkpoint, Entry, checkpoints, replay};
 pub use resume::{Cause, How, Resume, resume};
 pub use saga::{Entry as SagaEntry, NextUndo, Saga, Undo};
-pub use state::{Asking, Call, Counters, Models, Phase, Rest, Session, Stage, State};
+pub use state::{Asking, Call, Counters, Models, Phase, Rest, Session, Stage, State, Used};
 pub use tool::unavailable_text;

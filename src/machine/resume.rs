@@ -74,6 +74,10 @@ pub enum Resume {
 pub fn resume(state: &State, now: UnixMs, policy: &Policy) -> Resume {
     let outcome = match &state.phase {
         Phase::Running | Phase::Ending { .. } => return Resume::Close,
+        // A human had items done, and that was cut short.
+        Phase::Ended { .. } if state.batches.values().any(|it| it.request.is_some()) => {
+            return Resume::Close;
+        }
         Phase::Ended { outcome } => Some(outcome),
         Phase::Created | Phase::Concluding { .. } => None,
     };
@@ -246,6 +250,7 @@ pub(super) fn branch(
     state.branch += 1;
     state.done = None;
     state.done_in_step.clear();
+    state.dead_in_step.clear();
     state.step_keys = Default::default();
     for (number, _) in &heads {
         state.conversation(*number);

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::clock::UnixMs;
-use crate::ids::{AttemptNo, CallId, ConversationNo, IdempotencyKey, StepNo};
+use crate::ids::{AttemptNo, BatchNo, CallId, ConversationNo, IdempotencyKey, StepNo};
+use crate::machine::batch::{Batch, DeadItem, Members};
 use crate::machine::event::{Content, RequestNo};
 use crate::machine::keys::StepKeys;
 use crate::machine::{Conversation, Outcome, Part, Policy, Risk, Saga};
@@ -62,6 +63,13 @@ pub struct State {
     pub done_in_step: Vec<DoneCall>,
     /// What it did that lasts.
     pub saga: Saga,
+    /// Batches that are under way, or have an item in doubt.
+    pub batches: BTreeMap<BatchNo, Batch>,
+    /// Items that failed for good within the present step, for an attempt that does
+    /// the step again: what does not go is not tried again by a crash.
+    pub dead_in_step: BTreeMap<IdempotencyKey, DeadItem>,
+    /// Number of the next batch.
+    pub next_batch: BatchNo,
     /// Number of the next call.
     pub next_call: CallId,
     /// Keys made within the present step.
@@ -221,6 +229,8 @@ pub struct Call {
     pub requests: Vec<RequestNo>,
     /// When the loop asked.
     pub called_at: UnixMs,
+    /// The items of a batch that it carries; `None` for a call of its own.
+    pub batch: Option<Members>,
 }
 
 /// What a guarded call is waiting for.
@@ -232,6 +242,17 @@ pub enum Stage {
     Waiting,
     /// The probe's answer.
     Probing,
+}
+
+/// A key that a call executes under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// The call, or the number of the item that it carries.
+    pub call: CallId,
+    /// The key.
+    pub key: IdempotencyKey,
+    /// Hash of the normalised arguments.
+    pub identity: String,
 }
 
 /// A write that happened within the present step.
@@ -311,6 +332,9 @@ impl State {
             in_doubt: BTreeMap::new(),
             done_in_step: Vec::new(),
             saga: Saga::default(),
+            batches: BTreeMap::new(),
+            dead_in_step: BTreeMap::new(),
+            next_batch: BatchNo(1),
             next_call: CallId(1),
             step_keys: StepKeys::default(),
             next_reservation: 1,
@@ -369,6 +393,30 @@ impl State {
             Phase::Ending { outcome } | Phase::Ended { outcome } => Some(outcome),
             Phase::Created | Phase::Running | Phase::Concluding { .. } => None,
         }
+    }
+
+    /// Returns the keys that the call `id` executes under, each with the number of
+    /// the call or item it belongs to; `None` for a call that is not under way.
+    pub fn key_uses(&self, id: CallId) -> Option<Vec<Used>> {
+        let call = self.calls.get(&id)?;
+        let used = |call: CallId, key: &Option<IdempotencyKey>, identity: &str| {
+            let (key, identity) = (key.clone()?, identity.to_owned());
+            Some(Used {
+                call,
+                key,
+                identity,
+            })
+        };
+        let Some(members) = &call.batch else {
+            return Some(used(id, &call.key, &call.identity).into_iter().collect());
+        };
+        let batch = self.batches.get(&members.batch)?;
+        let items = members.items.iter().filter_map(|at| batch.items.get(*at));
+        Some(
+            items
+                .filter_map(|item| used(item.call, &item.key, &item.identity))
+                .collect(),
+        )
     }
 
     /// Returns the call under way that has `key`, if there is one.

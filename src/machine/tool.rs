@@ -13,6 +13,7 @@
 use crate::clock::UnixMs;
 use crate::ids::{CallId, ConversationNo};
 use crate::machine::advance::{run_note, unexpected};
+use crate::machine::batch::{self, Members};
 use crate::machine::ending::stop;
 use crate::machine::event::{
     Content, Delivery, Judged, Report, RequestNo, SettledBy, Settlement, ToolCall, ToolEnd,
@@ -76,6 +77,7 @@ pub(super) fn called(
                 stage: Stage::Executing,
                 requests: vec![asked.request],
                 called_at: at,
+                batch: None,
             };
             if policy.risk(&call.tool) != Risk::Read {
                 *state.step_keys.0.entry(call.tool.clone()).or_default() += 1;
@@ -228,6 +230,9 @@ pub(super) fn ended(state: &mut State, at: UnixMs, end: ToolEnd, policy: &Policy
     };
     if call.stage != Stage::Executing || call.attempt != end.attempt {
         return unexpected(state, "the end of a try that is not under way");
+    }
+    if let Some(members) = call.batch.clone() {
+        return batch::ended(state, at, end, call, &members, policy);
     }
     let tool = policy.tools.get(&call.tool);
     let risk = policy.risk(&call.tool);
@@ -395,8 +400,18 @@ pub(super) fn retry_due(
     if call.stage != Stage::Waiting || call.attempt != attempt {
         return vec![];
     }
+    let by_human = |members: &Members| {
+        let batch = state.batches.get(&members.batch);
+        batch.is_some_and(|batch| batch.by_human)
+    };
+    let may_go = state.phase == Phase::Running || call.batch.as_ref().is_some_and(by_human);
+    if let Some(members) = &call.batch
+        && (!may_go || matches!(admission, Admission::Refused { .. }))
+    {
+        return batch::not_let_out(state, at, id, members, &admission, policy);
+    }
     let refusal = match admission {
-        _ if state.phase != Phase::Running => Some("the run is ending".to_owned()),
+        _ if !may_go => Some("the run is ending".to_owned()),
         Admission::Refused {
             back_at,
             last_error,
@@ -576,6 +591,19 @@ pub(super) fn settled(
         tool: call.tool.clone(),
     };
     note.evidence = format!("settled by {}", by.as_str());
+    if let Some(members) = &call.batch {
+        note.why = match &settlement {
+            Settlement::Happened { .. } => "it had happened; its result is recorded".into(),
+            Settlement::NotHappened => "it had not happened".into(),
+            Settlement::Unknown { why } => {
+                format!("it cannot be told whether it happened: {why}")
+            }
+        };
+        let mut effects = vec![Effect::Note(note)];
+        effects.extend(batch::settled(state, at, id, members, settlement, policy));
+        done_after_doubt(state);
+        return effects;
+    }
     let effects = match settlement {
         Settlement::Happened { content } => {
             note.why = "it had happened; its result is recorded".into();
@@ -630,7 +658,12 @@ pub(super) fn settled(
             effects
         }
     };
-    // An agent that had said done before this doubt came up is done now.
+    done_after_doubt(state);
+    effects
+}
+
+/// An agent that had said done before a doubt came up is done when it is settled.
+fn done_after_doubt(state: &mut State) {
     let was_doubt = matches!(
         state.phase,
         Phase::Ended {
@@ -642,7 +675,6 @@ pub(super) fn settled(
             outcome: Outcome::Done { verified: false },
         };
     }
-    effects
 }
 
 /// What an answer to a tool call needs.
@@ -671,6 +703,19 @@ fn look_for_loop(state: &mut State, at: UnixMs, print: Print, reply: Reply<'_>) 
     };
     effects.extend(reply_or_stop(state, finding, requests, &answer));
     effects
+}
+
+/// Shows a call to the loop detector; returns what is noted, and how the run ends if
+/// it goes round in circles.
+pub(super) fn look(state: &mut State, at: UnixMs, print: Print) -> (Vec<Effect>, Option<Outcome>) {
+    let main = state.main();
+    let finding = observe(state, at, main, print);
+    let (noted, _) = act_on(state, main, finding.as_ref());
+    let stops = finding.filter(|finding| finding.level == Level::Stop);
+    (
+        noted,
+        stops.map(|finding| Outcome::Loop { why: finding.why }),
+    )
 }
 
 fn observe(
@@ -769,7 +814,7 @@ fn count(state: &mut State, class: Class, tool: &str, text: &str) {
     }
 }
 
-fn breaker_effect(tool: &str, class: Class, text: &str) -> Effect {
+pub(super) fn breaker_effect(tool: &str, class: Class, text: &str) -> Effect {
     let outcome = match class {
         Class::Transient | Class::Persistent | Class::Quality => breaker::Outcome::CallFailed {
             error: excerpt(text.trim().lines().next().unwrap_or_default()),
@@ -797,7 +842,7 @@ fn judged_note(state: &State, end: &ToolEnd, call: &Call, action: &str) -> Decis
     note
 }
 
-fn error_kind(class: Class) -> ErrorKind {
+pub(super) fn error_kind(class: Class) -> ErrorKind {
     match class.layer() {
         Layer::Transport => ErrorKind::Transport,
         Layer::Semantic => ErrorKind::Semantic,
@@ -816,7 +861,7 @@ pub fn unavailable_text(tool: &str, back_at: UnixMs, last_error: Option<&str>) -
     )
 }
 
-fn excerpt(text: &str) -> String {
+pub(super) fn excerpt(text: &str) -> String {
     const CHARS_MAX: usize = 300;
     let mut short: String = text.chars().take(CHARS_MAX).collect();
     if short.len() < text.len() {

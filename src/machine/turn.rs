@@ -83,6 +83,7 @@ pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn, policy: &Polic
     state.model_error = None;
     state.session.has_turns |= state.on_wire;
     state.done_in_step.clear();
+    state.dead_in_step.clear();
     state.step_keys = Default::default();
     state.checkpoint_at = Some(at);
     if turn.done {

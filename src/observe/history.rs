@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::UnixMs;
-use crate::ids::{AttemptNo, CallId, IdempotencyKey, StepNo};
+use crate::ids::{AttemptNo, BatchNo, CallId, IdempotencyKey, StepNo};
 use crate::machine::event::{Content, Settlement, ToolCall, UndoEnd};
 use crate::machine::{
-    About, Answer, Cause, Effect, Entry, Event, Outcome, Phase, Policy, State, Undo, advance,
+    self, About, Answer, Cause, Effect, Entry, Event, Outcome, Phase, Policy, State, Undo, advance,
 };
+use crate::observe::batches::{self, Batch};
 use crate::observe::timeline::{self, Line};
 use crate::policy::taxonomy::Class;
 
@@ -27,6 +28,8 @@ pub struct History {
     pub attempts: Vec<Attempt>,
     /// Its tool calls, by number.
     pub calls: BTreeMap<CallId, Call>,
+    /// Its batches, by number.
+    pub batches: BTreeMap<BatchNo, Batch>,
     /// Its events in words, in order.
     pub lines: Vec<Line>,
 }
@@ -150,12 +153,14 @@ pub fn history(entries: impl IntoIterator<Item = Entry>, policy: &Policy) -> Opt
     let Told {
         attempts,
         calls,
+        batches,
         lines,
     } = told;
     state.map(|state| History {
         state,
         attempts,
         calls,
+        batches,
         lines,
     })
 }
@@ -165,6 +170,7 @@ pub fn history(entries: impl IntoIterator<Item = Entry>, policy: &Policy) -> Opt
 pub(super) struct Before {
     pub(super) step: StepNo,
     pub(super) next_call: CallId,
+    pub(super) next_batch: BatchNo,
     pub(super) next_reservation: u64,
 }
 
@@ -173,6 +179,7 @@ impl Before {
         Self {
             step: state.step,
             next_call: state.next_call,
+            next_batch: state.next_batch,
             next_reservation: state.next_reservation,
         }
     }
@@ -187,6 +194,7 @@ impl Before {
 struct Told {
     attempts: Vec<Attempt>,
     calls: BTreeMap<CallId, Call>,
+    batches: BTreeMap<BatchNo, Batch>,
     lines: Vec<Line>,
 }
 
@@ -238,6 +246,10 @@ impl Told {
                     };
                     self.calls.insert(call.call, call);
                 }
+            }
+            Event::BatchCalled(call) if after.next_batch > before.next_batch => {
+                let no = before.next_batch;
+                self.batches.insert(no, Batch::of(no, call, at));
             }
             Event::ToolEnded(end) => {
                 if let Some(call) = self.calls.get_mut(&end.call) {
@@ -306,6 +318,15 @@ impl Told {
 
     /// Brings the calls that were open to where the machine has them now.
     fn follow(&mut self, effects: &[Effect], after: &State) {
+        batches::follow(&mut self.batches, effects);
+        // An item in doubt is a call of its own until it is settled.
+        for (id, call) in &after.in_doubt {
+            if call.batch.is_some() {
+                self.calls
+                    .entry(*id)
+                    .or_insert_with(|| item_in_doubt(*id, call));
+            }
+        }
         for call in self.calls.values_mut() {
             if call.stands == Stands::UnderWay && !after.calls.contains_key(&call.call) {
                 call.stands = if after.in_doubt.contains_key(&call.call) {
@@ -336,7 +357,7 @@ fn asked_for(id: CallId, asked: &ToolCall, at: UnixMs, effects: &[Effect], after
     let about_it = effects.iter().find_map(|effect| match effect {
         Effect::Note(note) => match &note.about {
             About::Call { call, .. } if *call == id => Some(note),
-            About::Call { .. } | About::Run | About::Turn => None,
+            About::Call { .. } | About::Batch { .. } | About::Run | About::Turn => None,
         },
         _ => None,
     });
@@ -354,6 +375,22 @@ fn asked_for(id: CallId, asked: &ToolCall, at: UnixMs, effects: &[Effect], after
         },
         class: about_it.and_then(|note| note.class),
         tries: u32::from(open),
+        took_ms: 0,
+        gave: None,
+    }
+}
+
+fn item_in_doubt(id: CallId, call: &machine::Call) -> Call {
+    Call {
+        call: id,
+        step: call.step,
+        tool: call.tool.clone(),
+        args: call.args.clone(),
+        key: call.key.clone(),
+        at: call.called_at,
+        stands: Stands::InDoubt,
+        class: None,
+        tries: call.attempt,
         took_ms: 0,
         gave: None,
     }

@@ -110,7 +110,9 @@ fn event_line(moment: &Moment<'_>) -> Option<String> {
 /// Decisions that are of use while they happen; the rest is for `why`.
 fn note_line(note: &Decision) -> Option<String> {
     let tool = match &note.about {
-        crate::machine::About::Call { tool, .. } => format!("{tool}: "),
+        crate::machine::About::Call { tool, .. } | crate::machine::About::Batch { tool, .. } => {
+            format!("{tool}: ")
+        }
         crate::machine::About::Run | crate::machine::About::Turn => String::new(),
     };
     let evidence = match note.evidence.as_str() {

@@ -1,6 +1,7 @@
 //! Those who look on: consumers of the run's events, none of which can change
 //! the run.
 
+pub mod batches;
 pub mod ci;
 pub mod conversations;
 pub mod history;

@@ -13,7 +13,7 @@ use crate::ids::{CallId, Seq};
 use crate::machine::event::{
     CheckEnd, CheckVerdict, SettledBy, Settlement, StoppedBy, TimeLimit, ToolEnd, Turn,
 };
-use crate::machine::{Cause, Effect, Event, Kind, Phase, State, Undo};
+use crate::machine::{About, Cause, Effect, Event, Kind, Phase, State, Undo};
 use crate::observe::history::{Before, Call};
 use crate::policy::breaker::Admission;
 use crate::task::units;
@@ -110,6 +110,24 @@ pub(super) fn text(
                 call_name(call)
             ),
         },
+        Event::BatchCalled(call) if after.next_batch == before.next_batch => {
+            format!("batch of `{}` refused, the run is ending", call.tool)
+        }
+        Event::BatchCalled(call) => {
+            let by = if call.by_human { ", by hand" } else { "" };
+            let (no, count) = (before.next_batch, call.items.len());
+            format!("batch {no} {}: {count} items, {}{by}", call.tool, call.want)
+        }
+        Event::BatchDue { batch, .. } => {
+            let begun = effects
+                .iter()
+                .filter(|it| matches!(it, Effect::Execute { .. }));
+            let left = match concluded(effects) {
+                Some(counts) => format!("; it ended: {counts}"),
+                None => String::new(),
+            };
+            format!("batch {batch}: {} more calls begin{left}", begun.count())
+        }
         Event::Settled {
             call,
             settlement,
@@ -248,14 +266,27 @@ fn ended_text(call: &str, end: &ToolEnd, effects: &[Effect]) -> String {
         } => Some(format!("; try {attempt} in {}", span(*delay_ms))),
         _ => None,
     });
+    let batch = concluded(effects).map(|counts| format!("; its batch ended: {counts}"));
     format!(
-        "{call}: try {} {}{} after {}{}",
+        "{call}: try {} {}{} after {}{}{}",
         end.attempt,
         end.judged.class.name(),
         in_brackets(&end.judged.evidence),
         span(end.took_ms),
-        again.unwrap_or_default()
+        again.unwrap_or_default(),
+        batch.unwrap_or_default()
     )
+}
+
+/// Returns how the items of a batch ended, if it ended with these effects.
+fn concluded(effects: &[Effect]) -> Option<&str> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Note(note) if note.action == "conclude" => match note.about {
+            About::Batch { .. } => Some(note.evidence.as_str()),
+            About::Run | About::Turn | About::Call { .. } => None,
+        },
+        _ => None,
+    })
 }
 
 /// Returns why a call was answered at once, if a decision says so.

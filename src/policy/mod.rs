@@ -5,11 +5,13 @@
 //!
 //! - [`taxonomy`]: what a result is, and why;
 //! - [`retry`]: when to try again, within which budget;
+//! - [`batch`]: whether enough of several items succeeded;
 //! - [`breaker`]: when not to call at all;
 //! - [`loops`]: when a run goes round in circles;
 //! - [`budget`]: what a run may still use;
 //! - [`degrade`]: which model answers instead.
 
+pub mod batch;
 pub mod breaker;
 pub mod budget;
 pub mod degrade;

@@ -16,6 +16,7 @@ use crate::ids::{Epoch, IdempotencyKey, RunId, Seq};
 
 use super::breaker::{BreakerEdit, BreakerRow, Change};
 use super::conversation::{Head, Message};
+use super::items::{self, ItemEdit, ItemFilter, ItemNo, StoredItem};
 use super::key::{self, KeyChange, KeyRow, KeyState};
 use super::own::{Holder, Ownership};
 use super::record::{
@@ -43,6 +44,9 @@ struct Journal {
     messages: BTreeMap<Head, Message>,
     keys: BTreeMap<IdempotencyKey, KeyRow>,
     breakers: BTreeMap<String, BreakerRow>,
+    /// By run, tool and the item's own id.
+    items: BTreeMap<(RunId, String, String), StoredItem>,
+    last_item: i64,
     queue: BTreeMap<Ticket, Waiting>,
     last_ticket: i64,
     turns: u64,
@@ -191,6 +195,7 @@ impl Store for Memory {
                 Run {
                     record: RunRecord {
                         last_at: new.at,
+                        is_dropped: false,
                         new,
                         summary: Default::default(),
                         epoch: Epoch(1),
@@ -313,6 +318,39 @@ impl Store for Memory {
 
     fn edit_breaker(&self, edit: BreakerEdit) -> Pending<Option<String>> {
         self.submit(move |journal| Ok(journal.edit(edit)))
+    }
+
+    fn items(&self, filter: &ItemFilter) -> Result<Vec<StoredItem>> {
+        let journal = self.journal();
+        let listed = journal.items.values();
+        let mut found: Vec<_> = listed
+            .filter(|item| items::passes(filter, item))
+            .cloned()
+            .collect();
+        found.sort_by_key(|item| std::cmp::Reverse((item.last_at, item.no)));
+        Ok(found)
+    }
+
+    fn drop_items(&self, items: &[ItemNo]) -> Pending<u64> {
+        let dropped = items.to_vec();
+        self.submit(move |journal| {
+            let mut count = 0;
+            for item in journal.items.values_mut() {
+                if dropped.contains(&item.no) && !item.is_dropped {
+                    item.is_dropped = true;
+                    count += 1;
+                }
+            }
+            Ok(count)
+        })
+    }
+
+    fn drop_run(&self, run: &RunId) -> Pending<bool> {
+        let run = run.clone();
+        self.submit(move |journal| {
+            let found = journal.runs.get_mut(&run);
+            Ok(found.map(|run| run.record.is_dropped = true).is_some())
+        })
     }
 
     fn enqueue(&self, own: &Ownership, ask: RetryAsk) -> Pending<Ticket> {
@@ -440,6 +478,9 @@ impl Journal {
             .into_iter()
             .map(|edit| self.edit(edit))
             .collect();
+        for item in draft.items {
+            self.put_item(run, item, draft.at)?;
+        }
         for message in draft.messages {
             self.messages.entry(message.head).or_insert(message);
         }
@@ -449,6 +490,7 @@ impl Journal {
         stored.record.last_at = draft.at;
         if let Some(summary) = draft.summary {
             stored.record.summary = summary;
+            stored.record.is_dropped = false;
         }
         stored.replies.extend(draft.reply.map(|reply| (seq, reply)));
         stored.events.push(Stored {
@@ -464,6 +506,30 @@ impl Journal {
             lost,
             breakers,
         })
+    }
+
+    fn put_item(&mut self, run: &RunId, edit: ItemEdit, at: UnixMs) -> Result<()> {
+        let task = self.run(run)?.record.new.task.clone();
+        let place = (run.clone(), edit.tool.clone(), edit.item.clone());
+        let present = self.items.get(&place);
+        let no = present.map_or(ItemNo(self.last_item + 1), |item| item.no);
+        let kept = present.map(|item| (item.at.args.clone(), item.at.first_at));
+        self.last_item = self.last_item.max(no.0);
+        let (args, first_at) = kept.unwrap_or((Some(String::new()), edit.first_at));
+        let stored = StoredItem {
+            no,
+            run: run.clone(),
+            task,
+            at: ItemEdit {
+                args: edit.args.clone().or(args),
+                first_at,
+                ..edit
+            },
+            last_at: at,
+            is_dropped: false,
+        };
+        self.items.insert(place, stored);
+        Ok(())
     }
 
     /// Changes keys; returns those that someone else holds.
@@ -547,6 +613,7 @@ impl Journal {
     fn collect(&mut self, doomed: Vec<RunId>, keys_before: Option<UnixMs>) -> Collected {
         for run in &doomed {
             self.runs.remove(run);
+            self.items.retain(|(of, _, _), _| of != run);
             self.queue.retain(|_, waiting| waiting.run != *run);
             self.served.retain(|(_, served), _| served != run);
         }

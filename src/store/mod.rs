@@ -29,6 +29,7 @@
 pub mod breaker;
 pub mod conversation;
 mod error;
+mod items;
 pub mod key;
 pub mod lock;
 pub mod memory;
@@ -42,6 +43,7 @@ pub mod sqlite;
 pub use breaker::{BreakerEdit, BreakerRow, Change};
 pub use conversation::{Head, Message};
 pub use error::Error;
+pub use items::{ItemEdit, ItemFilter, ItemNo, StoredItem};
 pub use key::{KeyChange, KeyResult, KeyRow, KeyState, KeyUse};
 pub use memory::Memory;
 pub use own::{Holder, Ownership};
@@ -149,6 +151,17 @@ pub trait Store: Send + Sync {
     /// many that ask for the half-open probe exactly one gets it. Answers the
     /// state afterwards, `None` for no row.
     fn edit_breaker(&self, edit: BreakerEdit) -> Pending<Option<String>>;
+
+    /// Returns the items of batches that pass `filter`, the latest first.
+    fn items(&self, filter: &ItemFilter) -> Result<Vec<StoredItem>>;
+
+    /// Takes items off the list of dead letters, until something happens to them
+    /// again; answers how many were on it.
+    fn drop_items(&self, items: &[ItemNo]) -> Pending<u64>;
+
+    /// Takes a run off the list of dead letters, until its status changes again;
+    /// answers whether there is such a run.
+    fn drop_run(&self, run: &RunId) -> Pending<bool>;
 
     /// Puts a retry into the queue that all runs share.
     ///

@@ -7,6 +7,7 @@ use crate::ids::{Epoch, RunId, Seq};
 
 use super::breaker::BreakerEdit;
 use super::conversation::{Head, Message};
+use super::items::ItemEdit;
 use super::key::{KeyChange, KeyRow};
 use super::{Error, Result};
 
@@ -52,6 +53,8 @@ pub struct Draft {
     pub may_lag: bool,
     /// Idempotency keys claimed, executed or freed.
     pub keys: Vec<KeyChange>,
+    /// Items of batches that ended or were tried.
+    pub items: Vec<ItemEdit>,
     /// Breakers to move.
     pub breakers: Vec<BreakerEdit>,
     /// The run's new row for listing; only where its status changes.
@@ -143,6 +146,8 @@ pub struct RunRecord {
     pub last_seq: Seq,
     /// When that happened.
     pub last_at: UnixMs,
+    /// Somebody took it off the list of dead letters.
+    pub is_dropped: bool,
 }
 
 /// Which runs to list. The default lists all.

@@ -342,6 +342,9 @@ pub struct Tool {
     pub retry: RetryConfig,
     /// When it is no longer called; `None`: always called.
     pub breaker: Option<BreakerConfig>,
+    /// How several items are done.
+    #[serde(default)]
+    pub batch: BatchConfig,
     /// How loop detection sees it.
     pub loop_traits: LoopTraits,
 }
@@ -354,6 +357,25 @@ pub struct Undo {
     pub tool: Box<Tool>,
     /// Whether a repetition does no harm.
     pub is_idempotent: bool,
+}
+
+/// How several items for one tool are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchConfig {
+    /// Calls that are out at once, from 1 to 64.
+    pub concurrency: u32,
+    /// Items that one call carries, from 1 to 1000; `None`: the tool knows one item
+    /// only, as its arguments.
+    pub size: Option<u32>,
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self {
+            concurrency: 4,
+            size: None,
+        }
+    }
 }
 
 /// What a tool runs.

@@ -298,23 +298,30 @@ fn rehearsed(tool: &Tool, args: &Value) -> Result<(), RenderError> {
     let render = |template: &crate::task::template::Template, place| {
         template.render(place, args, &environment).map(drop)
     };
+    let sent = match tool.batch.size {
+        Some(_) => &json!({"items": [{"id": "1", "args": args}]}),
+        None => args,
+    };
+    let render_sent = |template: &crate::task::template::Template, place| {
+        template.render(place, sent, &environment).map(drop)
+    };
     match &tool.action {
         Action::Command { argv, env, .. } => {
             argv.iter()
                 .chain(env.0.values())
-                .try_for_each(|word| render(word, Place::Word))?;
+                .try_for_each(|word| render_sent(word, Place::Word))?;
         }
         Action::Http {
             url, headers, body, ..
         } => {
-            render(url, Place::Url)?;
+            render_sent(url, Place::Url)?;
             headers
                 .0
                 .values()
-                .try_for_each(|value| render(value, Place::Header))?;
+                .try_for_each(|value| render_sent(value, Place::Header))?;
             match body {
-                Body::Text(template) => render(template, Place::Body)?,
-                Body::Json(shape) => drop(render_json(shape, args, &environment)?),
+                Body::Text(template) => render_sent(template, Place::Body)?,
+                Body::Json(shape) => drop(render_json(shape, sent, &environment)?),
                 Body::Arguments | Body::Empty => {}
             }
         }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod agents;
+mod batch;
 mod chain;
 mod check;
 mod classify;

@@ -103,6 +103,7 @@ Run:
   stop         Stop a run that is alive, with a last checkpoint
   settle       Say whether a call that is in doubt happened
   rollback     Take back what a run did
+  dead-letters Items and runs that failed for good: look, try again, take off the list
 
 Task files:
   init         Write a commented task file to begin with
@@ -116,6 +117,7 @@ Look:
   show         Show a run: what it is at, what it used, what happened
   why          Say why: every decision with its rule and its evidence
   logs         Print what the agent printed
+  failed       Which items of batches failed, over all runs, and of what
   breakers     List the circuit breakers that all runs share, or reset them
   classify     Say what a tool's result is, and by which rule
   loops        Say whether a past run went in circles, at which call, and why
@@ -123,6 +125,7 @@ Look:
 Inside a run:
   turn         Inside a run: commit a turn, and hear whether to go on
   tool         Inside a run: call a guarded tool
+  batch        Inside a run: hand several items to a guarded tool
   report       Inside a run: tell of a tool that the loop ran itself
   state        Inside a run: ask where the run stands, as JSON
 

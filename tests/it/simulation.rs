@@ -10,7 +10,8 @@
 //! - replay equals live;
 //! - no effect of a tool before its event is durable (by construction: the world
 //!   carries out effects of stored events only, as the driver does);
-//! - each write takes effect at most once, and exactly once in a run that is done;
+//! - each write takes effect at most once, and exactly once in a run that is done; an
+//!   item of a batch too, whatever call carried it;
 //! - spend, reservations included, never passes the cap where the agent reserves,
 //!   and passes it by one turn at most where it only reports;
 //! - each undo takes effect at most once, the last write first;
@@ -24,15 +25,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use agentguard::clock::UnixMs;
 use agentguard::ids::{CallId, IdempotencyKey, RunId, Seq};
+use agentguard::machine::batch::{self, Members, Progress};
 use agentguard::machine::event::{
-    CheckEnd, CheckVerdict, Content, Delivery, Exit, Judged, SettledBy, Settlement, StoppedBy,
-    ToolCall, ToolEnd, Turn, UndoEnd,
+    BatchCall, BatchItem, CheckEnd, CheckVerdict, Content, Delivery, Exit, ItemAnswer, Judged,
+    SettledBy, Settlement, StoppedBy, ToolCall, ToolEnd, Turn, UndoEnd,
 };
 use agentguard::machine::{
-    Answer, Effect, Entry, Event, NextUndo, Outcome, Part, Phase, Policy, Resume, Risk, Settle,
-    State, Status, ToolPolicy, Undo, UndoPolicy, Verdict, advance, replay, resume,
+    Answer, Call, Effect, Entry, Event, NextUndo, Outcome, Part, Phase, Policy, Resume, Risk,
+    Settle, State, Status, ToolPolicy, Undo, UndoPolicy, Verdict, advance, replay, resume,
 };
 use agentguard::money::NanoUsd;
+use agentguard::policy::batch::Want;
 use agentguard::policy::breaker::Admission;
 use agentguard::policy::budget::{Limits, Usage};
 use agentguard::policy::loops::{self, ErrorKind, Print, ToolTraits};
@@ -126,6 +129,8 @@ struct Agent {
     waiting: bool,
     reservation: Option<u64>,
     next_request: u64,
+    /// It waits for a batch.
+    in_batch: bool,
 }
 
 impl World {
@@ -300,7 +305,7 @@ impl World {
                             | Outcome::Failed { .. }
                             | Outcome::Rejected { .. },
                         ) => true,
-                        _ => self.live_attempts() > 60,
+                        _ => self.live_attempts() > 300,
                     };
                     if over && self.state.is_some() {
                         self.check_effects(false);
@@ -511,6 +516,11 @@ impl World {
     /// The agent does its next thing.
     fn agent_acts(&mut self) {
         if self.agent.waiting {
+            assert!(
+                !self.agent.in_batch,
+                "seed {}: nothing happens to a batch any more",
+                self.seed
+            );
             // Its request was not answered: it is told so by a stop that is on
             // its way, and leaves.
             self.agent.alive = false;
@@ -535,6 +545,11 @@ impl World {
             });
             return;
         }
+        if let Some(call) = self.batch(request, step) {
+            self.agent.waiting = true;
+            self.agent.in_batch = true;
+            return self.feed(Event::BatchCalled(call));
+        }
         if self.agent.plan.is_empty() {
             // The same step always wants the same calls: an agent that goes on
             // from its conversation. What failed it may try again or leave.
@@ -555,6 +570,44 @@ impl World {
             self.agent.asked = Some(what);
             self.feed(Event::ToolCalled(call));
         }
+    }
+
+    /// The batch of this step: the items that the agent has no result for. Sometimes it
+    /// goes on without them, unless the step is its last.
+    fn batch(&mut self, request: u64, step: u64) -> Option<BatchCall> {
+        let (tool, items) = wanted_items(step)?;
+        let name = |item: &String| format!("{tool}:{item}");
+        let missing: Vec<_> = items
+            .into_iter()
+            .filter(|item| !self.agent.has.contains(&name(item)))
+            .collect();
+        let last = step + 1 >= self.agent.steps;
+        if missing.is_empty() || (!last && self.random.random_bool(0.2)) {
+            return None;
+        }
+        let item = |id: &String| {
+            let key = IdempotencyKey(format!("{}/{tool}/batch:{id}", self.run));
+            BatchItem {
+                id: id.clone(),
+                args: serde_json::json!({ "item": id }),
+                identity: format!("{tool}:{id}"),
+                recorded: self.keys.get(&key).cloned(),
+                key: (self.policy.risk(tool) != Risk::Read).then_some(key),
+                refused: None,
+                same_as: None,
+            }
+        };
+        let items = missing.iter().map(item).collect();
+        Some(BatchCall {
+            request,
+            tool: tool.to_owned(),
+            items,
+            concurrency: self.random.random_range(1..4),
+            size: self.random.random_range(1..4),
+            want: Want::Required,
+            fail_fast: self.random.random_bool(0.1),
+            by_human: false,
+        })
     }
 
     fn report_turn(&mut self, request: u64, done: bool) {
@@ -679,13 +732,39 @@ impl World {
             | Effect::Free { .. }
             | Effect::Unrecord { .. }
             | Effect::Breaker { .. }
+            | Effect::Item(_)
             | Effect::Finish { .. } => {}
+            Effect::Admit { batch } => {
+                let admission = match self.random.random_range(0..30) {
+                    0 => Admission::Refused {
+                        back_at: self.now.plus(1_000),
+                        last_error: None,
+                    },
+                    1 => Admission::Probe,
+                    _ => Admission::Go,
+                };
+                self.inbox.push_back(Event::BatchDue { batch, admission });
+            }
         }
     }
 
     fn answered(&mut self, answer: &Answer) {
         self.agent.waiting = false;
+        self.agent.in_batch = false;
         match answer {
+            Answer::Batch(answer) => {
+                for item in &answer.items {
+                    if let Progress::Ended(end) = &item.progress
+                        && end.status == batch::Status::Succeeded
+                    {
+                        let what = format!("{}:{}", answer.tool, item.id);
+                        self.agent.has.insert(what);
+                    }
+                }
+                if let Verdict::Stop { .. } = answer.verdict {
+                    self.agent.alive = false;
+                }
+            }
             Answer::Reserved { reservation, .. } => self.agent.reservation = Some(*reservation),
             Answer::Turn {
                 verdict: Verdict::Stop { .. },
@@ -727,6 +806,9 @@ impl World {
             .get(&call)
             .cloned()
             .expect("it was just admitted");
+        if let Some(members) = &open.batch {
+            return self.execute_items(call, attempt, &open, members);
+        }
         let what = format!("{}:{}", open.tool, item(&open.args));
         let fate = self.random.random_range(0..10);
         let (class, delivery) = match fate {
@@ -757,13 +839,7 @@ impl World {
         self.inbox.push_back(Event::ToolEnded(ToolEnd {
             call,
             attempt,
-            judged: Judged {
-                class,
-                retry_after_ms: None,
-                rule: "sim".into(),
-                why: "so the world wants".into(),
-                evidence: what,
-            },
+            judged: judged(class, &what),
             delivery,
             print: Print::of(
                 &open.tool,
@@ -776,6 +852,67 @@ impl World {
             content,
             took_ms: 5,
             draw: self.random.random(),
+            items: vec![],
+        }));
+    }
+
+    /// A tool runs that takes several items: each has a fate of its own, unless the
+    /// whole call goes wrong. Some answers do not mention an item.
+    fn execute_items(&mut self, call: CallId, attempt: u32, open: &Call, members: &Members) {
+        let batch = self.live().batches[&members.batch].clone();
+        let whole_fails = self.random.random_bool(0.1);
+        let mut items = Vec::new();
+        for place in &members.items {
+            let what = format!("{}:{}", open.tool, batch.items[*place].id);
+            let (class, delivery) = match self.random.random_range(0..12) {
+                0 => (Class::Transient, Delivery::Answered),
+                1 => (Class::Transient, Delivery::Unknown),
+                2 => (Class::Semantic, Delivery::Answered),
+                _ if whole_fails => (Class::Transient, Delivery::Unknown),
+                _ => (Class::Success, Delivery::Answered),
+            };
+            let unseen = delivery == Delivery::Unknown && self.random.random_bool(0.5);
+            if class == Class::Success || unseen {
+                self.take_effect(&open.tool, &what);
+            }
+            items.push(ItemAnswer {
+                item: *place,
+                judged: judged(class, &what),
+                delivery,
+                content: Content {
+                    text: format!("{class:?} of {what}"),
+                    is_error: class != Class::Success,
+                    ..Content::default()
+                },
+            });
+            if self.crashes_now() {
+                return self.crash();
+            }
+        }
+        let nothing = serde_json::Value::Null;
+        let traits = ToolTraits::default();
+        let (class, delivery) = match whole_fails {
+            true => (Class::Transient, Delivery::Unknown),
+            false => (Class::Partial, Delivery::Answered),
+        };
+        self.inbox.push_back(Event::ToolEnded(ToolEnd {
+            call,
+            attempt,
+            judged: judged(class, &open.tool),
+            delivery,
+            print: Print::of(
+                &open.tool,
+                &open.args,
+                &nothing,
+                false,
+                ErrorKind::None,
+                &traits,
+            ),
+            content: Content::default(),
+            took_ms: 5,
+            draw: self.random.random(),
+            // What did not answer says nothing about its items.
+            items: if whole_fails { vec![] } else { items },
         }));
     }
 
@@ -860,7 +997,12 @@ impl World {
             );
         }
         if done {
-            for what in wanted(self.agent.steps - 1) {
+            let last = self.agent.steps - 1;
+            let items = wanted_items(last).into_iter();
+            let items = items.flat_map(|(tool, items)| {
+                items.into_iter().map(move |item| format!("{tool}:{item}"))
+            });
+            for what in wanted(last).into_iter().chain(items) {
                 assert!(
                     self.effects.contains_key(&what),
                     "seed {}: {what} is missing",
@@ -892,6 +1034,23 @@ fn wanted(step: u64) -> Vec<String> {
     (0..step % 3 + 1)
         .map(|number| format!("{}:{step}-{number}", TOOLS[((step + number) % 4) as usize]))
         .collect()
+}
+
+/// The items that every second step wants to have done, and their tool.
+fn wanted_items(step: u64) -> Option<(&'static str, Vec<String>)> {
+    let tool = TOOLS[(step / 2 % 4) as usize];
+    let items = (0..step % 5 + 2).map(|number| format!("b{step}-{number}"));
+    (step % 2 == 1).then(|| (tool, items.collect()))
+}
+
+fn judged(class: Class, evidence: &str) -> Judged {
+    Judged {
+        class,
+        retry_after_ms: None,
+        rule: "sim".into(),
+        why: "so the world wants".into(),
+        evidence: evidence.to_owned(),
+    }
 }
 
 fn item(args: &serde_json::Value) -> &str {

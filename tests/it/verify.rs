@@ -35,13 +35,11 @@ fn starts(sandbox: &Sandbox) -> usize {
 
 /// The verdict of each check of the last round, with why.
 fn verdicts(ran: &Ran) -> Vec<String> {
-    let lines = ran
+    let mut lines = ran
         .stdout
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let last = lines
-        .filter(|line| line["event"]["event"] == "verified")
-        .last();
+    let last = lines.rfind(|line| line["event"]["event"] == "verified");
     let last = last.unwrap_or_else(|| panic!("no checks ended: {ran:?}"));
     let checks = last["event"]["checks"].as_array().unwrap().iter();
     let text = |check: &Value, key: &str| check[key].as_str().unwrap().to_owned();

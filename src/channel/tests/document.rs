@@ -7,12 +7,12 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::channel::frame::{self, Code};
 use crate::channel::method::{
-    Briefing, Cause, Count, Deadline, Input, Money, NAMES, Next, ReportAnswer, ReservationNo,
-    ReserveAnswer, ToolAnswer, ToolInfo, Unfinished, Verbatim,
+    BatchAnswer, BatchCounts, Briefing, Cause, Count, Deadline, Input, ItemAnswer, Money, NAMES,
+    Next, ReportAnswer, ReservationNo, ReserveAnswer, ToolAnswer, ToolInfo, Unfinished, Verbatim,
 };
 use crate::channel::params::FIELDS;
 use crate::clock::UnixMs;
-use crate::ids::{AttemptNo, CallId, RunId};
+use crate::ids::{AttemptNo, BatchNo, CallId, RunId};
 
 const PAGE: &str = include_str!("../../../docs/protocol.md");
 
@@ -88,6 +88,34 @@ fn briefing() -> Briefing {
     }
 }
 
+fn batch() -> BatchAnswer {
+    let item = ItemAnswer {
+        id: "7".into(),
+        status: "queued".into(),
+        class: "transient".into(),
+        rule: Some("r".into()),
+        why: Some("w".into()),
+        evidence: Some("e".into()),
+        attempts: 3,
+        from_record: true,
+        call: CallId(1),
+        content: "c".into(),
+        json: Some(Verbatim::from_text("[1]").unwrap()),
+        output_path: Some("p".into()),
+        truncated: true,
+        at: Some(UnixMs(0)),
+    };
+    BatchAnswer {
+        batch: BatchNo(1),
+        tool: "t".into(),
+        policy: "95%".into(),
+        met: false,
+        counts: BatchCounts::default(),
+        items: vec![item],
+        verdict: Verdict::Go,
+    }
+}
+
 /// Every answer with every field.
 fn answers() -> Vec<(&'static str, Answer)> {
     let stop = Verdict::Stop {
@@ -139,6 +167,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
             }),
         ),
         ("tool", Answer::Tool(Box::new(tool))),
+        ("batch", Answer::Batch(Box::new(batch()))),
         (
             "report",
             Answer::Report(ReportAnswer {
@@ -186,6 +215,16 @@ fn every_method_and_every_field_is_in_its_section() {
             panic!("{pointer}")
         };
         fields.keys().for_each(|field| expect(place, field));
+    }
+    let whole = serde_json::to_value(batch()).unwrap();
+    for (pointer, place) in [("/counts", "batch"), ("/items/0", "item")] {
+        let Some(Value::Object(fields)) = whole.pointer(pointer) else {
+            panic!("{pointer}")
+        };
+        fields.keys().for_each(|field| expect(place, field));
+    }
+    for status in crate::machine::batch::Status::ALL {
+        expect("item", status.as_str());
     }
     for word in ["fresh", "verbatim", "reflection"] {
         expect("start", word);

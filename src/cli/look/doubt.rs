@@ -54,5 +54,6 @@ fn undo(entry: &SagaEntry, state: &State) -> Call {
         stage: Stage::Executing,
         requests: vec![],
         called_at: state.seen_at,
+        batch: None,
     }
 }

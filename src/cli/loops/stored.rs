@@ -101,6 +101,10 @@ fn asked(state: &State, event: &Event) -> Option<(String, Value)> {
         _ => return None,
     };
     let call = state.calls.get(&id).or_else(|| state.in_doubt.get(&id))?;
+    if call.batch.is_some() {
+        // The items of a batch are one call to the detector, and that is no event.
+        return None;
+    }
     Some((call.tool.clone(), call.args.clone()))
 }
 

@@ -14,6 +14,8 @@ use crate::task::units;
 
 /// Tool calls and events that the overview shows, the latest.
 const LATEST: usize = 15;
+/// Failing items of a batch that are shown.
+const FAILING_MAX: usize = 25;
 /// Longest text in one line, in characters.
 const TEXT_CHARS_MAX: usize = 300;
 /// Width of the names on the left, in characters.
@@ -142,6 +144,51 @@ impl Page {
             .map(|since| format!("since {}", instant(since)));
         let who: Vec<_> = [pid, since].into_iter().flatten().collect();
         format!("{status} ({})", who.join(", "))
+    }
+
+    /// Returns the batches, with the items that did not succeed.
+    pub(super) fn batches(&self) -> String {
+        let mut text = String::new();
+        for batch in self.history.batches.values() {
+            let met = match batch.met {
+                Some(true) => "met",
+                Some(false) => "not met",
+                None => "not finished",
+            };
+            let counts = batch.counts.iter();
+            let counts: Vec<_> = counts
+                .map(|(status, count)| format!("{count} {}", status.as_str().replace('_', " ")))
+                .collect();
+            text.push_str(&format!(
+                "\nbatch {} {}: {} items, {}; {}: {met}\n",
+                batch.batch,
+                plain::excerpt(&batch.tool, 80),
+                batch.items,
+                counts.join(", "),
+                batch.policy,
+            ));
+            for item in batch.failing.iter().take(FAILING_MAX) {
+                let line = format!(
+                    "{} {}: {} [{}] {}",
+                    item.id,
+                    item.status.as_str().replace('_', " "),
+                    item.why,
+                    item.rule,
+                    item.evidence
+                );
+                let line = plain::excerpt(&line, TEXT_CHARS_MAX);
+                text.push_str(&format!("  {line}\n"));
+            }
+            if let Some(more) = batch
+                .failing
+                .len()
+                .checked_sub(FAILING_MAX)
+                .filter(|it| *it > 0)
+            {
+                text.push_str(&format!("  and {more} more: see --json\n"));
+            }
+        }
+        text
     }
 
     /// Returns the tool calls: all, or the latest.

@@ -84,6 +84,33 @@ pub fn classify(observation: &Observation, rules: &[custom::Rule], history: &His
     promoted(verdict, history)
 }
 
+/// What an answer says about one of the items that the call carried.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ItemVerdict {
+    /// How it is classed; `None` where the answer does not mention it.
+    pub verdict: Option<Verdict>,
+    /// What the answer says about it, in its own words; null where it only counts it in.
+    pub said: serde_json::Value,
+}
+
+/// Classifies an answer item by item.
+///
+/// - `ids`: the items that the call carried, in the order of the result.
+///
+/// Returns `None` where the answer does not tell items apart; then what
+/// [`classify`] says of the whole holds for each.
+pub fn classify_items(
+    observation: &Observation,
+    rules: &[custom::Rule],
+    ids: &[&str],
+) -> Option<Vec<ItemVerdict>> {
+    if rules.iter().any(|rule| rule.matches(observation).is_some()) {
+        // The user's rules come first, and they speak of the whole.
+        return None;
+    }
+    batch::by_item(observation, ids)
+}
+
 fn outcome_of(observation: &Observation) -> (Outcome, Vec<Mark>) {
     match observation.kind {
         Kind::Http | Kind::Llm => (http::outcome(observation), Vec::new()),

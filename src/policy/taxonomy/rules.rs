@@ -7,6 +7,7 @@
 use serde_json::Value;
 
 use super::class::Class;
+use super::fault::Fault;
 use super::gates;
 use super::hint::Hint;
 use super::meaning::{Meaning, Weight};
@@ -248,22 +249,37 @@ fn failed_items(case: &Case<'_>, is_mixed: bool) -> Option<Failed> {
     };
     for item in &items.list {
         let Some(fault) = &item.fault else { continue };
-        let outcome = Outcome::Failed(Box::new(fault.clone()));
-        let (rule, mut finding) = first_match(&Case::new(case.observation, &outcome, &[]));
-        match item.may_retry {
-            Some(true) => finding.class = Class::Transient,
-            Some(false) if finding.class == Class::Transient => finding.class = Class::Semantic,
-            _ => {}
-        }
-        // Beside items that went through, a rate limit without a time is a short one.
-        let is_throttled = is_mixed && rule.id == "rate.long_wait" && finding.hint_ms.is_none();
-        if finding.class == Class::Transient || is_throttled {
+        let (rule, finding) = of_item(case.observation, fault, item.may_retry);
+        if finding.class == Class::Transient || is_mixed && is_throttled(rule, &finding) {
             failed.retry.push(item.id.clone());
             failed.hint_ms = failed.hint_ms.max(finding.hint_ms);
         }
         failed.classes.push((finding.class, finding.evidence));
     }
     Some(failed)
+}
+
+/// Classes the fault of one item.
+///
+/// - `may_retry`: what the service itself says about repeating it.
+pub(super) fn of_item(
+    observation: &Observation,
+    fault: &Fault,
+    may_retry: Option<bool>,
+) -> (&'static Rule, Finding) {
+    let outcome = Outcome::Failed(Box::new(fault.clone()));
+    let (rule, mut finding) = first_match(&Case::new(observation, &outcome, &[]));
+    match may_retry {
+        Some(true) => finding.class = Class::Transient,
+        Some(false) if finding.class == Class::Transient => finding.class = Class::Semantic,
+        _ => {}
+    }
+    (rule, finding)
+}
+
+/// Beside items that went through, a rate limit without a time is a short one.
+pub(super) fn is_throttled(rule: &Rule, finding: &Finding) -> bool {
+    rule.id == "rate.long_wait" && finding.hint_ms.is_none()
 }
 
 fn mixed(case: &Case<'_>) -> Option<Finding> {

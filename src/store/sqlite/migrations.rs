@@ -12,7 +12,7 @@ pub const APPLICATION_ID: i32 = 0x6167_7264;
 pub const KNOWN: u32 = STEPS.len() as u32;
 
 /// Step `n` makes schema `n + 1` out of schema `n`.
-const STEPS: [&str; 2] = [JOURNAL, REPLIES];
+const STEPS: [&str; 2] = [JOURNAL, REPLIES_AND_ITEMS];
 
 /// Schema 1: the journal.
 ///
@@ -114,14 +114,42 @@ CREATE TABLE retry_served (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Schema 2: what models answered, for an attempt that asks the same again.
-const REPLIES: &str = "
+/// Schema 2: what models answered, for an attempt that asks the same again; lists over
+/// all runs.
+const REPLIES_AND_ITEMS: &str = "
 -- Byte for byte as the agent got it; apart from the events, which are read far
 -- more often.
 CREATE TABLE replies (
     event INTEGER PRIMARY KEY,          -- events.id
     body  BLOB NOT NULL
 ) STRICT;
+
+-- A run that somebody took off the list of dead letters.
+ALTER TABLE runs ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
+
+-- Where the items of batches stand. AUTOINCREMENT: people copy these numbers.
+CREATE TABLE items (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    run      INTEGER NOT NULL REFERENCES runs (number) ON DELETE CASCADE,
+    batch    INTEGER NOT NULL,
+    tool     TEXT NOT NULL,
+    item     TEXT NOT NULL,
+    call     INTEGER NOT NULL,
+    status   TEXT NOT NULL,
+    class    TEXT NOT NULL,
+    rule     TEXT NOT NULL,
+    why      TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    args     TEXT NOT NULL DEFAULT '',  -- JSON, cut, secrets hidden
+    due      INTEGER,
+    first    INTEGER NOT NULL,
+    last     INTEGER NOT NULL,
+    dropped  INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- append: which row is this item's; show: the items of a run.
+CREATE UNIQUE INDEX items_of_run ON items (run, tool, item);
 ";
 
 /// Returns the schema of a database; 0 for an empty one.

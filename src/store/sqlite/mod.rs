@@ -32,8 +32,8 @@ use crate::ids::{Epoch, IdempotencyKey, RunId, Seq};
 use super::key::{INLINE_BYTES_MAX, KeyChange, KeyResult};
 use super::{
     BreakerEdit, BreakerRow, Collected, Committed, Draft, Error, Filter, GcRules, Head, Holder,
-    KeyRow, NewRun, Ownership, Paths, Pending, Result, RetryAsk, RunRecord, Store, Stored, Ticket,
-    Turn, lock,
+    ItemFilter, ItemNo, KeyRow, NewRun, Ownership, Paths, Pending, Result, RetryAsk, RunRecord,
+    Store, Stored, StoredItem, Ticket, Turn, lock,
 };
 use fault::Fault;
 use writer::Writer;
@@ -257,6 +257,22 @@ impl Store for Sqlite {
     fn edit_breaker(&self, edit: BreakerEdit) -> Pending<Option<String>> {
         self.writer
             .submit(move |conn| Ok(write::edit_breaker(conn, edit)?))
+    }
+
+    fn items(&self, filter: &ItemFilter) -> Result<Vec<StoredItem>> {
+        self.read(|conn| Ok(read::items(conn, filter)?))
+    }
+
+    fn drop_items(&self, items: &[ItemNo]) -> Pending<u64> {
+        let items = items.to_vec();
+        self.writer
+            .submit(move |conn| Ok(write::drop_items(conn, &items)?))
+    }
+
+    fn drop_run(&self, run: &RunId) -> Pending<bool> {
+        let run = run.clone();
+        self.writer
+            .submit(move |conn| Ok(write::drop_run(conn, &run)?))
     }
 
     fn enqueue(&self, own: &Ownership, ask: RetryAsk) -> Pending<Ticket> {

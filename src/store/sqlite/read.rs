@@ -6,10 +6,13 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::clock::UnixMs;
-use crate::ids::{CallId, Epoch, IdempotencyKey, RunId, Seq, StepNo};
+use crate::ids::{BatchNo, CallId, Epoch, IdempotencyKey, RunId, Seq, StepNo};
 use crate::store::conversation::Head;
 use crate::store::key::{KeyResult, KeyRow, KeyState, KeyUse};
-use crate::store::{BreakerRow, Error, Filter, NewRun, RunRecord, Stored, Summary, record};
+use crate::store::{
+    BreakerRow, Error, Filter, ItemEdit, ItemFilter, ItemNo, NewRun, RunRecord, Stored, StoredItem,
+    Summary, record,
+};
 
 use super::fault::Fault;
 use super::write::event_id;
@@ -107,7 +110,8 @@ pub(super) fn conversation(conn: &Connection, head: &Head) -> Outcome<Vec<String
 /// The columns of [`run_record`], with a run's last event.
 const RUN_COLUMNS: &str = "
     SELECT id, task, started, input_hash, body, epoch, status, exit_code, ended, summary, number,
-           (SELECT max(id) FROM events WHERE id >= number << 32 AND id < (number + 1) << 32) AS last
+           (SELECT max(id) FROM events WHERE id >= number << 32 AND id < (number + 1) << 32) AS last,
+           dropped
     FROM runs";
 
 /// Returns the runs that pass `filter`, the latest first.
@@ -176,6 +180,7 @@ fn run_record(conn: &Connection, row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         },
         last_seq: Seq(last.map_or(0, |last| (last - first).cast_unsigned())),
         last_at,
+        is_dropped: row.get(12)?,
     })
 }
 
@@ -231,6 +236,49 @@ fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
         state,
         at: UnixMs(row.get(6)?),
     })
+}
+
+/// Returns the items of batches that pass `filter`, the latest first.
+pub(super) fn items(conn: &Connection, filter: &ItemFilter) -> rusqlite::Result<Vec<StoredItem>> {
+    let statuses = serde_json::to_string(&filter.statuses).unwrap_or_default();
+    let mut statement = conn.prepare_cached(
+        "SELECT items.id, runs.id, runs.task, batch, tool, item, call, items.status, class, rule,
+                why, evidence, attempts, args, due, first, last, items.dropped
+         FROM items JOIN runs ON runs.number = items.run
+         WHERE (?1 = '[]' OR items.status IN (SELECT value FROM json_each(?1)))
+           AND (?2 IS NULL OR runs.id = ?2)
+           AND (?3 IS NULL OR last >= ?3)
+           AND (?4 OR items.dropped = 0)
+         ORDER BY last DESC, items.id DESC",
+    )?;
+    let run = filter.run.as_ref().map(RunId::as_str);
+    let since = filter.since.map(|at| at.0);
+    statement
+        .query_map(params![statuses, run, since, filter.dropped_too], |row| {
+            Ok(StoredItem {
+                no: ItemNo(row.get(0)?),
+                run: run_id(row, 1)?,
+                task: row.get(2)?,
+                at: ItemEdit {
+                    batch: BatchNo(row.get(3)?),
+                    tool: row.get(4)?,
+                    item: row.get(5)?,
+                    call: CallId(row.get(6)?),
+                    status: row.get(7)?,
+                    class: row.get(8)?,
+                    rule: row.get(9)?,
+                    why: row.get(10)?,
+                    evidence: row.get(11)?,
+                    attempts: row.get(12)?,
+                    args: row.get(13)?,
+                    due: row.get::<_, Option<i64>>(14)?.map(UnixMs),
+                    first_at: UnixMs(row.get(15)?),
+                },
+                last_at: UnixMs(row.get(16)?),
+                is_dropped: row.get(17)?,
+            })
+        })?
+        .collect()
 }
 
 /// Returns all breakers, by name.

@@ -9,7 +9,9 @@ use crate::clock::UnixMs;
 use crate::ids::{Epoch, IdempotencyKey, RunId, Seq};
 use crate::store::conversation::{Head, Message};
 use crate::store::key::{self, KeyChange, KeyResult, KeyRow, KeyState};
-use crate::store::{BreakerEdit, Change, Committed, Draft, Error, NewRun, Summary};
+use crate::store::{
+    BreakerEdit, Change, Committed, Draft, Error, ItemEdit, ItemNo, NewRun, Summary,
+};
 
 use super::fault::Fault;
 use super::read;
@@ -98,6 +100,9 @@ pub(super) fn append(
         committed
             .lost
             .extend(change_key(conn, run, change, draft.at)?);
+    }
+    for item in &draft.items {
+        put_item(conn, number, item, draft.at)?;
     }
     for edit in draft.breakers {
         committed.breakers.push(edit_breaker(conn, edit)?);
@@ -190,7 +195,8 @@ fn missing(head: &Head) -> Fault {
 
 fn write_summary(conn: &Connection, number: i64, summary: &Summary) -> rusqlite::Result<()> {
     conn.prepare_cached(
-        "UPDATE runs SET status = ?2, exit_code = ?3, ended = ?4, summary = ?5 WHERE number = ?1",
+        "UPDATE runs SET status = ?2, exit_code = ?3, ended = ?4, summary = ?5, dropped = 0
+         WHERE number = ?1",
     )?
     .execute(params![
         number,
@@ -246,6 +252,57 @@ fn put_key(conn: &Connection, row: &KeyRow) -> rusqlite::Result<()> {
         file
     ])?;
     Ok(())
+}
+
+/// Writes where an item of a batch stands.
+fn put_item(conn: &Connection, run: i64, item: &ItemEdit, at: UnixMs) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO items (run, batch, tool, item, call, status, class, rule, why, evidence,
+                            attempts, args, due, first, last)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, coalesce(?12, ''), ?13, ?14, ?15)
+         ON CONFLICT (run, tool, item) DO UPDATE SET
+             batch = excluded.batch, call = excluded.call, status = excluded.status,
+             class = excluded.class, rule = excluded.rule, why = excluded.why,
+             evidence = excluded.evidence, attempts = excluded.attempts,
+             args = coalesce(?12, args), due = excluded.due, last = excluded.last, dropped = 0",
+    )?
+    .execute(params![
+        run,
+        item.batch.0,
+        item.tool,
+        item.item,
+        item.call.0,
+        item.status,
+        item.class,
+        item.rule,
+        item.why,
+        item.evidence,
+        item.attempts,
+        item.args,
+        item.due.map(|at| at.0),
+        item.first_at.0,
+        at.0
+    ])?;
+    Ok(())
+}
+
+/// Takes items off the list of dead letters; returns how many were on it.
+pub(super) fn drop_items(conn: &Connection, items: &[ItemNo]) -> rusqlite::Result<u64> {
+    let mut statement =
+        conn.prepare_cached("UPDATE items SET dropped = 1 WHERE id = ?1 AND dropped = 0")?;
+    let mut dropped = 0;
+    for item in items {
+        dropped += statement.execute([item.0])? as u64;
+    }
+    Ok(dropped)
+}
+
+/// Takes a run off the list of dead letters; tells whether there is one.
+pub(super) fn drop_run(conn: &Connection, run: &RunId) -> rusqlite::Result<bool> {
+    let found = conn
+        .prepare_cached("UPDATE runs SET dropped = 1 WHERE id = ?1")?
+        .execute([run.as_str()])?;
+    Ok(found > 0)
 }
 
 /// Removes a key's row; tells whether there was one.

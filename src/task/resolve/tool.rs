@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use super::{Arguments, Checker, Scope, texts_in};
 use crate::task::locate::{KeyPath, Part, Segment};
 use crate::task::resolved::{
-    Action, Body, BreakerConfig, Effect, LoopTraits, Method, NativeKey, Probe, Tool, Undo,
+    Action, BatchConfig, Body, BreakerConfig, Effect, LoopTraits, Method, NativeKey, Probe, Tool,
+    Undo,
 };
 use crate::task::schema;
 use crate::task::template::Template;
@@ -36,9 +37,14 @@ impl Checker<'_> {
         self.one_of(path, "command", "http");
         let is_http = self.is_written(&path.key("http"));
         self.only_with_command(path, is_http);
+        // A call with many items has one argument: them.
+        let sent = match tool.batch.size {
+            Some(_) => Arguments::Named(&["items"]),
+            None => arguments,
+        };
         let action = match (tool.command, tool.http) {
-            (Some(words), None) => self.command(path, &words, tool.stdin, tool.env, arguments),
-            (None, Some(http)) => self.http(&path.key("http"), http, arguments),
+            (Some(words), None) => self.command(path, &words, tool.stdin, tool.env, sent),
+            (None, Some(http)) => self.http(&path.key("http"), http, sent),
             _ => None,
         };
         let plain = Scope {
@@ -102,6 +108,13 @@ impl Checker<'_> {
             undo: undo.flatten(),
             retry: retry?,
             breaker: breaker?,
+            batch: BatchConfig {
+                concurrency: tool
+                    .batch
+                    .concurrency
+                    .unwrap_or(BatchConfig::default().concurrency),
+                size: tool.batch.size,
+            },
             loop_traits: LoopTraits {
                 poll: tool.poll,
                 mutates: tool.mutates.unwrap_or(tool.effect != Effect::Read),
@@ -401,6 +414,7 @@ impl Checker<'_> {
             undo: None,
             retry: retry?,
             breaker: None,
+            batch: BatchConfig::default(),
             loop_traits: LoopTraits {
                 poll: false,
                 mutates: true,

@@ -70,6 +70,9 @@ pub struct Tool {
     /// When this tool is no longer called. Default: as at the top.
     #[serde(default)]
     pub breaker: Option<BreakerSetting>,
+    /// How many items of a batch are done at once.
+    #[serde(default)]
+    pub batch: Batch,
     /// Whether the tool is asked again and again until something changes.
     #[serde(default)]
     pub poll: bool,
@@ -121,6 +124,22 @@ pub struct Undo {
     /// How it is retried; what is not written comes from the top.
     #[serde(default)]
     pub retry: ToolRetry,
+}
+
+/// How a batch is done: several items for one tool.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Batch {
+    /// Calls that are out at once. Default: 4.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 64))]
+    pub concurrency: Option<u32>,
+    /// The tool takes several items in one call, at most so many: it reads
+    /// `{"items": [{"id", "key", "args"}]}` and answers for each. `input` describes the
+    /// arguments of one item. Default: one item a call, as in any call.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1000))]
+    pub size: Option<u32>,
 }
 
 /// An HTTP request.

@@ -31,7 +31,7 @@ pub(in super::super) fn own(result: &Value) -> Items {
     }
 }
 
-fn own_item(at: usize, item: &Value) -> Item {
+pub(super) fn own_item(at: usize, item: &Value) -> Item {
     let id = id_of(item, &["id", "key", "name", "index"]).unwrap_or_else(|| json!(at));
     let error = item.get("error").filter(|error| !error.is_null());
     let ok = item

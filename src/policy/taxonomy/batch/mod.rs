@@ -5,10 +5,11 @@
 //! went well; [`Items::others_succeeded`] says so.
 //!
 //! - `item` one item; `shapes` the known JSON shapes; `split` what was done beside what failed;
-//!   `lines` those that come as text.
+//!   `lines` those that come as text; `answer` which item of a call is which in its answer.
 //!
 //! Not here: what follows from the items (`rules`).
 
+mod answer;
 mod apps;
 mod aws;
 mod generic;
@@ -19,6 +20,7 @@ mod shapes;
 mod split;
 mod stores;
 
+pub(super) use answer::by_item;
 pub(super) use item::own;
 pub(super) use lines::{counted, foreign_text, sections};
 pub(super) use shapes::foreign;

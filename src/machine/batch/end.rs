@@ -1,0 +1,223 @@
+//! How items and batches end.
+
+use serde_json::{Value, json};
+
+use super::items::{
+    BatchAnswer, DeadItem, Item, ItemEnd, ItemRow, Progress, Status, batch_note, count,
+};
+use crate::clock::UnixMs;
+use crate::ids::{BatchNo, StepNo};
+use crate::machine::advance::run_note;
+use crate::machine::tool::{error_kind, excerpt, look};
+use crate::machine::{About, Answer, Decision, Effect, Outcome, Phase, Policy, State, Verdict};
+use crate::policy::loops::{ErrorKind, Print, ToolTraits};
+use crate::policy::taxonomy::Class;
+
+/// An item ended: its key, its row, its decision, and those it stands for.
+pub(super) fn end_item(state: &mut State, no: BatchNo, place: usize, end: ItemEnd) -> Vec<Effect> {
+    let Some(batch) = state.batches.get_mut(&no) else {
+        return vec![];
+    };
+    let (tool, step) = (batch.tool.clone(), batch.step);
+    let Some(item) = batch.items.get_mut(place) else {
+        return vec![];
+    };
+    item.progress = Progress::Ended(Box::new(end.clone()));
+    let item = item.clone();
+    let followers: Vec<usize> = batch
+        .items
+        .iter()
+        .enumerate()
+        .filter(|(_, other)| other.same_as == Some(place) && other.progress == Progress::Waiting)
+        .map(|(place, _)| place)
+        .collect();
+    let mut effects = Vec::new();
+    if let Some(note) = end_note(state, &tool, &item, &end) {
+        effects.push(Effect::Note(note));
+    }
+    effects.extend(key_effect(&item, &end, &tool, step));
+    if !end.from_record {
+        effects.push(Effect::Item(Box::new(ItemRow {
+            batch: no,
+            tool: tool.clone(),
+            id: item.id.clone(),
+            call: item.call,
+            args: item.args.clone(),
+            status: end.status,
+            judged: end.judged.clone(),
+            attempts: item.attempts,
+            due: end.due,
+            first_at: item.first_at,
+        })));
+    }
+    if end.status != Status::NotAttempted {
+        let class = end.judged.class;
+        *state.counters.classes.entry(class).or_default() += 1;
+        state.counters.retried_to_success +=
+            u64::from(end.status == Status::Succeeded && item.attempts > 1);
+        if end.status != Status::Succeeded {
+            let line = excerpt(&end.judged.evidence);
+            state.last_error = Some(format!("{tool} `{}`: {line}", item.id));
+        }
+    }
+    if let (Status::Dead, Some(key), false) = (end.status, &item.key, end.from_record) {
+        let dead = DeadItem {
+            end: end.clone(),
+            attempts: item.attempts,
+            unclaimed: false,
+        };
+        state.dead_in_step.insert(key.clone(), dead);
+    }
+    for follower in followers {
+        let mut end = end.clone();
+        end.from_record = end.status == Status::Succeeded;
+        effects.extend(end_item(state, no, follower, end));
+    }
+    effects
+}
+
+/// What was done is recorded, what was claimed for nothing is free again.
+fn key_effect(item: &Item, end: &ItemEnd, tool: &str, step: StepNo) -> Option<Effect> {
+    let key = item.key.clone()?;
+    if item.attempts == 0 || end.from_record {
+        return None;
+    }
+    match end.status {
+        Status::Succeeded => Some(Effect::Record {
+            call: item.call,
+            key,
+            step,
+            tool: tool.to_owned(),
+            identity: item.identity.clone(),
+            class: end.judged.class,
+            content: end.content.clone(),
+        }),
+        Status::InDoubt => None,
+        Status::Queued | Status::Dead | Status::NotAttempted => Some(Effect::Free {
+            call: item.call,
+            key,
+        }),
+    }
+}
+
+/// The decision about an item that did not succeed.
+fn end_note(state: &State, tool: &str, item: &Item, end: &ItemEnd) -> Option<Decision> {
+    let action = match end.status {
+        Status::Queued => "queue",
+        Status::Dead => "dead_letter",
+        Status::InDoubt => "leave_in_doubt",
+        Status::Succeeded | Status::NotAttempted => return None,
+    };
+    let mut note = run_note(state, action, &end.judged.rule, &end.judged.why);
+    note.about = About::Call {
+        call: item.call,
+        tool: tool.to_owned(),
+    };
+    note.class = Some(end.judged.class);
+    note.evidence = format!("item `{}`: {}", excerpt(&item.id), end.judged.evidence);
+    Some(note)
+}
+
+/// All items ended: the loop hears of it.
+pub(super) fn conclude(state: &mut State, at: UnixMs, no: BatchNo, policy: &Policy) -> Vec<Effect> {
+    let Some(batch) = state.batches.get_mut(&no) else {
+        return vec![];
+    };
+    let Some(request) = batch.request.take() else {
+        return vec![];
+    };
+    let items = batch.items.clone();
+    let (tool, want, by_human, stop) = (
+        batch.tool.clone(),
+        batch.want,
+        batch.by_human,
+        batch.stop.take(),
+    );
+    let met = want.is_met(count(&items, Status::Succeeded), items.len());
+    let rule = if met { "batch.met" } else { "batch.not_met" };
+    let mut note = batch_note(state, no, "conclude", rule);
+    note.why = format!("{want} was wanted of {} items", items.len());
+    note.evidence = counts_text(&items);
+    let mut effects = vec![Effect::Note(note)];
+    let in_doubt = items.iter().find(
+        |item| matches!(&item.progress, Progress::Ended(end) if end.status == Status::InDoubt),
+    );
+    let doubt = in_doubt.map(|item| Outcome::InDoubt {
+        call: item.call,
+        tool: tool.clone(),
+    });
+    if doubt.is_none() {
+        state.batches.remove(&no);
+    }
+    let is_live = !by_human && state.phase == Phase::Running;
+    let (noted, looped) = if is_live {
+        let traits = policy.tools.get(&tool).map(|tool| &tool.traits);
+        look_for_loop(state, at, &tool, &items, met, traits)
+    } else {
+        (vec![], None)
+    };
+    effects.extend(noted);
+    let outcome = doubt.or(stop).or(looped).filter(|_| is_live);
+    let verdict = outcome.as_ref().map_or(Verdict::Go, Verdict::stop);
+    effects.push(Effect::Reply {
+        request,
+        answer: Answer::Batch(Box::new(BatchAnswer {
+            batch: no,
+            tool,
+            want,
+            met,
+            items,
+            verdict,
+        })),
+    });
+    if let Some(outcome) = outcome {
+        let mut note = run_note(state, "stop", "batch.stop", &outcome.describe());
+        note.otherwise = "the run would have gone on past it".into();
+        effects.push(Effect::Note(note));
+        state.last_error = Some(outcome.describe());
+        state.phase = Phase::Ending { outcome };
+        effects.push(Effect::EndAgent { told: true });
+    }
+    effects
+}
+
+/// A batch is one call to the loop detector: its ids and how they ended.
+fn look_for_loop(
+    state: &mut State,
+    at: UnixMs,
+    tool: &str,
+    items: &[Item],
+    met: bool,
+    traits: Option<&ToolTraits>,
+) -> (Vec<Effect>, Option<Outcome>) {
+    let ids: Vec<&str> = items.iter().map(|item| item.id.as_str()).collect();
+    let args: Vec<&Value> = items.iter().map(|item| &item.args).collect();
+    let result = Value::from(counts_text(items));
+    let print = Print::of(
+        tool,
+        &json!({"batch": ids, "args": args}),
+        &result,
+        !met,
+        if met {
+            ErrorKind::None
+        } else {
+            error_kind(Class::Semantic)
+        },
+        traits.unwrap_or(&ToolTraits::default()),
+    );
+    look(state, at, print)
+}
+
+/// Says how many items ended how.
+fn counts_text(items: &[Item]) -> String {
+    let counted = Status::ALL.iter().filter_map(|status| {
+        let count = count(items, *status);
+        (count > 0).then(|| format!("{count} {}", status.as_str().replace('_', " ")))
+    });
+    let text = counted.collect::<Vec<_>>().join(", ");
+    if text.is_empty() {
+        "no items".into()
+    } else {
+        text
+    }
+}
