@@ -20,7 +20,10 @@ pub const GROUPS: [(&str, &[&str]); 5] = [
             "dead-letters",
         ],
     ),
-    ("Task files", &["init", "check", "chain", "drill", "schema"]),
+    (
+        "Task files",
+        &["init", "check", "chain", "verify", "drill", "schema"],
+    ),
     (
         "Look",
         &[

@@ -34,6 +34,7 @@ mod settle;
 mod show;
 mod stop;
 mod supervise;
+mod verify;
 mod why;
 
 use std::path::PathBuf;
@@ -120,6 +121,7 @@ enum Command {
     Gc(gc::GcArgs),
     Chain(chain::ChainArgs),
     Drill(drill::DrillArgs),
+    Verify(verify::VerifyArgs),
     Classify(classify::ClassifyArgs),
     Loops(loops::LoopsArgs),
     Turn(inside::TurnArgs),
@@ -164,6 +166,7 @@ pub fn main() -> ExitCode {
         Command::Gc(args) => gc::main(&global, args),
         Command::Chain(args) => chain::main(&global, args),
         Command::Drill(args) => drill::main(&global, args),
+        Command::Verify(args) => verify::main(&global, args),
         Command::Classify(args) => classify::main(&global, args),
         Command::Loops(args) => loops::main(&global, args),
         Command::Turn(args) => inside::turn(&global, args),

@@ -11,6 +11,7 @@ agent: {command: [sh, agent.sh], inherit_env: [PATH]}
 limits: {deadline: 1h, cost_usd: 1, idle: 5m}
 prices: {m: {input: 1, output: 2}}
 notify: [{command: [notify-send]}]
+verify: [{command: [make, test]}]
 ";
 
 #[test]
@@ -86,7 +87,14 @@ warning[R301]: task file `task.yaml`: nobody is told when a run fails
   | ^^^^^
 hint: add `notify:` with `- command: [./notify.sh]` or `- webhook: "{env.SLACK_URL}"`
 
-task.yaml: can run; 2 warnings
+warning[R601]: task file `task.yaml`: nothing checks the work: the agent's word is all there is
+ --> task.yaml:1:1
+  |
+1 | agent: {command: [sh, agent.sh], inherit_env: [PATH]}
+  | ^^^^^
+hint: add `verify:` with `- command: [make, test]`
+
+task.yaml: can run; 3 warnings
 --- stderr
 
 "#]]
@@ -114,9 +122,9 @@ rules:
 status 2
 --- stdout
 error[R402]: task file `task.yaml`: the example of rule `asleep` is taken by rule `other`
-  --> task.yaml:11:10
+  --> task.yaml:12:10
    |
-11 |       - {kind: exec, tool: deploy, result: {exit_code: 1}}
+12 |       - {kind: exec, tool: deploy, result: {exit_code: 1}}
    |          ^^^^
 hint: correct `when` or the example; `agentguard classify` explains one result
 
@@ -144,7 +152,7 @@ status 2
 
 "#]]
     );
-    here.write("task.yaml", "agent: {command: [sh, a.sh], inherit_env: [PATH]}\nlimits: {deadline: 1h, idle: 5m, cost_usd: 1}\nprices: {m: {input: 1, output: 2}}\n");
+    here.write("task.yaml", "agent: {command: [sh, a.sh], inherit_env: [PATH]}\nlimits: {deadline: 1h, idle: 5m, cost_usd: 1}\nprices: {m: {input: 1, output: 2}}\nverify: [{command: [v]}]\n");
     assert_data_eq!(
         said(&here, &["check", "--json", "task.yaml"], ""),
         str![[r#"
@@ -277,6 +285,7 @@ R108  info     an argument could be taken for an option
 R109  warning  a tool calls another machine over plain HTTP
 R110  warning  a key or command needs an argument that calls may leave out
 R111  error    the agent cannot reach the tools
+R112  info     a write tool has no undo
 R201  warning  the run has no deadline
 R202  warning  the run has no cost limit
 R203  info     the run may hang unnoticed until its deadline
@@ -292,6 +301,7 @@ R403  error    an earlier rule takes everything
 R404  warning  a rule is for a tool that does not exist
 R501  error    a secret stands in the task file
 R502  info     the agent sees every secret of the environment
+R601  warning  nothing checks the work
 --- stderr
 
 "#]]

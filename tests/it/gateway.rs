@@ -520,3 +520,31 @@ fn an_agent_of_an_unknown_model() {
     let (status, answer) = ask(&address, &body);
     panic!("{status} {answer}");
 }
+
+#[test]
+#[ignore = "the agent of the test below"]
+fn an_agent_of_one_call() {
+    let Some(address) = base() else { return };
+    let (status, answer) = ask(&address, &call(&[said("user", &json!("build it"))], false));
+    assert!(status == 200, "{answer}");
+}
+
+#[test]
+fn what_the_checks_found_reaches_the_model() {
+    let answer = answer(&text("Built."), "end_turn");
+    let upstream = Server::start(vec![Reply::json(200, &answer), Reply::json(200, &answer)]);
+    let check =
+        "verify: [{name: moon, script: '[ -e once ] || { touch once; echo no moon; exit 1; }'}]";
+    let (sandbox, ran) = run("an_agent_of_one_call", check, &upstream);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let received = upstream.received();
+    assert_eq!(
+        received.len(),
+        2,
+        "the second answer is not from the record"
+    );
+    assert!(!received[0].body.contains("no moon"));
+    let told = "moon exited with code 1\\n    no moon";
+    assert!(received[1].body.contains(told), "{}", received[1].body);
+    assert_eq!(sandbox.report()["verified"], true);
+}

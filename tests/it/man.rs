@@ -109,6 +109,7 @@ Task files:
   init         Write a commented task file to begin with
   check        Read a task file as an operator would, and say what is wrong or missing
   chain        Show who answers model calls, and when a call moves on
+  verify       Make the checks of a task now
   drill        Rehearse a task against every kind of failure, offline
   schema       Print the JSON Schema of the task file
 

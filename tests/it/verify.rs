@@ -121,6 +121,16 @@ fn every_kind_of_check_says_what_it_found() {
         "in a file passed: meets its schema",
     ];
     assert_eq!(verdicts(&ran), want);
+    // The same, without a run; it has no result.
+    let now = sandbox.run(&["verify", "task.yaml", "--json"]);
+    assert_eq!(now.code, 24, "{now:?}");
+    let told: Value = serde_json::from_str(&now.stdout).unwrap();
+    assert_eq!(told["checks"].as_array().unwrap().len(), want.len());
+    let page = sandbox.run(&["verify", "task.yaml"]).stdout;
+    assert!(
+        page.contains("no match") && page.contains("  src/a.rs:2: matches `TODO`"),
+        "{page}"
+    );
     for finding in [
         "told",
         "src/a.rs:2: matches `TODO`: // TODO: more",

@@ -2,17 +2,18 @@
 //! missing before it may run unattended.
 //!
 //! Each rule has a stable id, never reused: `R1xx` tools, `R2xx` limits, `R3xx`
-//! notifications, `R4xx` own rules, `R5xx` secrets. [`RULES`] is the table that
+//! notifications, `R4xx` own rules, `R5xx` secrets, `R6xx` the checks of
+//! the work. [`RULES`] is the table that
 //! the documentation prints. Errors are things that will not work as written;
 //! warnings are missing for production; infos are good to know.
 //!
-//! Not here: verification of the result, which the task file does not have
-//! yet, and anything that needs a look at the disk.
+//! Not here: anything that needs a look at the disk.
 
 mod limits;
 mod rules;
 mod secrets;
 mod tools;
+mod verify;
 
 use serde_json::Value;
 
@@ -53,6 +54,7 @@ rules! {
     TOOL_PLAIN_HTTP = "R109", Warn, "a tool calls another machine over plain HTTP";
     KEY_OPTIONAL = "R110", Warn, "a key or command needs an argument that calls may leave out";
     TOOL_UNREACHABLE = "R111", Error, "the agent cannot reach the tools";
+    TOOL_UNDO = "R112", Info, "a write tool has no undo";
     NO_DEADLINE = "R201", Warn, "the run has no deadline";
     NO_COST = "R202", Warn, "the run has no cost limit";
     NO_IDLE = "R203", Info, "the run may hang unnoticed until its deadline";
@@ -68,6 +70,7 @@ rules! {
     RULE_NO_TOOL = "R404", Warn, "a rule is for a tool that does not exist";
     SECRET_WRITTEN = "R501", Error, "a secret stands in the task file";
     EVERYTHING_INHERITED = "R502", Info, "the agent sees every secret of the environment";
+    NO_VERIFY = "R601", Warn, "nothing checks the work";
 }
 
 /// A finding before its place in the text is known.
@@ -97,6 +100,7 @@ pub(crate) fn findings(
     look.notify();
     look.rules(try_example);
     look.secrets();
+    look.verification();
     look.drafts.sort_by_key(|draft| draft.rule.id);
     look.drafts
 }
@@ -145,6 +149,7 @@ agent: {command: [a], inherit_env: [PATH]}
 limits: {deadline: 1h, cost_usd: 1, idle: 5m}
 prices: {m: {input: 1, output: 2}}
 notify: [{command: [n]}]
+verify: [{command: [v]}]
 ";
 
     fn tool(body: &str) -> String {
@@ -162,10 +167,10 @@ notify: [{command: [n]}]
         #[rustfmt::skip]
         let rows = [
             ("a sound read", "effect: read".to_owned(), ""),
-            ("a sound write", "effect: write, key: \"{a}\", probe: {command: [p]}".to_owned(), ""),
-            ("a native key settles too", "effect: write, key: \"{a}\", native_key: {env: K}".to_owned(), ""),
-            ("a write without key and probe", "effect: write".to_owned(), "R102 tools.t, R103 tools.t"),
-            ("no effect is a write", String::new(), "R102 tools.t, R103 tools.t, R106 tools.t"),
+            ("a sound write", "effect: write, key: \"{a}\", probe: {command: [p]}, undo: {command: [u]}".to_owned(), ""),
+            ("a native key settles too", "effect: write, key: \"{a}\", native_key: {env: K}".to_owned(), "R112 tools.t"),
+            ("a write without key and probe", "effect: write".to_owned(), "R102 tools.t, R103 tools.t, R112 tools.t"),
+            ("no effect is a write", String::new(), "R102 tools.t, R103 tools.t, R106 tools.t, R112 tools.t"),
             ("an irreversible tool tried twice", "effect: irreversible, key: \"{a}\", probe: {command: [p]}, retry: {attempts: 2}".to_owned(), "R104 tools.t.retry.attempts"),
         ];
         for (name, more, want) in rows {
@@ -214,10 +219,10 @@ notify: [{command: [n]}]
         #[rustfmt::skip]
         let rows = [
             ("a quiet file", QUIET, ""),
-            ("the least file", "agent: {command: [a]}\n", "R201 limits, R202 limits, R301 , R502 agent"),
-            ("idle beyond the deadline", "agent: {command: [a], inherit_env: false}\nlimits: {deadline: 5m, idle: 5m, cost_usd: 1}\nprices: {m: {input: 1, output: 2}}\nnotify: [{command: [n]}]\n", "R204 limits.idle"),
-            ("limits that nobody sees", "agent: {command: [a], inherit_env: false, protocol: none}\nlimits: {deadline: 5m, cost_usd: 1, steps: 3}\nnotify: [{command: [n]}]\ntools: {t: {description: d, command: [c], timeout: 1s, effect: read, input: {}}}\n", "R111 tools, R203 limits, R205 limits.cost_usd, R205 limits.steps"),
-            ("a gap in the notifications", "agent: {command: [a], inherit_env: false}\nlimits: {deadline: 5m, tokens: 1k, idle: 1m}\nnotify: [{on: [failed], command: [n]}]\n", "R202 limits, R302 notify"),
+            ("the least file", "agent: {command: [a]}\n", "R201 limits, R202 limits, R301 , R502 agent, R601 "),
+            ("idle beyond the deadline", "agent: {command: [a], inherit_env: false}\nlimits: {deadline: 5m, idle: 5m, cost_usd: 1}\nprices: {m: {input: 1, output: 2}}\nnotify: [{command: [n]}]\n", "R204 limits.idle, R601 "),
+            ("limits that nobody sees", "agent: {command: [a], inherit_env: false, protocol: none}\nlimits: {deadline: 5m, cost_usd: 1, steps: 3}\nnotify: [{command: [n]}]\ntools: {t: {description: d, command: [c], timeout: 1s, effect: read, input: {}}}\n", "R111 tools, R203 limits, R205 limits.cost_usd, R205 limits.steps, R601 "),
+            ("a gap in the notifications", "agent: {command: [a], inherit_env: false}\nlimits: {deadline: 5m, tokens: 1k, idle: 1m}\nnotify: [{on: [failed], command: [n]}]\n", "R202 limits, R302 notify, R601 "),
         ];
         for (name, text, want) in rows {
             assert_eq!(found(text), want, "row: {name}");
@@ -285,6 +290,6 @@ rules:
             assert_eq!(secret(section), want, "row: {name}");
         }
         let hook = "agent: {command: [a], inherit_env: false}\nlimits: {deadline: 5m, tokens: 1k, cost_usd: 1, idle: 1m}\nprices: {m: {input: 1, output: 2}}\nnotify: [{webhook: \"https://hooks.slack.com/services/T0/B0/FAKE\"}]\n";
-        assert_eq!(found(hook), "R501 notify[0].webhook");
+        assert_eq!(found(hook), "R501 notify[0].webhook, R601 ");
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     IRREVERSIBLE_RETRIED, KEY_OPTIONAL, Look, TIMEOUT_PAST_DEADLINE, TOOL_DESCRIPTION, TOOL_EFFECT,
-    TOOL_IN_DOUBT, TOOL_INPUT, TOOL_KEY, TOOL_OPTION, TOOL_PLAIN_HTTP, TOOL_TIMEOUT,
+    TOOL_IN_DOUBT, TOOL_INPUT, TOOL_KEY, TOOL_OPTION, TOOL_PLAIN_HTTP, TOOL_TIMEOUT, TOOL_UNDO,
     TOOL_UNREACHABLE,
 };
 use crate::task::locate::KeyPath;
@@ -108,6 +108,15 @@ impl Look<'_> {
                 "tool `{name}` writes, and only a human can tell after a crash whether a call happened"
             );
             self.find(TOOL_IN_DOUBT, path, message, "add `native_key:` if the tool takes an idempotency key, or `probe:` with a command that looks");
+        }
+        if tool.effect == Effect::Write && tool.undo.is_none() {
+            let message = format!("what tool `{name}` did cannot be taken back by a rollback");
+            self.find(
+                TOOL_UNDO,
+                path,
+                message,
+                "add `undo:` with a `command` that takes a call back, or write `effect: irreversible`",
+            );
         }
         if tool.effect == Effect::Irreversible && tool.retry.attempts > 1 {
             let message = format!(
