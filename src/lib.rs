@@ -13,6 +13,7 @@ pub mod money;
 pub mod observe;
 pub mod policy;
 pub mod process;
+pub mod staging;
 pub mod store;
 pub mod task;
 pub mod tools;

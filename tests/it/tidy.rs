@@ -10,6 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("machine", &["policy"]),
     ("task", &[]),
     ("process", &[]),
+    ("staging", &[]),
     ("store", &[]),
     ("channel", &[]),
     ("drill", &["machine", "policy", "task"]),

@@ -1,0 +1,468 @@
+//! One run's copy of a folder: where it lies, and how it is found again.
+//!
+//! ```text
+//! projects/app                        the target
+//! projects/.app.agentguard-r-7f3a…    the stage, beside it: `../lib` is the same there
+//! <state>/runs/r-7f3a…/stage/         what is known of it
+//!   record.json                       where it is; written before it is made
+//!   base.jsonl                        what both were; written when it is whole
+//!   plan.jsonl, changes.jsonl, …      the commit's (see `commit`)
+//! ```
+//! A target that is a mount point, or in a folder where nothing can be made, has its
+//! stage in the run's folder; it is committed file by file.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{Error, Named, Result};
+use super::rules::{MARK, Rules};
+use super::scan::{self, Halt, Scan, is_mount_point};
+use super::tree::{Manifest, as_text, save_lines};
+use super::{copy, exchange};
+
+/// How long nobody writes to a new stage: longer than a tick of any kernel's clock,
+/// so that every later write has a later stamp.
+const SETTLE: Duration = Duration::from_millis(20);
+/// The mode of a stage while the agent works in it.
+const PRIVATE: u32 = 0o700;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The folder, as the user named it; absolute.
+    pub target: PathBuf,
+    /// Patterns of what is left out.
+    pub exclude: Vec<String>,
+    /// Absolute paths that are left out: ours.
+    pub ours: Vec<PathBuf>,
+    /// How it is to be committed, where that is not left to us.
+    pub method: Option<Method>,
+    /// The run's name, part of the stage's.
+    pub run: String,
+}
+
+/// How a change comes into the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// The whole folder is exchanged in one system call.
+    Exchange,
+    /// File by file, by a plan on disk.
+    Files,
+}
+
+/// A stage that is there.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// The folder that is staged.
+    pub target: PathBuf,
+    /// The copy.
+    pub tree: PathBuf,
+    /// How it is committed, as far as that is known when it is made.
+    pub method: Method,
+    /// Why not by exchange.
+    pub why: Option<String>,
+    /// Whether the user asked for this method.
+    pub is_asked: bool,
+    /// The mode that the folder itself has, or is to have.
+    pub(super) root_mode: u32,
+    /// The folder of what is known of it.
+    pub records: PathBuf,
+    pub(super) rules: Rules,
+}
+
+/// What making a stage gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The hash of the base (see [`Manifest::hash`]).
+    pub hash: String,
+    /// Files and links.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What it does not have, with the reason; relative paths.
+    pub left_out: Vec<(PathBuf, &'static str)>,
+}
+
+/// `record.json`.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    #[serde(with = "as_text")]
+    target: PathBuf,
+    #[serde(with = "as_text")]
+    tree: PathBuf,
+    method: Method,
+    #[serde(default)]
+    why: Option<String>,
+    #[serde(default)]
+    is_asked: bool,
+    #[serde(default)]
+    root_mode: u32,
+    exclude: Vec<String>,
+    /// Absolute paths, as text.
+    ours: Vec<String>,
+    /// Whether the copy is whole.
+    is_ready: bool,
+}
+
+impl Stage {
+    /// Finds the stage of the run whose folder is `run`, if it is whole.
+    pub fn find(run: &Path) -> Result<Option<Self>> {
+        let Some(record) = read_record(run)? else {
+            return Ok(None);
+        };
+        Ok(record.is_ready.then(|| Self::of(record, run)))
+    }
+
+    /// Returns whether the copy is there.
+    pub fn exists(&self) -> bool {
+        self.tree.is_dir()
+    }
+
+    /// Returns the place in the stage that stands for `path`, which may be outside
+    /// of the target and is then itself.
+    pub fn mapped(&self, path: &Path) -> PathBuf {
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        match path.strip_prefix(&self.target) {
+            Ok(inside) => super::tree::at(&self.tree, inside),
+            Err(_) => path,
+        }
+    }
+
+    /// Copies the target. What a former try left is removed first.
+    ///
+    /// - `run`: the folder of the run.
+    ///
+    /// On error nothing is left but the record, by which [`discard`] finds the rest.
+    pub fn make(asked: &Asked, run: &Path, halt: &Halt) -> Result<(Self, Made)> {
+        discard(run)?;
+        let target = resolve(&asked.target)?;
+        let records = records(run);
+        if records.starts_with(&target) && !asked.ours.iter().any(|it| records.starts_with(it)) {
+            let why = "the run's own files are in it".to_owned();
+            return Err(Error::Unfit { path: target, why });
+        }
+        DirBuilder::new()
+            .recursive(true)
+            .mode(PRIVATE)
+            .create(&records)
+            .named("make", &records)?;
+        let (tree, mut why) = place(&target, &asked.run, &records)?;
+        let mut record = Record {
+            target: target.clone(),
+            tree: tree.clone(),
+            method: Method::Files,
+            why: None,
+            is_asked: asked.method.is_some(),
+            root_mode: 0,
+            exclude: asked.exclude.clone(),
+            ours: asked.ours.iter().map(|it| as_text::write(it)).collect(),
+            is_ready: false,
+        };
+        save_record(&records, &record)?;
+        let filled = fill(&record, asked, &mut why, halt).and_then(|filled| {
+            // Until it is committed it is nobody else's.
+            record.root_mode = close(&tree)?;
+            Ok(filled)
+        });
+        if filled.is_err() {
+            remove_tree(&tree)?;
+        }
+        let (mut manifest, left_out) = filled?;
+        if let Some(root) = manifest.0.get(Path::new("")) {
+            record.root_mode = root.node.mode;
+        }
+        manifest
+            .0
+            .values_mut()
+            .for_each(|it| it.stage = it.stage.filter(|_| !it.node.is_folder()));
+        if why.is_none() && asked.method == Some(Method::Files) {
+            why = Some("the task says so".to_owned());
+        }
+        record.method = if why.is_none() {
+            Method::Exchange
+        } else {
+            Method::Files
+        };
+        record.why = why;
+        manifest.save(&records.join("base.jsonl"))?;
+        std::thread::sleep(SETTLE);
+        record.is_ready = true;
+        save_record(&records, &record)?;
+        let (files, bytes) = manifest.amounts();
+        let hash = manifest.hash();
+        let made = Made {
+            hash,
+            files,
+            bytes,
+            left_out,
+        };
+        Ok((Self::of(record, run), made))
+    }
+
+    /// Reads what the agent made of it so far.
+    ///
+    /// - `base`: what it was.
+    pub(super) fn present(&self, base: &Manifest, halt: &Halt) -> Result<Scan> {
+        if !self.exists() {
+            return Err(Error::Gone(self.tree.clone()));
+        }
+        let known = |path: &Path| {
+            let entry = base.0.get(path)?;
+            Some((entry.node.clone(), entry.stage?))
+        };
+        let mut scan = scan::scan(&self.tree, &self.rules, known, halt)?;
+        if let Some(root) = scan.tree.get_mut(Path::new(""))
+            && root.node.mode == PRIVATE
+        {
+            root.node.mode = self.root_mode;
+        }
+        Ok(scan)
+    }
+
+    /// Reads what became of the target meanwhile; empty where it is not there.
+    pub(super) fn target_now(&self, base: &Manifest, halt: &Halt) -> Result<Scan> {
+        if !self.target.exists() {
+            return Ok(Scan::default());
+        }
+        let known = |path: &Path| {
+            let entry = base.0.get(path)?;
+            Some((entry.node.clone(), entry.target?))
+        };
+        scan::scan(&self.target, &self.rules, known, halt)
+    }
+
+    /// Reads what target and stage both were.
+    pub(super) fn base(&self) -> Result<Manifest> {
+        Manifest::load(&self.records.join("base.jsonl"))
+    }
+
+    fn of(record: Record, run: &Path) -> Self {
+        let ours = record.ours.iter().filter_map(|text| as_text::read(text));
+        Self {
+            rules: Rules::new(&record.exclude, ours.collect()),
+            target: record.target,
+            tree: record.tree,
+            root_mode: record.root_mode,
+            method: record.method,
+            why: record.why,
+            is_asked: record.is_asked,
+            records: records(run),
+        }
+    }
+}
+
+/// Removes the stage of the run whose folder is `run`, whole or not, and its record.
+/// What was committed stays known.
+pub fn discard(run: &Path) -> Result<()> {
+    let Some(record) = read_record(run)? else {
+        return Ok(());
+    };
+    super::commit::forget(&record.target, &record.tree, &records(run))?;
+    remove_tree(&record.tree)?;
+    for name in ["base.jsonl", "steps.jsonl", "done.json", "record.json"] {
+        let path = records(run).join(name);
+        match fs::remove_file(&path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &path, cause));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Returns the folder of what is known of a stage.
+pub fn records(run: &Path) -> PathBuf {
+    run.join("stage")
+}
+
+/// Copies the target to its stage. `why` learns what speaks against an exchange.
+fn fill(
+    record: &Record,
+    asked: &Asked,
+    why: &mut Option<String>,
+    halt: &Halt,
+) -> Result<(Manifest, Vec<(PathBuf, &'static str)>)> {
+    let (target, tree) = (&record.target, &record.tree);
+    let is_exchange_asked = asked.method == Some(Method::Exchange);
+    if !target.exists() {
+        DirBuilder::new()
+            .mode(0o777)
+            .create(tree)
+            .named("make", tree)?;
+        return Ok((Manifest::default(), vec![]));
+    }
+    let rules = Rules::new(&asked.exclude, asked.ours.clone());
+    let walk = scan::walk(target, &rules, halt)?;
+    has_room(target, tree, &walk)?;
+    let lost = copy::Lost::default();
+    let manifest = copy::tree(target, &walk, tree, &lost, halt)?;
+    if why.is_none() {
+        *why = exchange::probe(tree)?;
+    }
+    if why.is_none()
+        && let Some((path, reason)) = walk.left_out.first()
+    {
+        *why = Some(format!("{path:?} is not staged: {reason}"));
+    }
+    if is_exchange_asked && let Some(why) = why {
+        return Err(Error::NoExchange(why.clone()));
+    }
+    // What is only not the same as before, the user may want all the same.
+    if !is_exchange_asked && why.is_none() {
+        if lost.owner.load(Ordering::Relaxed) {
+            *why = Some("it holds files of other users".to_owned());
+        } else if let Some(path) = &walk.shared {
+            *why = Some(format!("{path:?} has a second name (hard link)"));
+        }
+    }
+    Ok((manifest, walk.left_out))
+}
+
+/// Closes a folder to others and returns the mode it had.
+fn close(folder: &Path) -> Result<u32> {
+    let mode = scan::mode(&fs::metadata(folder).named("read", folder)?);
+    let private = fs::Permissions::from_mode(PRIVATE);
+    fs::set_permissions(folder, private).named("set the mode of", folder)?;
+    Ok(mode)
+}
+
+/// Returns the real path of a folder that may not be there yet.
+fn resolve(target: &Path) -> Result<PathBuf> {
+    match target.canonicalize() {
+        Ok(real) if real.parent().is_none() => Err(Error::Unfit {
+            path: real,
+            why: "it is the root of the file system".to_owned(),
+        }),
+        Ok(real) if real.is_dir() => Ok(real),
+        Ok(real) => Err(Error::NotFolder(real)),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
+                return Err(Error::io("find", target, cause));
+            };
+            if target.is_symlink() {
+                return Err(Error::io("follow", target, cause));
+            }
+            let parent = parent.canonicalize().named("find", parent)?;
+            Ok(parent.join(name))
+        }
+        Err(cause) => Err(Error::io("find", target, cause)),
+    }
+}
+
+/// Chooses where the stage lies, and says what speaks against an exchange there.
+fn place(target: &Path, run: &str, records: &Path) -> Result<(PathBuf, Option<String>)> {
+    let inside = || records.join("tree");
+    let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
+        return Ok((inside(), Some("it has no folder above".to_owned())));
+    };
+    let beside = fs::metadata(parent).named("read", parent)?;
+    let is_mounted = is_mount_point(target)
+        || fs::metadata(target).is_ok_and(|found| found.dev() != beside.dev());
+    if is_mounted {
+        return Ok((inside(), Some("it is a mount point".to_owned())));
+    }
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(MARK);
+    hidden.push(run);
+    let tree = parent.join(hidden);
+    match rustix::fs::access(parent, rustix::fs::Access::WRITE_OK) {
+        Ok(()) => Ok((tree, None)),
+        Err(_) if target.exists() => Ok((
+            inside(),
+            Some("the folder above it cannot be written".to_owned()),
+        )),
+        Err(cause) => Err(Error::io("write", parent, cause)),
+    }
+}
+
+/// Says early what would come late.
+fn has_room(target: &Path, tree: &Path, walk: &scan::Walk) -> Result<()> {
+    let needed: u64 = walk
+        .entries
+        .iter()
+        .map(|(_, found)| {
+            if found.is_file() {
+                found.len().min(found.blocks() * 512)
+            } else {
+                0
+            }
+        })
+        .sum();
+    let parent = tree.parent().unwrap_or(tree);
+    let Ok(room) = rustix::fs::statvfs(parent) else {
+        return Ok(());
+    };
+    let free = room.f_bavail.saturating_mul(room.f_frsize);
+    if needed <= free || exchange::shares_blocks(parent) {
+        return Ok(());
+    }
+    Err(Error::NoRoom {
+        target: target.to_owned(),
+        needed,
+        free,
+    })
+}
+
+fn save_record(records: &Path, record: &Record) -> Result<()> {
+    save_lines(&records.join("record.json"), [record])
+}
+
+fn read_record(run: &Path) -> Result<Option<Record>> {
+    let path = records(run).join("record.json");
+    match fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|error| Error::Record {
+                path,
+                why: error.to_string(),
+            }),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(Error::io("read", &path, cause)),
+    }
+}
+
+/// Removes a tree of ours, if it is there. Folders that the agent closed are opened
+/// first; one with a mount point in it is refused, lest what is mounted goes too.
+pub(super) fn remove_tree(tree: &Path) -> Result<()> {
+    let mut folders = vec![tree.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let metadata = match fs::symlink_metadata(&folder) {
+            Ok(metadata) => metadata,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
+            Err(cause) => return Err(Error::io("read", &folder, cause)),
+        };
+        if !metadata.is_dir() {
+            continue;
+        }
+        if is_mount_point(&folder) {
+            return Err(Error::MountInside(folder));
+        }
+        if metadata.mode() & 0o700 != 0o700 {
+            let open = fs::Permissions::from_mode(0o700);
+            fs::set_permissions(&folder, open).named("open", &folder)?;
+        }
+        for entry in fs::read_dir(&folder).named("list", &folder)? {
+            let entry = entry.named("list", &folder)?;
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+            }
+        }
+    }
+    match fs::remove_dir_all(tree) {
+        Ok(()) => Ok(()),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(cause) if cause.kind() == io::ErrorKind::NotADirectory => {
+            fs::remove_file(tree).named("remove", tree)
+        }
+        Err(cause) => Err(Error::io("remove", tree, cause)),
+    }
+}
