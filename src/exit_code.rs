@@ -26,6 +26,8 @@ pub const WAITING: u8 = 25;
 pub const IN_DOUBT: u8 = 26;
 /// A rollback is through, and something that the run did could not be undone.
 pub const NOT_UNDONE: u8 = 27;
+/// The work is done, and others changed the same files meanwhile; nothing was written.
+pub const CONFLICT: u8 = 28;
 /// agentguard itself, or the machine below it, failed.
 pub const INTERNAL: u8 = 70;
 /// Interrupted by Ctrl-C (SIGINT).
@@ -34,7 +36,7 @@ pub const INTERRUPTED: u8 = 130;
 pub const TERMINATED: u8 = 143;
 
 /// Every code with its meaning, in ascending order.
-pub const TABLE: [(u8, &str); 14] = [
+pub const TABLE: [(u8, &str); 15] = [
     (DONE, "done"),
     (
         AGENT_FAILED,
@@ -55,6 +57,10 @@ pub const TABLE: [(u8, &str); 14] = [
     (WAITING, "waiting for a human"),
     (IN_DOUBT, "a side effect is in doubt and needs settling"),
     (NOT_UNDONE, "rolled back, but something could not be undone"),
+    (
+        CONFLICT,
+        "conflict: others changed the same files; nothing was committed",
+    ),
     (INTERNAL, "internal error, or the machine below failed"),
     (INTERRUPTED, "interrupted (SIGINT)"),
     (TERMINATED, "terminated (SIGTERM)"),

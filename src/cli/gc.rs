@@ -2,11 +2,14 @@
 
 use clap::Args;
 
+use super::error::Failure;
 use super::look::{self, Seen, seen::has_ended};
 use super::rm::amounts;
 use super::{Global, Result, open};
 use crate::clock::UnixMs;
 use crate::exit_code;
+use crate::ids::RunId;
+use crate::staging::stage;
 use crate::store::{self, Collected, Filter, GcRules, RunRecord, Store};
 use crate::task::units;
 
@@ -31,6 +34,12 @@ pub struct GcArgs {
     /// same call would then be executed again
     #[arg(long, value_name = "AGE")]
     keys_older_than: Option<units::Duration>,
+
+    /// Remove the stages (`workspace.stage`) of runs that nobody works on and that
+    /// were last heard of longer ago than this; such a run, resumed, begins with a
+    /// new one
+    #[arg(long, value_name = "AGE")]
+    stages_older_than: Option<units::Duration>,
 
     /// Say which runs would go, and remove nothing
     #[arg(long)]
@@ -62,7 +71,14 @@ pub fn main(global: &Global, args: GcArgs) -> Result {
             "run {run} stays: a call is in doubt (agentguard settle {run})"
         ));
     }
+    let stages = match args.stages_older_than {
+        Some(age) => old_stages(store.as_ref(), before(age))?,
+        None => vec![],
+    };
     if args.dry_run {
+        for run in &stages {
+            look::print(&format!("would remove the stage of {run}\n"))?;
+        }
         for record in &doomed {
             look::print(&format!("would remove {}\n", record.new.run))?;
         }
@@ -71,6 +87,13 @@ pub fn main(global: &Global, args: GcArgs) -> Result {
             look::counted(doomed.len() as u64, "run")
         ));
         return Ok(exit_code::DONE);
+    }
+    for run in &stages {
+        super::diff::discard(store.as_ref(), run)?;
+        look::print(&format!("removed the stage of {run}\n"))?;
+    }
+    for record in &doomed {
+        super::diff::discard(store.as_ref(), &record.new.run)?;
     }
     let collected = collect(store.as_ref(), &doomed, &spared, rules)?;
     for run in &collected.runs {
@@ -111,6 +134,26 @@ fn doomed(store: &dyn Store, rules: &GcRules) -> store::Result<(Vec<RunRecord>, 
         }
     }
     Ok((doomed, spared))
+}
+
+/// Returns the runs with a stage that nobody has worked in since `before`.
+fn old_stages(store: &dyn Store, before: UnixMs) -> std::result::Result<Vec<RunId>, Failure> {
+    let mut found = Vec::new();
+    for record in store.runs(&Filter::default())? {
+        let run = record.new.run.clone();
+        let has_stage = stage::is_recorded(&store.paths().run(&run));
+        if !has_stage || Seen::look(store, record)?.holder.is_some() {
+            continue;
+        }
+        let last = store
+            .events(&run, crate::ids::Seq(1))?
+            .last()
+            .map(|event| event.at);
+        if last.is_none_or(|last| last < before) {
+            found.push(run);
+        }
+    }
+    Ok(found)
 }
 
 fn collect(

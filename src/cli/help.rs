@@ -27,12 +27,13 @@ pub const GROUPS: [(&str, &[&str]); 5] = [
     (
         "Look",
         &[
-            "runs", "show", "why", "logs", "failed", "breakers", "classify", "loops",
+            "runs", "show", "why", "diff", "logs", "failed", "locks", "breakers", "classify",
+            "loops",
         ],
     ),
     (
         "Inside a run",
-        &["turn", "tool", "batch", "report", "state"],
+        &["turn", "tool", "batch", "report", "state", "lock"],
     ),
     ("Other", &["rm", "gc", "completions", "man"]),
 ];

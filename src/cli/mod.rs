@@ -10,6 +10,7 @@ mod check;
 mod classify;
 mod completions;
 mod dead_letters;
+mod diff;
 pub mod drill;
 mod error;
 mod failed;
@@ -18,6 +19,7 @@ mod help;
 mod init;
 mod inside;
 mod jsonl;
+mod lock;
 mod logs;
 mod look;
 mod loops;
@@ -109,6 +111,8 @@ enum Command {
     Runs(runs::RunsArgs),
     Show(show::ShowArgs),
     Why(why::WhyArgs),
+    Diff(diff::DiffArgs),
+    Locks(lock::LocksArgs),
     Logs(logs::LogsArgs),
     Stop(stop::StopArgs),
     Settle(settle::SettleArgs),
@@ -129,6 +133,7 @@ enum Command {
     Batch(batch::BatchArgs),
     Report(inside::ReportArgs),
     State(inside::StateArgs),
+    Lock(lock::LockArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -155,6 +160,8 @@ pub fn main() -> ExitCode {
         Command::Runs(args) => runs::main(&global, args),
         Command::Show(args) => show::main(&global, args),
         Command::Why(args) => why::main(&global, args),
+        Command::Diff(args) => diff::main(&global, args),
+        Command::Locks(args) => lock::locks(&global, args),
         Command::Logs(args) => logs::main(&global, args),
         Command::Stop(args) => stop::main(&global, args),
         Command::Settle(args) => settle::main(&global, args),
@@ -174,6 +181,7 @@ pub fn main() -> ExitCode {
         Command::Batch(args) => batch::main(&global, args),
         Command::Report(args) => inside::report(&global, args),
         Command::State(args) => inside::state(&global, args),
+        Command::Lock(args) => lock::lock(&global, args),
         Command::Completions(args) => completions::main(&global, args),
         Command::Man(args) => man::main(&global, args),
     };

@@ -101,6 +101,7 @@ fn remove(
         end_leftovers(&Mark::run(run.clone()))?;
         drop(own);
     }
+    super::diff::discard(store, run)?;
     let collected = store.remove(run)?;
     for row in claims {
         store.forget_key(&row.key_use.key).wait()?;

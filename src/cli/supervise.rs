@@ -306,6 +306,10 @@ fn hint(run: &str, outcome: &Outcome) -> Option<String> {
         Outcome::Rejected { .. } => Some(format!(
             "to see what was found: agentguard show {run}; to give the agent more tries: {resume}"
         )),
+        Outcome::Conflict { .. } => Some(format!(
+            "to see the change: agentguard diff {run}; to try again once the conflict is resolved: \
+             {resume}"
+        )),
         Outcome::InDoubt { call, .. } => Some(format!(
             "look whether it happened, then: agentguard settle {run} {call} --happened (or \
              --not-happened), then: {resume}"
@@ -329,7 +333,14 @@ fn failure(error: host::Error) -> Failure {
             let hint = error.hint();
             Failure::from_error(Kind::Environment, &error).maybe_hint(hint)
         }
+        Error::Locked(_) => Failure::from_error(Kind::Stopping(exit_code::UNAVAILABLE), &error)
+            .hint("`agentguard locks` lists who holds what; `workspace.lock_wait` waits longer"),
+        Error::Stopped(by) => {
+            let code = Outcome::Stopped { by }.exit_code();
+            Failure::from_error(Kind::Stopping(code), &error)
+        }
         Error::Input(_)
+        | Error::Staging(_)
         | Error::Verify(_)
         | Error::Tools(_)
         | Error::Rule { .. }

@@ -70,6 +70,10 @@ boundaries! {
     UndoEnded = "undo_ended",
     UndoSettled = "undo_settled",
     RolledBack = "rolled_back",
+    Staged = "staged",
+    CommitStarted = "commit_started",
+    Committed = "committed",
+    CommitRefused = "commit_refused",
     Broke = "broke",
 }
 
@@ -103,13 +107,49 @@ struct Armed {
     passes_left: AtomicU32,
 }
 
+/// A moment between two saves in which files are half changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Between {
+    /// Half of the files of a commit are in place.
+    CommitHalf,
+    /// All of them are, or the folders are exchanged.
+    CommitInPlace,
+}
+
+impl Between {
+    /// Every moment.
+    pub const ALL: [Self; 2] = [Self::CommitHalf, Self::CommitInPlace];
+
+    /// Returns the moment's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CommitHalf => "commit.half",
+            Self::CommitInPlace => "commit.in_place",
+        }
+    }
+}
+
+/// Dies here if this moment is armed.
+pub fn fault_between(moment: Between) {
+    reach(moment.as_str());
+}
+
 /// Dies here if this point is armed.
 pub fn fault(boundary: Boundary, side: Side) {
+    if armed().is_some() {
+        reach(&Point(boundary, side).to_string());
+    }
+}
+
+fn armed() -> Option<&'static Armed> {
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
     let armed = ARMED.get_or_init(|| std::env::var(VARIABLE).ok().map(|text| parse(&text)));
-    let Some(armed) = armed else { return };
-    let here = Point(boundary, side);
-    if armed.name == here.to_string() && armed.passes_left.fetch_sub(1, Ordering::SeqCst) == 1 {
+    armed.as_ref()
+}
+
+fn reach(here: &str) {
+    let Some(armed) = armed() else { return };
+    if armed.name == here && armed.passes_left.fetch_sub(1, Ordering::SeqCst) == 1 {
         die();
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use crate::clock::UnixMs;
 use crate::drill::{Boundary, Side, fault};
 use crate::driver::session::{Error, Session};
+use crate::driver::staging;
 use crate::driver::supervise::Ports;
 use crate::driver::{launch, saga};
 use crate::machine::event::{CheckEnd, CheckVerdict, StoppedBy, TimeLimit};
@@ -31,6 +32,9 @@ pub async fn conclude(session: &mut Session, ports: &mut Ports) -> Result<(), Er
     while let Some(part) = due {
         match part {
             Part::Verifying { round } => verify(session, ports, round).await?,
+            Part::Committing { is_started, .. } => {
+                staging::commit(session, ports, is_started).await?;
+            }
             Part::Returning => return Ok(()),
             Part::RollingBack { .. } => saga::roll_back(session, ports).await?,
         }

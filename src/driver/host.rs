@@ -21,15 +21,18 @@ use crate::driver::notify::{self, Notifier, OnTheirWay};
 use crate::driver::policy::{own_rules, policy};
 use crate::driver::recover::{self, Ready};
 use crate::driver::session::{self, Session};
+use crate::driver::staging::{self, Waited};
 use crate::driver::supervise::{Outside, Ports, attempt};
 use crate::driver::translate::Standing;
 use crate::ids::{RunId, StepNo};
+use crate::machine::event::StoppedBy;
 use crate::machine::{
     Cause, Checkpoint, Entry, Event, Outcome, Part, Phase, Saga, advance, checkpoints,
 };
 use crate::observe::Observer;
 use crate::policy::budget::Resource;
 use crate::policy::taxonomy::custom;
+use crate::store::path_lock::PathLock;
 use crate::store::{self, Draft, NewRun, Ownership, Store};
 use crate::task::resolved::{InheritEnv, Resolved};
 use crate::tools::{ToolHome, Toolbox};
@@ -119,6 +122,15 @@ pub enum Error {
     /// The input could not be taken.
     #[error(transparent)]
     Input(#[from] input::Error),
+    /// The folder that the agent works on cannot be staged.
+    #[error(transparent)]
+    Staging(#[from] crate::staging::Error),
+    /// Somebody else holds a lock that the task asks for.
+    #[error("{0}")]
+    Locked(String),
+    /// Somebody wanted it to stop before it had begun.
+    #[error("stopped before the run had begun")]
+    Stopped(StoppedBy),
     /// A check of the task cannot be used.
     #[error("verify: {0}")]
     Verify(String),
@@ -194,14 +206,19 @@ pub async fn begin(
     }
     let run = new_run();
     let rules = rules(&task)?;
+    let mut host = host;
+    let _locks = lock(&mut host, &task, &run).await?;
     let folder = host.store.paths().run(&run);
     host.store.paths().make_run(&run)?;
-    let taken = input::take(&task, base, &folder.join("input"));
-    let created = match taken {
-        Ok(snapshot) => create(&host, &run, task, task_file, snapshot),
-        Err(error) => Err(error.into()),
-    };
-    let (own, setup, created) = match created {
+    let paths = host.store.paths().clone();
+    // What cannot be staged at all is told before there is a run.
+    let moved = staging::moved(task.clone(), &run, &paths).map_err(Error::from);
+    let created = moved.and_then(|moved| {
+        let snapshot = input::take(&task, base, &folder.join("input"))?;
+        let (own, setup, created) = create(&host, &run, task, task_file, snapshot)?;
+        Ok((own, setup, created, moved))
+    });
+    let (own, setup, created, task) = match created {
         Ok(created) => created,
         Err(error) => {
             // A run that never came to be leaves nothing behind.
@@ -209,8 +226,8 @@ pub async fn begin(
             return Err(error);
         }
     };
-    let toolbox = toolbox(&host, &run, &setup.task)?;
-    let task = Arc::new(setup.task.clone());
+    let toolbox = toolbox(&host, &run, &task)?;
+    let task = Arc::new(task);
     let policy = policy(&task);
     let (state, _) = advance(None, created.at, created.event, &policy);
     let Host {
@@ -243,6 +260,7 @@ pub async fn begin(
 /// Goes on with the run that `asked` names.
 pub async fn go_on(host: Host, asked: &str, how: &GoOn) -> Result<Finished, Error> {
     let TakenUp {
+        locks: _locks,
         mut session,
         ports,
         setup,
@@ -271,6 +289,7 @@ pub async fn go_on(host: Host, asked: &str, how: &GoOn) -> Result<Finished, Erro
 /// Takes back what the run that `asked` names did, last call first.
 pub async fn roll_back(host: Host, asked: &str) -> Result<RolledBack, Error> {
     let TakenUp {
+        locks: _locks,
         mut session,
         mut ports,
         told,
@@ -295,6 +314,8 @@ pub async fn roll_back(host: Host, asked: &str) -> Result<RolledBack, Error> {
 
 /// A run that is owned, with nothing of its last attempt left.
 struct TakenUp {
+    /// Held for as long as the run has a process.
+    locks: Option<PathLock>,
     session: Session,
     ports: Ports,
     setup: Setup,
@@ -310,7 +331,10 @@ async fn take_up(host: Host, asked: &str) -> Result<TakenUp, Error> {
     })?;
     let rules = rules(&setup.task)?;
     let own = host.store.own(&run, host.clock.now())?;
-    let toolbox = toolbox(&host, &run, &setup.task)?;
+    let mut host = host;
+    let locks = lock(&mut host, &setup.task, &run).await?;
+    let task = staging::moved(setup.task.clone(), &run, host.store.paths())?;
+    let toolbox = toolbox(&host, &run, &task)?;
     let folder = host.store.paths().run(&run);
     let Host {
         store,
@@ -318,11 +342,12 @@ async fn take_up(host: Host, asked: &str) -> Result<TakenUp, Error> {
         observers,
         outside,
     } = host;
-    let task = Arc::new(setup.task.clone());
+    let task = Arc::new(task);
     let (observers, told) = with_notifier(observers, &task, &outside.environment);
     let mut session = recover::take_up(own, task, store, clock, observers)?;
     session.toolbox = Some(Arc::clone(&toolbox));
     recover::clear(&mut session).await?;
+    staging::tidy_up(&session, &folder);
     let standing = standing(&setup, &folder, Cause::Verbatim, None);
     let ports = Ports {
         outside,
@@ -333,11 +358,22 @@ async fn take_up(host: Host, asked: &str) -> Result<TakenUp, Error> {
         playback: None,
     };
     Ok(TakenUp {
+        locks,
         session,
         ports,
         setup,
         told,
     })
+}
+
+/// Takes the locks of the task, before anything of the run is there or goes on.
+async fn lock(host: &mut Host, task: &Resolved, run: &RunId) -> Result<Option<PathLock>, Error> {
+    let (paths, now) = (host.store.paths().clone(), host.clock.now());
+    match staging::lock(task, run, &paths, now, &mut host.outside).await? {
+        Ok(lock) => Ok(lock),
+        Err(Waited::Busy(held)) => Err(Error::Locked(staging::in_words(&held))),
+        Err(Waited::Stopped(by)) => Err(Error::Stopped(by)),
+    }
 }
 
 /// Sees attempts and their ends through until the run has ended for good: one that
@@ -354,8 +390,10 @@ pub(super) async fn see_through(
         match ready {
             Ready::Start { cause, note } => {
                 ports.standing = standing(setup, &ports.folder, cause, note);
-                let next = session.state().attempt.next();
-                ports = attempt(session, ports, next).await?;
+                if staging::stage(session, &mut ports).await? {
+                    let next = session.state().attempt.next();
+                    ports = attempt(session, ports, next).await?;
+                }
             }
             Ready::Conclude => {}
             Ready::Done { outcome } if has_run => return Ok(Ending::Ran(outcome)),
@@ -484,11 +522,13 @@ pub(super) fn rules(task: &Resolved) -> Result<Vec<custom::Rule>, Error> {
 
 pub(super) fn toolbox(host: &Host, run: &RunId, task: &Resolved) -> Result<Arc<Toolbox>, Error> {
     let environment = host.outside.environment.clone();
+    let mut env = environment.inherited(&InheritEnv::All);
+    env.extend(staging::variable(task));
     let home = ToolHome {
         run: run.clone(),
         cwd: task.agent.cwd.clone(),
         output_dir: host.store.paths().run(run).join("calls"),
-        env: host.outside.environment.inherited(&InheritEnv::All),
+        env,
         variables: Box::new(move |name| environment.variable(name)),
     };
     Ok(Arc::new(Toolbox::new(

@@ -19,6 +19,7 @@
 //! - `work`: tries, probes and waits that are under way; `judge`: what came of a call;
 //! - `conversations`: which conversation a model call belongs to;
 //! - [`launch`], [`input`], [`output`], `gateway`: the agent's surroundings;
+//! - [`staging`]: the copy that the agent works on, its commit, and locks;
 //! - [`notify`]: tells people.
 //!
 //! Not here: any decision. Those are in `machine` and `policy`.
@@ -43,6 +44,7 @@ pub mod recover;
 pub mod replay;
 pub mod saga;
 pub mod session;
+pub mod staging;
 pub mod supervise;
 mod timer;
 pub mod translate;

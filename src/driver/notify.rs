@@ -108,6 +108,7 @@ fn occasion(outcome: &Outcome) -> Occasion {
             Occasion::Failed
         }
         Outcome::Rejected { .. } => Occasion::Rejected,
+        Outcome::Conflict { .. } => Occasion::Conflict,
         Outcome::Budget { .. } => Occasion::Budget,
         Outcome::TimeUp { .. } => Occasion::Deadline,
         Outcome::Loop { .. } => Occasion::Loop,

@@ -39,6 +39,7 @@ pub fn policy(task: &Resolved) -> Policy {
             .flat_map(statuses)
             .collect(),
         verify_tries: task.verify.as_ref().map(|verify| verify.rounds),
+        stages: task.workspace.stage.is_some(),
     }
 }
 

@@ -371,6 +371,9 @@ impl Session {
             | Event::UndoEnded(_)
             | Event::UndoSettled { .. }
             | Event::RolledBack
+            | Event::Committed { .. }
+            | Event::CommitRefused { .. }
+            | Event::Broke { .. }
             | Event::TimeUp { .. }
             | Event::StopRequested { .. } => match &self.state().phase {
                 Phase::Ended { outcome } => Some(outcome),

@@ -3,8 +3,8 @@
 use crate::clock::UnixMs;
 use crate::machine::event::{Event, TimeLimit};
 use crate::machine::{
-    About, Answer, Decision, Effect, Outcome, Phase, Policy, State, batch, conclude, ending,
-    resume, saga, tool, turn,
+    About, Answer, Decision, Effect, Outcome, Phase, Policy, State, batch, commit, conclude,
+    ending, resume, saga, tool, turn,
 };
 
 /// Advances a run by one event. Total: every pair has an answer, none panics.
@@ -109,6 +109,18 @@ pub fn advance(
         Event::UndoEnded(ended) => saga::undo_ended(&mut state, at, &ended, policy),
         Event::UndoSettled { call, undone } => saga::undo_settled(&mut state, call, undone),
         Event::RolledBack => saga::rolled_back(&mut state, at),
+        Event::Staged(staged) => {
+            state.workspace.staged(staged);
+            vec![]
+        }
+        Event::CommitStarted {
+            method,
+            why,
+            counts,
+            hash: _,
+        } => commit::started(&mut state, at, method, why, counts),
+        Event::Committed { counts } => commit::committed(&mut state, at, counts),
+        Event::CommitRefused { refusal } => commit::refused(&mut state, at, &refusal),
         Event::Broke { error } => stop(&mut state, at, Outcome::Broke { error }, policy),
     };
     state.seen_at = at;
@@ -134,6 +146,8 @@ fn create(at: UnixMs, event: Event, policy: &Policy) -> (State, Vec<Effect>) {
 fn stop(state: &mut State, at: UnixMs, outcome: Outcome, policy: &Policy) -> Vec<Effect> {
     match state.phase {
         Phase::Concluding { .. } => conclude::cut_off(state, at, outcome, policy),
+        // Nothing ran yet: its folder could not be staged.
+        Phase::Created => conclude::end(state, at, outcome),
         _ => ending::stop(state, outcome, None),
     }
 }

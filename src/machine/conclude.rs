@@ -8,6 +8,7 @@
 //!             the agent is done again
 //!
 //!  any end that the task says ──► RollingBack ──► Ended (see `saga`)
+//!  a staged folder is committed between "passed", or "done", and the end
 //! ```
 //! A part begins with an event of its own and ends with another. Between the two
 //! everything may stop: the part is found in the state and is begun anew. One that
@@ -33,6 +34,13 @@ pub enum Part {
         /// Which round of checks it is, from 1.
         round: u32,
     },
+    /// The change is put into the folder that was staged.
+    Committing {
+        /// Whether the work was checked.
+        verified: bool,
+        /// Whether files may be in place already.
+        is_started: bool,
+    },
     /// The checks found something; the agent is to be started again with it.
     Returning,
     /// What the run did is taken back.
@@ -48,6 +56,7 @@ impl Part {
         match self {
             Self::Verifying { round: 1 } => "verifying".into(),
             Self::Verifying { round } => format!("verifying, round {round}"),
+            Self::Committing { .. } => "committing".into(),
             Self::Returning => "to be corrected".into(),
             Self::RollingBack { then } => format!("rolling back ({})", then.describe()),
         }
@@ -78,8 +87,22 @@ pub(super) fn conclude(
             begin(state, at, Part::Verifying { round });
             vec![]
         }
+        Outcome::Done { verified } => done(state, at, verified, policy),
         outcome => finish(state, at, outcome, policy),
     }
+}
+
+/// The work is done and as good as it is known to be: only its commit is left.
+fn done(state: &mut State, at: UnixMs, verified: bool, policy: &Policy) -> Vec<Effect> {
+    if !policy.stages {
+        return finish(state, at, Outcome::Done { verified }, policy);
+    }
+    let part = Part::Committing {
+        verified,
+        is_started: false,
+    };
+    begin(state, at, part);
+    vec![]
 }
 
 /// Ends the run, once what it did is taken back where the task wants it.
@@ -114,7 +137,8 @@ pub(super) fn cut_off(
     let note = run_note(state, "stop", "conclude.cut_off", &outcome.describe());
     let mut effects = vec![Effect::Note(note)];
     effects.extend(match state.unconcluded {
-        Some(Part::RollingBack { .. }) => end(state, at, outcome),
+        // A commit may be in place already, and is finished by the next resume.
+        Some(Part::RollingBack { .. } | Part::Committing { .. }) => end(state, at, outcome),
         _ => finish(state, at, outcome, policy),
     });
     effects
@@ -160,7 +184,7 @@ pub(super) fn verified(
         let mut note = run_note(state, "verify", "verify.passed", "every check passed");
         note.evidence = names(checks.iter());
         let mut effects = vec![Effect::Note(note)];
-        effects.extend(finish(state, at, Outcome::Done { verified: true }, policy));
+        effects.extend(done(state, at, true, policy));
         return effects;
     }
     let tries = policy.verify_tries.unwrap_or_default();

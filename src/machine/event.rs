@@ -202,6 +202,30 @@ pub enum Event {
     },
     /// Everything that can be taken back is.
     RolledBack,
+    /// The folder that the agent works on was copied; it works in the copy.
+    Staged(Staged),
+    /// The change is about to be put into the folder that was staged.
+    CommitStarted {
+        /// How.
+        method: CommitMethod,
+        /// Why not by exchange.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+        /// How much it is.
+        counts: FileCounts,
+        /// SHA-256 over the change, hexadecimal.
+        hash: String,
+    },
+    /// The folder that was staged has the change.
+    Committed {
+        /// How much it was.
+        counts: FileCounts,
+    },
+    /// The folder that was staged is as it was: the change could not come in.
+    CommitRefused {
+        /// Why.
+        refusal: Refusal,
+    },
     /// The supervisor itself cannot go on.
     Broke {
         /// What broke.
@@ -241,6 +265,10 @@ impl Event {
             Self::UndoEnded(_) => "undo_ended",
             Self::UndoSettled { .. } => "undo_settled",
             Self::RolledBack => "rolled_back",
+            Self::Staged(_) => "staged",
+            Self::CommitStarted { .. } => "commit_started",
+            Self::Committed { .. } => "committed",
+            Self::CommitRefused { .. } => "commit_refused",
             Self::Broke { .. } => "broke",
         }
     }
@@ -644,6 +672,81 @@ pub enum CheckVerdict {
     Failed,
     /// Nothing: the check itself could not be carried out.
     Unchecked,
+}
+
+/// A copy of the folder that the agent works on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staged {
+    /// The folder.
+    pub target: String,
+    /// The copy.
+    pub stage: String,
+    /// SHA-256 over paths, kinds, modes and contents, hexadecimal: the input that
+    /// the folder was.
+    pub hash: String,
+    /// Files and links.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Paths that the copy does not have; some of them, where there are many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// How a change comes into the folder that was staged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommitMethod {
+    /// The folder is exchanged as a whole.
+    Exchange,
+    /// File by file.
+    Files,
+}
+
+/// How many files a change is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileCounts {
+    /// New ones.
+    pub added: u64,
+    /// Changed ones.
+    pub changed: u64,
+    /// Deleted ones.
+    pub deleted: u64,
+}
+
+impl FileCounts {
+    /// Returns it in words: "2 files added, 1 changed, 0 deleted".
+    pub fn describe(self) -> String {
+        let Self {
+            added,
+            changed,
+            deleted,
+        } = self;
+        if added + changed + deleted == 0 {
+            return "no files changed".into();
+        }
+        format!("files: {added} added, {changed} changed, {deleted} deleted")
+    }
+}
+
+/// Why a change could not come in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "refusal", rename_all = "snake_case")]
+pub enum Refusal {
+    /// Others changed the same paths.
+    Conflict {
+        /// Some of them.
+        paths: Vec<String>,
+        /// How many there are.
+        count: u64,
+    },
+    /// Somebody else has locked the folder.
+    Locked {
+        /// Who, in words.
+        why: String,
+    },
 }
 
 /// A limit in time.

@@ -20,6 +20,7 @@
 
 mod advance;
 pub mod batch;
+mod commit;
 mod conclude;
 mod conversation;
 mod effect;
@@ -37,6 +38,7 @@ mod tool;
 mod turn;
 
 pub use advance::advance;
+pub use commit::Workspace;
 pub use conclude::Part;
 pub use conversation::{Conversation, Kind, Left};
 pub use effect::{About, Answer, Decision, Effect, Next, Verdict};

@@ -37,6 +37,11 @@ pub enum Outcome {
         /// What was found, as a clause.
         why: String,
     },
+    /// The work is done, and others changed the same files of the staged folder.
+    Conflict {
+        /// Which, as a clause.
+        why: String,
+    },
     /// A time limit passed.
     TimeUp {
         /// Which.
@@ -95,6 +100,8 @@ pub enum Status {
     Failed,
     /// Ended: the verification disagreed.
     Rejected,
+    /// Ended: the change collides with that of others.
+    Conflict,
     /// Ended: a budget was reached.
     Budget,
     /// Ended: deadline or idle.
@@ -113,12 +120,13 @@ pub enum Status {
 
 impl Status {
     /// Every status, in the order of the enum.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Running,
         Self::Crashed,
         Self::Done,
         Self::Failed,
         Self::Rejected,
+        Self::Conflict,
         Self::Budget,
         Self::Deadline,
         Self::Loop,
@@ -136,6 +144,7 @@ impl Status {
             Self::Done => "done",
             Self::Failed => "failed",
             Self::Rejected => "rejected",
+            Self::Conflict => "conflict",
             Self::Budget => "budget",
             Self::Deadline => "deadline",
             Self::Loop => "loop",
@@ -154,6 +163,7 @@ impl Outcome {
             Self::Done { .. } => exit_code::DONE,
             Self::Failed { .. } | Self::Crashed { .. } => exit_code::AGENT_FAILED,
             Self::Rejected { .. } => exit_code::VERIFICATION,
+            Self::Conflict { .. } => exit_code::CONFLICT,
             Self::Budget { .. } => exit_code::BUDGET,
             Self::TimeUp { .. } => exit_code::DEADLINE,
             Self::Loop { .. } => exit_code::LOOP,
@@ -176,6 +186,7 @@ impl Outcome {
             Self::Failed { .. } => Status::Failed,
             Self::Crashed { .. } => Status::Crashed,
             Self::Rejected { .. } => Status::Rejected,
+            Self::Conflict { .. } => Status::Conflict,
             Self::Budget { .. } => Status::Budget,
             Self::TimeUp { .. } => Status::Deadline,
             Self::Loop { .. } => Status::Loop,
@@ -194,6 +205,7 @@ impl Outcome {
             Self::Failed { why } => format!("the agent failed: {why}"),
             Self::Crashed { exit } => format!("the agent {}", exit.as_clause()),
             Self::Rejected { why } => format!("verification failed: {why}"),
+            Self::Conflict { why } => format!("conflict, nothing was committed: {why}"),
             Self::Budget { hit } => format!("budget reached: {}", hit.describe()),
             Self::TimeUp {
                 limit: TimeLimit::Deadline,

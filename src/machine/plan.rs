@@ -31,6 +31,8 @@ pub struct Policy {
     pub verify_tries: Option<u32>,
     /// Ends after which what the run did is taken back.
     pub rollback_on: BTreeSet<Status>,
+    /// Whether the agent works in a copy, whose change is committed at the end.
+    pub stages: bool,
 }
 
 /// Who answers model calls, and how they are retried.

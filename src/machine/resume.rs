@@ -99,6 +99,8 @@ pub fn resume(state: &State, now: UnixMs, policy: &Policy) -> Resume {
         return Resume::Nothing;
     }
     match state.part() {
+        // The work is done; no limit speaks against keeping it.
+        Some(Part::Committing { .. }) => return Resume::Conclude,
         // Checks cost time only.
         Some(Part::Verifying { .. }) if state.left_ms(now) == Some(0) => {
             return Resume::Refuse {

@@ -9,7 +9,7 @@ use crate::ids::{AttemptNo, BatchNo, CallId, ConversationNo, IdempotencyKey, Ste
 use crate::machine::batch::{Batch, DeadItem, Members};
 use crate::machine::event::{Content, RequestNo};
 use crate::machine::keys::StepKeys;
-use crate::machine::{Conversation, Outcome, Part, Policy, Risk, Saga};
+use crate::machine::{Conversation, Outcome, Part, Policy, Risk, Saga, Workspace};
 use crate::money::NanoUsd;
 use crate::policy::budget::{Limits, Resource, Spend, Usage};
 use crate::policy::loops::{self, Digest};
@@ -111,6 +111,8 @@ pub struct State {
     pub unconcluded: Option<Part>,
     /// What the model last asked of the agent's tools, in this attempt.
     pub asking: Asking,
+    /// The folder that the agent works on, where it is staged.
+    pub workspace: Workspace,
     /// Why the last model call failed, if it did.
     pub model_error: Option<String>,
     /// The last tool that was concluded, if it is down.
@@ -355,6 +357,7 @@ impl State {
             findings: None,
             unconcluded: None,
             asking: Asking::default(),
+            workspace: Workspace::default(),
             model_error: None,
             down: None,
             last_error: None,

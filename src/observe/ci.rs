@@ -73,6 +73,12 @@ pub fn markdown(report: &Report) -> String {
         report.tool_calls,
         report.retry_count,
     );
+    if let Some(workspace) = &report.workspace {
+        text.push_str(&format!(
+            "| workspace | {} |\n",
+            escape(&workspace.describe())
+        ));
+    }
     if let Some(error) = &report.last_error {
         text.push_str(&format!("| last error | {} |\n", escape(error)));
     }

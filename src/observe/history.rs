@@ -266,7 +266,7 @@ impl Told {
                 if let Some(last) = self.attempts.last_mut() {
                     last.end_time = Some(at);
                     last.outcome = Some(match &after.phase {
-                        Phase::Concluding { .. } => "done, to be checked".into(),
+                        Phase::Concluding { part } => format!("done, {}", part.describe()),
                         _ => after.outcome().map_or_else(String::new, Outcome::describe),
                     });
                 }
@@ -282,7 +282,11 @@ impl Told {
                     };
                 }
             }
-            Event::Verified { .. } | Event::TimeUp { .. } | Event::StopRequested { .. } => {
+            Event::Verified { .. }
+            | Event::Committed { .. }
+            | Event::CommitRefused { .. }
+            | Event::TimeUp { .. }
+            | Event::StopRequested { .. } => {
                 if let Some(last) = self.attempts.last_mut() {
                     match &after.phase {
                         Phase::Ended { outcome } => last.outcome = Some(outcome.describe()),

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use crate::machine::{Decision, Event, How, Kind};
+use crate::observe::timeline::span;
 use crate::observe::{Moment, Observer, plain};
 use crate::policy::budget::Resource;
 
@@ -101,6 +102,21 @@ fn event_line(moment: &Moment<'_>) -> Option<String> {
                 None => ("deadline", format!("{limit} ms")),
             };
             Some(format!("{key} raised to {shown}"))
+        }
+        Event::Staged(staged) => Some(format!(
+            "{} staged: {} files in {}{}",
+            staged.target,
+            staged.files,
+            span(staged.took_ms),
+            match staged.left_out.as_slice() {
+                [] => String::new(),
+                some => format!("; not staged: {}", some.join(", ")),
+            }
+        )),
+        Event::Committed { counts } => {
+            let committed = moment.state.workspace.committed.as_ref();
+            let target = committed.map_or("the workspace", |(_, target)| target);
+            Some(format!("{target}: committed, {}", counts.describe()))
         }
         Event::Branched { step, .. } => Some(format!("back at the checkpoint after step {step}")),
         _ => None,

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMs;
 use crate::ids::{AttemptNo, RunId, StepNo};
+use crate::machine::event::FileCounts;
 use crate::machine::{Outcome, Phase, State, Status};
 use crate::money::NanoUsd;
 use crate::policy::budget::Resource;
@@ -92,8 +93,55 @@ pub struct Report {
     /// Who answers in the place of the first model, if somebody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub degraded: Option<Degraded>,
+    /// The folder that the agent works on, where it is staged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<Workspace>,
     /// Limits and what is used of them, in the limit's unit.
     pub limits: BTreeMap<String, Used>,
+}
+
+/// A folder that the agent works on in a copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workspace {
+    /// The folder.
+    pub target: String,
+    /// The copy, while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// SHA-256 over what the folder was when it was copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_hash: Option<String>,
+    /// What was committed, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed: Option<FileCounts>,
+}
+
+impl Workspace {
+    fn of(state: &State) -> Option<Self> {
+        let workspace = &state.workspace;
+        let staged = workspace.staged.as_ref();
+        let target = staged
+            .map(|it| it.target.clone())
+            .or_else(|| Some(workspace.committed.as_ref()?.1.clone()))?;
+        Some(Self {
+            target,
+            stage: staged.map(|it| it.stage.clone()),
+            base_hash: staged.map(|it| it.hash.clone()),
+            committed: match staged {
+                Some(_) => None,
+                None => workspace.committed.as_ref().map(|(counts, _)| *counts),
+            },
+        })
+    }
+
+    /// Returns it in words.
+    pub fn describe(&self) -> String {
+        match (&self.committed, &self.stage) {
+            (Some(counts), _) => format!("{}; committed, {}", self.target, counts.describe()),
+            (None, Some(stage)) => format!("{}; not committed, staged in {stage}", self.target),
+            (None, None) => self.target.clone(),
+        }
+    }
 }
 
 /// Who answers in the place of the first model.
@@ -178,6 +226,7 @@ impl Report {
             last_checkpoint: state.checkpoint_at,
             result: state.done.clone().filter(|result| !result.is_null()),
             degraded: degraded(state),
+            workspace: Workspace::of(state),
             limits: limits(state),
         }
     }
@@ -232,6 +281,7 @@ fn error_class(outcome: &Outcome) -> Option<String> {
         Outcome::Failed { .. } => "agent",
         Outcome::Crashed { .. } => "crash",
         Outcome::Rejected { .. } => "rejected",
+        Outcome::Conflict { .. } => "conflict",
         Outcome::Budget { .. } => "cost_pressure",
         Outcome::TimeUp { .. } => "deadline",
         Outcome::Loop { .. } => "loop",

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UnixMs;
 use crate::ids::{CallId, Seq};
 use crate::machine::event::{
-    CheckEnd, CheckVerdict, SettledBy, Settlement, StoppedBy, TimeLimit, ToolEnd, Turn,
+    CheckEnd, CheckVerdict, CommitMethod, Refusal, SettledBy, Settlement, StoppedBy, TimeLimit,
+    ToolEnd, Turn,
 };
-use crate::machine::{About, Cause, Effect, Event, Kind, Phase, State, Undo};
+use crate::machine::{About, Cause, Effect, Event, Kind, Part, Phase, State, Undo};
 use crate::observe::history::{Before, Call};
 use crate::policy::breaker::Admission;
 use crate::task::units;
@@ -209,6 +210,30 @@ pub(super) fn text(
             let (undone, stuck) = after.saga.counts();
             format!("rolled back: {undone} undone, {stuck} not")
         }
+        Event::Staged(staged) => format!(
+            "{} staged in {}: {} files, {} bytes, {}{}",
+            staged.target,
+            staged.stage,
+            staged.files,
+            staged.bytes,
+            span(staged.took_ms),
+            match staged.left_out.as_slice() {
+                [] => String::new(),
+                some => format!("; not staged: {}", excerpt(&some.join(", "))),
+            }
+        ),
+        Event::CommitStarted { method, counts, .. } => match method {
+            CommitMethod::Exchange => format!("commit, by exchange; {}", counts.describe()),
+            CommitMethod::Files => format!("commit, file by file; {}", counts.describe()),
+        },
+        Event::Committed { counts } => format!("committed; {}", counts.describe()),
+        Event::CommitRefused { refusal } => match refusal {
+            Refusal::Conflict { paths, count } => format!(
+                "not committed, {count} paths changed by others: {}",
+                excerpt(&paths.join(", "))
+            ),
+            Refusal::Locked { why } => format!("not committed: {}", excerpt(why)),
+        },
         Event::Broke { error } => format!("agentguard cannot go on: {error}"),
     }
 }
@@ -223,6 +248,9 @@ fn checks_text(checks: &[CheckEnd], after: &State) -> String {
     let each: Vec<String> = each.map(|text| excerpt(&text)).collect();
     let next = match &after.phase {
         Phase::Ended { outcome } => format!("ended: {}", excerpt(&outcome.describe())),
+        Phase::Concluding {
+            part: Part::Committing { .. },
+        } => "to be committed".into(),
         _ => "back to the agent".into(),
     };
     format!("{}; {next}", each.join(", "))

@@ -53,5 +53,5 @@ pub use error::Error;
 pub use exec::{ExecLimits, Executed, exec};
 pub use exit::Exit;
 pub use launch::Launcher;
-pub use spec::{Mark, Spec, Stdin};
+pub use spec::{Mark, RUN_VARIABLE, Spec, Stdin};
 pub use sweep::{Survivor, Swept, sweep_marked};

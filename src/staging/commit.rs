@@ -21,8 +21,8 @@ use sha2::{Digest, Sha256};
 use super::change::{Change, Counts, between, merge};
 use super::error::{Error, Named, Result};
 use super::scan::{self, Halt};
-use super::stage::{Method, Stage};
-use super::tree::{Manifest, Node, Tree, at, hex, load_lines, save_lines};
+use super::stage::{Method, Stage, remove_tree};
+use super::tree::{Entry, Manifest, Node, Tree, at, hex, load_lines, save_lines};
 use super::{copy, diff, exchange, moves};
 
 /// What a look at stage and target gave.
@@ -137,7 +137,7 @@ pub fn check(stage: &Stage, halt: &Halt) -> Result<Checked> {
 /// - `ready`: what [`check`] gave; `None` after a crash.
 /// - `moment`: told of moments in between.
 ///
-/// On an error the target is as it was.
+/// On an error the target is as it was; what cannot be taken back is by the next call.
 pub fn carry_out(stage: &Stage, ready: Option<&Ready>, moment: &dyn Fn(Moment)) -> Result<Done> {
     if done_path(&stage.records).exists() {
         return Ok(Done::Committed);
@@ -178,6 +178,19 @@ pub fn carry_out(stage: &Stage, ready: Option<&Ready>, moment: &dyn Fn(Moment)) 
     settled(stage)
 }
 
+/// Returns whether the change is in place, whether or not anybody knows.
+pub fn is_in_place(stage: &Stage) -> bool {
+    let is_there = |plan: Plan| identity(&stage.target).ok() == Some(plan.stage_root);
+    let exchanged = |plan: Plan| plan.method == Method::Exchange && is_there(plan);
+    done_path(&stage.records).exists() || plan(&stage.records).ok().flatten().is_some_and(exchanged)
+}
+
+/// Forgets a plan that is not to be carried out any more, and takes back what of it
+/// is half done.
+pub fn rewind(stage: &Stage) -> Result<()> {
+    forget(&stage.target, &stage.tree, &stage.records)
+}
+
 /// Removes the stage and the plan; what was committed stays known.
 pub fn clean(run: &Path) -> Result<()> {
     super::stage::discard(run)
@@ -193,6 +206,7 @@ pub(super) fn forget(target: &Path, tree: &Path, records: &Path) -> Result<()> {
         moves::take_back(target, tree, records)?;
     }
     moves::remove_leftovers(target, tree)?;
+    remove_tree(&carried(tree))?;
     let path = plan_path(records);
     match fs::remove_file(&path) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
@@ -264,7 +278,7 @@ fn carry_over(stage: &Stage, base: &mut Manifest, theirs: &[Change]) -> Result<(
     }
     let goes = |change: &&Change| match (&change.old, &change.new) {
         (Some(_), None) => true,
-        (Some(old), Some(new)) => old.is_folder() != new.is_folder() || !new.is_folder(),
+        (Some(old), Some(new)) => old.is_folder() != new.is_folder(),
         (None, _) => false,
     };
     for change in theirs.iter().rev().filter(goes) {
@@ -284,31 +298,37 @@ fn carry_over(stage: &Stage, base: &mut Manifest, theirs: &[Change]) -> Result<(
     }
     for change in theirs {
         let Some(new) = &change.new else { continue };
-        let (from, to) = (
-            at(&stage.target, &change.path),
-            at(&stage.tree, &change.path),
-        );
+        let to = at(&stage.tree, &change.path);
         let entry = if new.is_folder() && to.is_dir() {
             let mode = fs::Permissions::from_mode(new.mode);
             fs::set_permissions(&to, mode).named("set the mode of", &to)?;
-            super::tree::Entry {
+            Entry {
                 node: new.clone(),
                 target: None,
                 stage: None,
             }
         } else {
-            // Left by a crash in the middle of this.
-            if fs::symlink_metadata(&to).is_ok_and(|it| !it.is_dir()) {
-                fs::remove_file(&to).named("remove", &to)?;
-            }
-            let mut entry = copy::one(&from, &to)?;
+            // Half a file in the stage would pass for a change of the agent.
+            let beside = carried(&stage.tree);
+            remove_tree(&beside)?;
+            let mut entry = copy::one(&at(&stage.target, &change.path), &beside)?;
+            fs::rename(&beside, &to).named("make", &to)?;
             // It may be changed again in this very moment.
             entry.target = None;
+            // Its new name has given it another time.
+            entry.stage = None;
             entry
         };
         base.0.insert(change.path.clone(), entry);
     }
     base.save(&stage.records.join("base.jsonl"))
+}
+
+/// Returns where a file lies on its way from the target to the stage.
+fn carried(tree: &Path) -> PathBuf {
+    let mut name = tree.as_os_str().to_owned();
+    name.push(".carried");
+    name.into()
 }
 
 /// Returns whether the old target, which is at the stage's place now, is what it was

@@ -70,6 +70,9 @@ enum Content {
 
 /// Shows one change.
 pub fn show(change: &Change, sides: &Sides<'_>) -> Shown {
+    if matches!(change.what(), What::Link | What::Kind) {
+        return show_both(change, sides);
+    }
     let mut text = header(change);
     let mut lines = None;
     let content = |node: &Option<Node>, root: &Path| match node {
@@ -106,6 +109,27 @@ pub fn show(change: &Change, sides: &Sides<'_>) -> Shown {
             lines,
         },
         text,
+    }
+}
+
+/// Shows one thing that took the place of another, as `git` does: the old one goes,
+/// the new one comes.
+fn show_both(change: &Change, sides: &Sides<'_>) -> Shown {
+    let (mut goes, mut comes) = (change.clone(), change.clone());
+    (goes.new, comes.old) = (None, None);
+    let [goes, comes] = [goes, comes].map(|half| show(&half, sides));
+    let sum = |(added, deleted): (u64, u64), (more, gone)| (added + more, deleted + gone);
+    let (one, other) = (goes.line.lines, comes.line.lines);
+    Shown {
+        line: Line {
+            change: change.clone(),
+            lines: one
+                .zip(other)
+                .map(|(one, other)| sum(one, other))
+                .or(one)
+                .or(other),
+        },
+        text: goes.text + &comes.text,
     }
 }
 
@@ -211,50 +235,51 @@ fn names(change: &Change) -> [String; 2] {
     [side(&change.old, "a/"), side(&change.new, "b/")]
 }
 
+/// Returns what stands above the lines. What `git` has no words for (folders, modes
+/// beyond "can be run") is in ours, which `git apply` passes over.
 fn header(change: &Change) -> String {
-    let is_folders = change.is_of_folders();
-    if is_folders {
-        let name = match quoted(&change.path) {
-            name if name.is_empty() => ".".to_owned(),
-            name => name,
-        };
+    let name = match quoted(&change.path) {
+        name if name.is_empty() => ".".to_owned(),
+        name => name,
+    };
+    let mode = match (&change.old, &change.new) {
+        (Some(old), Some(new)) if old.mode != new.mode => {
+            format!("{name}: mode {:04o} is now {:04o}\n", old.mode, new.mode)
+        }
+        _ => String::new(),
+    };
+    if change.is_of_folders() {
         return match change.what() {
             What::Added => format!("new folder {name}\n"),
             What::Deleted => format!("deleted folder {name}\n"),
-            _ => {
-                let mode = |node: &Option<Node>| node.as_ref().map_or(0, |it| it.mode);
-                let (old, new) = (mode(&change.old), mode(&change.new));
-                format!("folder {name}: mode {old:04o} is now {new:04o}\n")
-            }
+            _ => format!("folder {mode}"),
         };
     }
     let (old, new) = (
         with_prefix("a/", &change.path),
         with_prefix("b/", &change.path),
     );
-    let mut text = format!("diff --git {old} {new}\n");
-    let _ = match (&change.old, &change.new) {
-        (None, Some(new)) => writeln!(text, "new file mode {}", git_mode(new)),
-        (Some(old), None) => writeln!(text, "deleted file mode {}", git_mode(old)),
+    let first = format!("diff --git {old} {new}\n");
+    match (&change.old, &change.new) {
+        (None, Some(new)) => format!("{first}new file mode {}\n", git_mode(new)),
+        (Some(old), None) => format!("{first}deleted file mode {}\n", git_mode(old)),
         (Some(old), Some(new)) if git_mode(old) != git_mode(new) => {
-            writeln!(
-                text,
-                "old mode {}\nnew mode {}",
-                git_mode(old),
-                git_mode(new)
-            )
+            let (old, new) = (git_mode(old), git_mode(new));
+            format!("{first}old mode {old}\nnew mode {new}\n")
         }
-        _ => Ok(()),
-    };
-    text
+        _ if change.what() == What::Mode => format!("file {mode}"),
+        _ if mode.is_empty() => first,
+        _ => format!("file {mode}{first}"),
+    }
 }
 
-/// Returns a node's mode with its kind, as `stat` and `git` write it.
-fn git_mode(node: &Node) -> String {
+/// Returns a node's mode with its kind, as `git` knows them.
+fn git_mode(node: &Node) -> &'static str {
     match node.kind {
-        Kind::File { .. } => format!("100{:03o}", node.mode),
-        Kind::Link { .. } => "120000".to_owned(),
-        Kind::Folder => format!("040{:03o}", node.mode),
+        Kind::File { .. } if node.mode & 0o100 != 0 => "100755",
+        Kind::File { .. } => "100644",
+        Kind::Link { .. } => "120000",
+        Kind::Folder => "040000",
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, CWD, OFlags, StatxAttributes, StatxFlags, statx};
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use super::error::{Error, Named, Result};
@@ -123,10 +123,21 @@ pub(super) fn walk(root: &Path, rules: &Rules, halt: &Halt) -> Result<Walk> {
 
 /// Returns whether another file system, or another part of this one, is mounted
 /// here. A bind mount has the device of its surroundings.
+#[cfg(target_os = "linux")]
 pub(super) fn is_mount_point(folder: &Path) -> bool {
+    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     statx(CWD, folder, flags, StatxFlags::empty())
         .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// Returns whether another file system is mounted here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_mount_point(folder: &Path) -> bool {
+    let device = |path: &Path| fs::symlink_metadata(path).ok().map(|found| found.dev());
+    folder
+        .parent()
+        .is_some_and(|above| device(above) != device(folder))
 }
 
 /// Reads the folder at `root`.

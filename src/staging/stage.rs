@@ -111,6 +111,22 @@ struct Record {
     is_ready: bool,
 }
 
+impl Record {
+    fn new(target: PathBuf, tree: PathBuf, asked: &Asked) -> Self {
+        Self {
+            target,
+            tree,
+            method: Method::Files,
+            why: None,
+            is_asked: asked.method.is_some(),
+            root_mode: 0,
+            exclude: asked.exclude.clone(),
+            ours: asked.ours.iter().map(|it| as_text::write(it)).collect(),
+            is_ready: false,
+        }
+    }
+}
+
 impl Stage {
     /// Finds the stage of the run whose folder is `run`, if it is whole.
     pub fn find(run: &Path) -> Result<Option<Self>> {
@@ -135,6 +151,18 @@ impl Stage {
         }
     }
 
+    /// Returns the stage that the run whose folder is `run` has, or that
+    /// [`make`](Self::make) would give it.
+    pub fn planned(asked: &Asked, run: &Path) -> Result<Self> {
+        if let Some(record) = read_record(run)? {
+            return Ok(Self::of(record, run));
+        }
+        let target = resolve(&asked.target)?;
+        let (tree, _) = place(&target, &asked.run, &records(run))?;
+        let record = Record::new(target, tree, asked);
+        Ok(Self::of(record, run))
+    }
+
     /// Copies the target. What a former try left is removed first.
     ///
     /// - `run`: the folder of the run.
@@ -154,17 +182,7 @@ impl Stage {
             .create(&records)
             .named("make", &records)?;
         let (tree, mut why) = place(&target, &asked.run, &records)?;
-        let mut record = Record {
-            target: target.clone(),
-            tree: tree.clone(),
-            method: Method::Files,
-            why: None,
-            is_asked: asked.method.is_some(),
-            root_mode: 0,
-            exclude: asked.exclude.clone(),
-            ours: asked.ours.iter().map(|it| as_text::write(it)).collect(),
-            is_ready: false,
-        };
+        let mut record = Record::new(target, tree.clone(), asked);
         save_record(&records, &record)?;
         let filled = fill(&record, asked, &mut why, halt).and_then(|filled| {
             // Until it is committed it is nobody else's.
@@ -276,6 +294,11 @@ pub fn discard(run: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns whether the run whose folder is `run` has a stage, whole or not.
+pub fn is_recorded(run: &Path) -> bool {
+    records(run).join("record.json").exists()
 }
 
 /// Returns the folder of what is known of a stage.

@@ -514,3 +514,44 @@ fn a_file_is_no_folder() {
     let refused = place.make(&place.asked()).unwrap_err();
     assert!(matches!(refused, Error::NotFolder(_)), "{refused}");
 }
+
+#[test]
+fn half_a_copy_is_no_change_of_the_agent() {
+    let place = Place::new();
+    fill(&place.target());
+    let stage = place.make(&methods(&place)[0]).unwrap().0;
+    write(&stage.tree, "mine.txt", "m");
+    write(&place.target(), "theirs.txt", "t");
+    write(&place.target(), "deep/er/b.txt", "theirs");
+    // As a crash leaves it that comes after one file and before the base is written.
+    let base = fs::read(place.run().join("stage/base.jsonl")).unwrap();
+    ready(&stage);
+    fs::write(place.run().join("stage/base.jsonl"), base).unwrap();
+    fs::remove_file(stage.tree.join("theirs.txt")).unwrap();
+    let ready = ready(&stage);
+    assert_eq!((ready.counts.added, ready.counts.changed), (1, 0));
+    carry_out(&stage, Some(&ready), &|_| {}).unwrap();
+    let seen = look(&place.target());
+    assert_eq!(seen[Path::new("theirs.txt")].1, b"t");
+    assert_eq!(seen[Path::new("deep/er/b.txt")].1, b"theirs");
+    assert_eq!(seen[Path::new("mine.txt")].1, b"m");
+}
+
+#[test]
+fn what_takes_anothers_place_is_shown_as_going_and_coming() {
+    let place = Place::new();
+    fill(&place.target());
+    let stage = place.stage();
+    work(&stage.tree);
+    ready(&stage);
+    let patch = fs::read_to_string(place.run().join("stage/changes.diff")).unwrap();
+    for want in [
+        "diff --git a/link b/link\ndeleted file mode 120000\n--- a/link\n+++ /dev/null\n",
+        "diff --git a/link b/link\nnew file mode 120000\n--- /dev/null\n+++ b/link\n",
+        "file run.sh: mode 0755 is now 0700\n",
+        "deleted folder \"sp ace\"\n",
+    ] {
+        let want = want.replace("\"sp ace\"", "sp ace");
+        assert!(patch.contains(&want), "{want}\n{patch}");
+    }
+}

@@ -110,7 +110,7 @@ fn is_still_at(file: &File, path: &Path) -> bool {
     }
 }
 
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     rustix::system::uname()
         .nodename()
         .to_string_lossy()

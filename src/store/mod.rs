@@ -34,6 +34,7 @@ pub mod key;
 pub mod lock;
 pub mod memory;
 mod own;
+pub mod path_lock;
 pub mod paths;
 mod pending;
 mod record;

@@ -4,8 +4,10 @@
 //! <state>/                     0700
 //!   journal.db (-wal, -shm)    0600, the journal of all runs
 //!   results/r-7f3ak2m9-12      0600, results too large for the journal
+//!   locks/                     0700, locks on paths that runs share
 //!   runs/r-7f3ak2m9/           0700, the files of one run
 //!     lock                     0600, held while a supervisor owns the run
+//!     stage/                   0700, what is known of its staged folder
 //! ```
 //!
 //! `<state>` is `AGENTGUARD_STATE`, else `agentguard` in `XDG_STATE_HOME`, else
@@ -105,6 +107,11 @@ impl Paths {
         self.state.join("results")
     }
 
+    /// Returns the folder of locks on paths that runs share.
+    pub fn locks(&self) -> PathBuf {
+        self.state.join("locks")
+    }
+
     /// Makes the state folder, if it is not there.
     pub fn make_state(&self) -> Result<()> {
         make_private_folder(&self.state)
@@ -156,7 +163,7 @@ pub(super) fn open_private(path: &Path) -> io::Result<File> {
 }
 
 /// Makes a folder and those above it for their user alone, durably.
-fn make_private_folder(path: &Path) -> Result<()> {
+pub(super) fn make_private_folder(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
     }

@@ -17,6 +17,11 @@ pub fn grace() -> Duration {
     Duration(10_000)
 }
 
+/// `workspace.lock_wait`: how long a lock that somebody else holds is waited for.
+pub fn lock_wait() -> Duration {
+    Duration(30_000)
+}
+
 /// `limits.soft`: where a limit begins to warn.
 pub fn soft() -> Percent {
     Percent(80)
@@ -132,6 +137,7 @@ pub fn occasions() -> Vec<Occasion> {
     vec![
         Occasion::Failed,
         Occasion::Rejected,
+        Occasion::Conflict,
         Occasion::Budget,
         Occasion::Deadline,
         Occasion::Loop,

@@ -16,8 +16,8 @@ use serde_json::Value;
 
 use super::template::Template;
 pub use super::written::{
-    Class, DeadlineCounts, Effect, Feature, KeyScope, Level, Method, Occasion, OnLoop, Protocol,
-    Provider, ResumeMode, RollbackOn, Stdin, Strategy, WebhookFormat, WireApi,
+    Class, CommitMode, DeadlineCounts, Effect, Feature, KeyScope, Level, Method, Occasion, OnLoop,
+    Protocol, Provider, ResumeMode, RollbackOn, Stdin, Strategy, WebhookFormat, WireApi,
 };
 
 /// A whole task.
@@ -56,6 +56,9 @@ pub struct Resolved {
     /// How the work is checked; `None`: not at all.
     #[serde(default)]
     pub verify: Option<Verify>,
+    /// The folder that the agent works on, and locks.
+    #[serde(default)]
+    pub workspace: Workspace,
     /// Who is told.
     pub notify: Vec<Notify>,
 }
@@ -79,6 +82,10 @@ impl Resolved {
             if let Place::Script(file) = &mut upstream.place {
                 *file = base.join(&*file);
             }
+        }
+        let workspace = &mut self.workspace;
+        for path in workspace.stage.iter_mut().chain(&mut workspace.locks) {
+            *path = base.join(&*path);
         }
         for check in self.verify.iter_mut().flat_map(|it| &mut it.checks) {
             if let Look::Schema {
@@ -622,6 +629,21 @@ pub enum Schema {
     Inline(Value),
     /// In a file that the caller reads.
     File(PathBuf),
+}
+
+/// The folder that the agent works on, and locks on what it shares with others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workspace {
+    /// A folder of which the agent gets a copy.
+    pub stage: Option<PathBuf>,
+    /// What of it is left out; patterns that compile.
+    pub exclude: Vec<String>,
+    /// How the change comes into it.
+    pub commit: CommitMode,
+    /// What no other run with the same lock may work on meanwhile.
+    pub locks: Vec<PathBuf>,
+    /// How long a lock is waited for.
+    pub lock_wait_ms: u64,
 }
 
 /// Who is told, and of what.

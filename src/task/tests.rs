@@ -423,6 +423,7 @@ fn every_section_of_the_schema_is_read() {
         "breaker",
         "verify",
         "rollback",
+        "workspace",
         "notify",
     ];
     known.sort_unstable();

@@ -30,6 +30,7 @@ mod rollback;
 mod run;
 mod sdk;
 mod simulation;
+mod staging;
 mod store;
 mod support;
 mod taxonomy;

@@ -117,8 +117,10 @@ Look:
   runs         List runs, the latest first
   show         Show a run: what it is at, what it used, what happened
   why          Say why: every decision with its rule and its evidence
+  diff         Show what a run changed in its staged folder
   logs         Print what the agent printed
   failed       Which items of batches failed, over all runs, and of what
+  locks        List the locks on paths, and who waits for them
   breakers     List the circuit breakers that all runs share, or reset them
   classify     Say what a tool's result is, and by which rule
   loops        Say whether a past run went in circles, at which call, and why
@@ -129,6 +131,7 @@ Inside a run:
   batch        Inside a run: hand several items to a guarded tool
   report       Inside a run: tell of a tool that the loop ran itself
   state        Inside a run: ask where the run stands, as JSON
+  lock         Run a command while holding a lock on a path
 
 Other:
   rm           Remove runs: their events, conversations and files

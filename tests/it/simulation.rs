@@ -16,6 +16,8 @@
 //!   and passes it by one turn at most where it only reports;
 //! - each undo takes effect at most once, the last write first;
 //! - a run that is done was verified if it is to be, in as many rounds as it may have;
+//! - a staged folder is the old one until its change is in place, changes once, and is
+//!   the new one when the run is done;
 //! - every run ends.
 //!
 //! `AGENTGUARD_SEED=123 cargo test simulation` plays one seed again;
@@ -27,8 +29,9 @@ use agentguard::clock::UnixMs;
 use agentguard::ids::{CallId, IdempotencyKey, RunId, Seq};
 use agentguard::machine::batch::{self, Members, Progress};
 use agentguard::machine::event::{
-    BatchCall, BatchItem, CheckEnd, CheckVerdict, Content, Delivery, Exit, ItemAnswer, Judged,
-    SettledBy, Settlement, StoppedBy, ToolCall, ToolEnd, Turn, UndoEnd,
+    BatchCall, BatchItem, CheckEnd, CheckVerdict, CommitMethod, Content, Delivery, Exit,
+    FileCounts, ItemAnswer, Judged, Refusal, SettledBy, Settlement, StoppedBy, ToolCall, ToolEnd,
+    Turn, UndoEnd,
 };
 use agentguard::machine::{
     Answer, Call, Effect, Entry, Event, NextUndo, Outcome, Part, Phase, Policy, Resume, Risk,
@@ -108,6 +111,8 @@ struct World {
     agent: Agent,
     crashes: u64,
     crash_percent: u32,
+    /// Whether the staged folder is the new one.
+    is_in_place: bool,
     /// Whether the agent has the worst case of each model call held back.
     reserves: bool,
 }
@@ -184,6 +189,7 @@ impl World {
                 false => BTreeSet::new(),
             },
             verify_tries: random.random_bool(0.4).then(|| random.random_range(0..3)),
+            stages: random.random_bool(0.4),
         };
         let steps = random.random_range(1..8);
         let crash_percent = random.random_range(0..12);
@@ -207,6 +213,7 @@ impl World {
             },
             crashes: 0,
             crash_percent,
+            is_in_place: false,
             reserves,
         }
     }
@@ -356,6 +363,8 @@ impl World {
             "seed {}: {outcome:?}",
             self.seed
         );
+        let is_new = done && self.policy.stages;
+        assert_eq!(self.is_in_place, is_new, "seed {}: {outcome:?}", self.seed);
         let rounds = self.rounds_failed();
         let tries = self.policy.verify_tries.unwrap_or_default();
         assert!(rounds <= tries + 1, "seed {}: {rounds} rounds", self.seed);
@@ -403,6 +412,7 @@ impl World {
         while let Some(part) = self.state.as_ref().and_then(due) {
             let round = match part {
                 Part::Verifying { round } => round,
+                Part::Committing { is_started, .. } => return self.commit(is_started),
                 Part::Returning => return,
                 Part::RollingBack { .. } => {
                     self.undo_next();
@@ -511,6 +521,39 @@ impl World {
             };
             assert!(fine, "seed {}: {entry:?}", self.seed);
         }
+    }
+
+    /// The last part: the change comes in, or collides, or is cut off in between.
+    fn commit(&mut self, is_started: bool) {
+        let counts = FileCounts {
+            changed: 1,
+            ..FileCounts::default()
+        };
+        if !is_started {
+            assert!(!self.is_in_place, "seed {}: in place too early", self.seed);
+            match self.random.random_range(0..10) {
+                0 => {
+                    let (paths, count) = (vec!["a".into()], 1);
+                    let refusal = Refusal::Conflict { paths, count };
+                    return self.feed(Event::CommitRefused { refusal });
+                }
+                1 => {
+                    let by = StoppedBy::Interrupt;
+                    return self.feed(Event::StopRequested { by });
+                }
+                _ => self.feed(Event::CommitStarted {
+                    method: CommitMethod::Exchange,
+                    why: None,
+                    counts,
+                    hash: String::new(),
+                }),
+            }
+            if self.state.is_none() {
+                return;
+            }
+        }
+        self.is_in_place = true;
+        self.feed(Event::Committed { counts });
     }
 
     /// The agent does its next thing.

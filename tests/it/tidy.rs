@@ -20,15 +20,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "driver",
         &[
-            "channel", "drill", "machine", "observe", "policy", "process", "store", "task",
-            "tools", "verify",
+            "channel", "drill", "machine", "observe", "policy", "process", "staging", "store",
+            "task", "tools", "verify",
         ],
     ),
     (
         "cli",
         &[
-            "channel", "drill", "driver", "machine", "observe", "policy", "process", "store",
-            "task", "tools", "verify",
+            "channel", "drill", "driver", "machine", "observe", "policy", "process", "staging",
+            "store", "task", "tools", "verify",
         ],
     ),
 ];

@@ -5,10 +5,10 @@ use crate::cli::look::{counted, table::table};
 use crate::cli::open::instant;
 use crate::cli::runs::ago;
 use crate::machine::{Cause, State};
-use crate::observe::Report;
 use crate::observe::conversations::{self, Told};
 use crate::observe::history::{Attempt, Call, Stands};
 use crate::observe::plain;
+use crate::observe::report::{Report, Workspace};
 use crate::observe::timeline::span;
 use crate::task::units;
 
@@ -118,6 +118,13 @@ impl Page {
                     0 => String::new(),
                     calls => format!("{calls} model calls, {} USD saved", report.saved_usd),
                 },
+            ),
+            (
+                "workspace",
+                report
+                    .workspace
+                    .as_ref()
+                    .map_or_else(String::new, Workspace::describe),
             ),
             ("last error", or_none(&report.last_error)),
             (

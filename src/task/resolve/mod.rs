@@ -12,6 +12,7 @@ mod rule;
 mod tool;
 mod upstream;
 mod verify;
+mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -80,6 +81,9 @@ impl Checker<'_> {
             .and_then(|it| self.loops(&it));
         let rollback = self.section_or_default::<written::Rollback>(&top.key("rollback"));
         let verify = self.verify(&top.key("verify"));
+        let workspace = self
+            .section_or_default(&top.key("workspace"))
+            .and_then(|it| self.workspace(it));
         let notify = self.list(&top.key("notify"), Self::notify);
         Some(Resolved {
             name: name.unwrap_or_else(|| stem.to_owned()),
@@ -96,6 +100,7 @@ impl Checker<'_> {
             retry_budget: retry?.budget.run.0,
             rollback_on: BTreeSet::from_iter(rollback?.on).into_iter().collect(),
             verify: verify?,
+            workspace: workspace?,
             notify: notify?,
         })
     }

@@ -13,6 +13,7 @@ mod rule;
 mod tool;
 mod upstream;
 mod verify;
+mod workspace;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,7 @@ pub use tool::{
 };
 pub use upstream::{Feature, Level, Provider, Upstream, WireApi};
 pub use verify::{Check, Rounds, SchemaCheck, Verify};
+pub use workspace::{CommitMode, Workspace};
 
 use super::units::{Count, Duration, Percent, UsdAmount};
 use super::{defaults, preset};
@@ -91,6 +93,9 @@ pub struct Task {
     /// When what the run did is taken back by itself.
     #[serde(default)]
     pub rollback: Rollback,
+    /// The folder that the agent works on, and locks on what it shares.
+    #[serde(default)]
+    pub workspace: Workspace,
     /// Who is told when something happens.
     #[serde(default)]
     pub notify: Vec<Notify>,
@@ -367,6 +372,8 @@ pub enum Occasion {
     Failed,
     /// The agent said it was done, and the verification disagreed.
     Rejected,
+    /// The work is done, and others changed the same files meanwhile.
+    Conflict,
     /// A cost, token, step or tool-call limit was reached.
     Budget,
     /// The deadline passed, or the agent was idle for too long.
