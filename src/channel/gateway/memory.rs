@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 
-use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use bytes::Bytes;
@@ -17,6 +16,7 @@ use tokio::time::Instant;
 
 use super::Recorded;
 use super::call::Request;
+use super::known::Known;
 use super::volatile::Volatile;
 use super::wire::request::Expects;
 use super::wire::{Api, Asked, Digest, Framing, Refusal, Said};
@@ -38,6 +38,8 @@ const EXTRA_TOKENS: u64 = 64;
 /// What is remembered of a run's calls.
 #[derive(Default)]
 pub(super) struct Memory {
+    /// Messages that were read.
+    pub known: Known,
     seen: HashMap<Digest, Seen>,
     order: VecDeque<Digest>,
     /// What the model is told with the first call of the attempt.
@@ -273,39 +275,12 @@ impl Memory {
     }
 }
 
-/// Returns the system prompt as it is compared.
-pub(super) fn system(asked: &Asked<'_>, volatile: &Volatile) -> [u8; 32] {
-    let system = asked.system.map_or("", |raw| raw.get());
-    match volatile.without(system) {
-        Cow::Borrowed(_) => asked.system_hash().map_or([0; 32], |hash| hash.0),
-        Cow::Owned(plain) => Sha256::digest(plain).into(),
-    }
-}
-
 /// Returns what a message means, with everything volatile put aside.
 pub(super) fn meaning(api: Api, json: &str, said: &Said, volatile: &Volatile) -> Option<Digest> {
     match volatile.without(json) {
         Cow::Borrowed(_) => said.hash,
         Cow::Owned(plain) => Said::read(api, &plain).hash,
     }
-}
-
-/// Returns what the messages of a request mean.
-pub(super) fn meanings(
-    asked: &Asked<'_>,
-    history: &[Said],
-    volatile: &Volatile,
-) -> Vec<Option<Digest>> {
-    let messages = asked.messages.iter().zip(history);
-    messages
-        .map(|(raw, said)| match volatile.without(raw.get()) {
-            Cow::Borrowed(_) => said.hash,
-            Cow::Owned(plain) => match RawValue::from_string(plain) {
-                Ok(plain) => asked.said(&plain).hash,
-                Err(_) => said.hash,
-            },
-        })
-        .collect()
 }
 
 /// Returns what identifies a request: all that the answer depends on and that
@@ -315,7 +290,7 @@ pub(super) fn identity(
     model: &str,
     framing: Framing,
     meanings: &[Option<Digest>],
-    volatile: &Volatile,
+    system: &[u8; 32],
 ) -> String {
     let mut whole = Sha256::new();
     let mut add = |part: &[u8]| {
@@ -333,7 +308,7 @@ pub(super) fn identity(
     add(expects.as_bytes());
     add(former.as_bytes());
     add(model.as_bytes());
-    add(&system(asked, volatile));
+    add(system);
     for tool in &asked.tools {
         add(tool.name.as_bytes());
         add(tool.schema.map_or("", |schema| schema.get()).as_bytes());

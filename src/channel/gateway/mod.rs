@@ -16,8 +16,8 @@
 //! Bytes pass unchanged otherwise.
 //!
 //! To read: [`server`] (who may ask), [`call`] (one model call), [`chain`] and
-//! [`upstream`] (where it goes), [`stream`] and [`line`] (the way back), [`memory`]
-//! and [`volatile`] (what earlier calls tell about the next), [`script`] (a model
+//! [`upstream`] (where it goes), [`stream`] and [`line`] (the way back), [`memory`],
+//! [`known`] and [`volatile`] (what earlier calls tell about the next), [`script`] (a model
 //! that answers from a file), and [`wire`] (the formats, pure).
 //!
 //! After a crash the agent is started again and asks the same again: answers
@@ -29,6 +29,7 @@
 mod body;
 mod call;
 pub mod chain;
+mod known;
 mod line;
 mod memory;
 pub mod script;

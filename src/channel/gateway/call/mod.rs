@@ -139,17 +139,20 @@ async fn ask_model(
         true => Framing::Events,
         false => Framing::Whole,
     });
-    let history = asked.history();
+    let volatile = &shared.settings.volatile;
+    let (system, (history, meanings)) = {
+        let mut memory = shared.memory();
+        let known = &mut memory.known;
+        (known.system(&asked, volatile), known.read(&asked, volatile))
+    };
     let around = Around::of(&asked, request.body.len() as u64);
     let offers = offers(&shared, &asked, &model, &history, around);
     let agent = request.headers.get(USER_AGENT);
     let agent = agent
         .and_then(|agent| agent.to_str().ok())
         .unwrap_or_default();
-    let volatile = &shared.settings.volatile;
-    let meanings = memory::meanings(&asked, &history, volatile);
     let mut asking = Asking {
-        identity: memory::identity(&asked, &model, framing, &meanings, volatile),
+        identity: memory::identity(&asked, &model, framing, &meanings, &system),
         hold: refuse::hold(
             api,
             framing == Framing::Events,
@@ -163,6 +166,7 @@ async fn ask_model(
         model,
         history,
         meanings,
+        system,
         placed: method::Placed::default(),
         life: place::life(),
         around,
@@ -198,6 +202,8 @@ struct Asking<'a> {
     history: Vec<Said>,
     /// What its messages mean, with everything volatile put aside.
     meanings: Vec<Option<Digest>>,
+    /// The system prompt as it is compared.
+    system: [u8; 32],
     /// The conversation that it belongs to.
     placed: method::Placed,
     /// Dropped when nobody waits for it any more.

@@ -7,6 +7,7 @@ use hyper::header::HeaderMap;
 use sha2::{Digest as _, Sha256};
 
 use super::super::body::Answer;
+use super::super::known::Known;
 use super::super::memory;
 use super::super::wire::request::{Offered, ToolKind};
 use super::super::wire::said::{Role, Said};
@@ -59,6 +60,11 @@ impl Asking<'_> {
             Ok(_) => {}
             Err(error) => return Err(told_off(self.api(), &error)),
         }
+        for place in &self.placed.new {
+            if let Some(said) = self.history.get_mut(*place) {
+                Known::in_full(&self.asked, said, *place);
+            }
+        }
         Ok(())
     }
 
@@ -81,7 +87,7 @@ impl Asking<'_> {
         }
         // Chat and Responses put the system prompt before the messages.
         let mut system = Sha256::new();
-        system.update(memory::system(asked, &self.shared.settings.volatile));
+        system.update(self.system);
         let operators = messages.iter();
         let operators = operators.take_while(|it| it.speaker == Speaker::Operator);
         for meaning in operators.filter_map(|it| it.meaning) {
