@@ -117,7 +117,7 @@ pub fn prepare(
         replace(tool, name, material.program, &ground.folder);
         plan.tools.insert(name.clone(), stand_in);
     }
-    relocate(&mut task, ground);
+    task.move_to(&ground.moved);
     check_with(&mut task, "exit 0");
     task.notify.clear();
     // Nothing real happens, so nothing is taken back.
@@ -173,19 +173,6 @@ fn replace(tool: &mut Tool, name: &str, program: &Path, folder: &Path) {
 fn shorten(retry: &mut RetryConfig) {
     retry.base_ms = retry.base_ms.min(WAIT_MS_MAX);
     retry.cap_ms = retry.cap_ms.min(WAIT_MS_MAX).max(retry.base_ms);
-}
-
-/// The task works in copies of its folders.
-fn relocate(task: &mut Resolved, ground: &Ground) {
-    for (from, to) in &ground.moved {
-        if let Ok(inside) = task.agent.cwd.strip_prefix(from) {
-            task.agent.cwd = match inside.as_os_str().is_empty() {
-                true => to.clone(),
-                false => to.join(inside),
-            };
-            break;
-        }
-    }
 }
 
 /// What a scripted model makes would not pass the task's own checks.

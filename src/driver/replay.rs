@@ -6,7 +6,7 @@
 //! user lets the replay go live from some step on. Nobody is notified, nothing is
 //! committed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::driver::host::{self, Error, Finished, Host, Setup};
@@ -95,16 +95,21 @@ pub async fn play(host: Host, asked: &str, how: How) -> Result<(Replayed, Finish
     let paths = host.store.paths();
     let folder = paths.run(&run);
     paths.make_run(&run)?;
+    let folders = setup.task.folders().into_iter().enumerate();
+    let moved: Vec<(PathBuf, PathBuf)> = folders
+        .map(|(place, from)| (from, folder.join(format!("stage-{}", place + 1))))
+        .collect();
     let old_input = paths.run(&source).join("input");
     let copied = input::copy_folder(&old_input, &folder.join("input"), None).and_then(|()| {
         let state = Some(paths.state());
-        input::copy_folder(&setup.task.agent.cwd, &folder.join("stage"), state)
+        let mut moved = moved.iter();
+        moved.try_for_each(|(from, to)| input::copy_folder(from, to, state))
     });
     if let Err(error) = copied {
         let _ = std::fs::remove_dir_all(&folder);
         return Err(error.into());
     }
-    let task = staged(&setup, &source, &folder.join("stage"));
+    let task = staged(&setup, &source, &moved);
     let snapshot = Snapshot {
         hash: record.new.input_hash,
         prompt: setup.prompt,
@@ -174,10 +179,14 @@ pub async fn play(host: Host, asked: &str, how: How) -> Result<(Replayed, Finish
 
 /// Returns the task as a replay has it: in the copy, nobody is told, and
 /// nothing is rolled back.
-fn staged(setup: &Setup, source: &RunId, stage: &Path) -> crate::task::resolved::Resolved {
+fn staged(
+    setup: &Setup,
+    source: &RunId,
+    moved: &[(PathBuf, PathBuf)],
+) -> crate::task::resolved::Resolved {
     let mut task = setup.task.clone();
     task.name = format!("{} (replay of {source})", task.name);
-    task.agent.cwd = PathBuf::from(stage);
+    task.move_to(moved);
     task.notify.clear();
     // Nothing real happened again, so nothing is taken back.
     task.rollback_on.clear();

@@ -100,6 +100,39 @@ impl Resolved {
     }
 }
 
+impl Resolved {
+    /// Returns the folders that the agent works in; none lies in another.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let mut folders = vec![self.agent.cwd.clone()];
+        if let Some(stage) = &self.workspace.stage
+            && !stage.starts_with(&self.agent.cwd)
+        {
+            folders.retain(|cwd| !cwd.starts_with(stage));
+            folders.push(stage.clone());
+        }
+        folders
+    }
+
+    /// Moves the task into copies of its folders, where it disturbs nobody.
+    ///
+    /// - `moved`: each folder, and where its copy is.
+    pub fn move_to(&mut self, moved: &[(PathBuf, PathBuf)]) {
+        let copy_of = |path: &Path| {
+            let mut found = moved.iter().filter_map(|(from, to)| {
+                let inside = path.strip_prefix(from).ok()?;
+                Some(match inside.as_os_str().is_empty() {
+                    true => to.clone(),
+                    false => to.join(inside),
+                })
+            });
+            found.next().unwrap_or_else(|| path.to_owned())
+        };
+        self.agent.cwd = copy_of(&self.agent.cwd);
+        self.workspace.stage = self.workspace.stage.as_deref().map(copy_of);
+        self.workspace.locks.clear();
+    }
+}
+
 /// The chain of a task that says nothing of it.
 fn asked_only() -> Vec<Upstream> {
     vec![Upstream::default()]

@@ -201,3 +201,29 @@ tools:
         "{replayed:?}"
     );
 }
+
+#[test]
+fn a_replay_commits_nothing_to_the_staged_folder() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "task.yaml",
+        "
+name: staged
+agent: {command: [sh, ../loop.sh], cwd: app, grace: 2s}
+limits: {deadline: 1m}
+workspace: {stage: app}
+",
+    );
+    sandbox.write("app/story.txt", "once");
+    sandbox.write(
+        "loop.sh",
+        "echo upon a time >> story.txt\nagentguard turn --done --role assistant --content told\n",
+    );
+    let ran = sandbox.run(&["run", "task.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let told = sandbox.read("app/story.txt");
+    assert!(told.contains("upon"), "{told}");
+    let replayed = sandbox.run(&["replay", "latest"]);
+    assert_eq!(replayed.code, 0, "{replayed:?}");
+    assert_eq!(sandbox.read("app/story.txt"), told);
+}

@@ -181,14 +181,18 @@ impl<'a> Stage<'a> {
         let failed = |what: &'static str| {
             move |error: std::io::Error| Error::Failed(format!("{what}: {error}"))
         };
-        let work = folder.join("work");
+        let folders = self.material.task.folders().into_iter().enumerate();
         let ground = Ground {
             folder: folder.to_owned(),
-            moved: vec![(self.material.task.agent.cwd.clone(), work.clone())],
+            moved: folders
+                .map(|(place, from)| (from, folder.join(format!("work-{}", place + 1))))
+                .collect(),
         };
         let rehearsal = prepare(&self.material, &ground, fault).map_err(Error::NotReached)?;
-        input::copy_folder(&self.material.task.agent.cwd, &work, Some(&self.root))
-            .map_err(|error| Error::Failed(format!("the agent's folder: {error}")))?;
+        for (from, to) in &ground.moved {
+            input::copy_folder(from, to, Some(&self.root))
+                .map_err(|error| Error::Failed(format!("the agent's folder: {error}")))?;
+        }
         let task_file = folder.join("task.json");
         write(folder, &task_file, &rehearsal)
             .map_err(failed("the files of the rehearsal cannot be written"))?;
