@@ -65,7 +65,8 @@ pub(super) async fn serve(
         connection,
         pid: manner.pid,
     });
-    let (outbox, frames, unread) = Outbox::new();
+    let (_alive, alive) = watch::channel(());
+    let (outbox, frames, unread) = Outbox::new(alive);
     let gone = manner.gone.take();
     let reading = Reading {
         in_flight: Arc::new(Semaphore::new(hub.limits().in_flight_max)),

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::{self, UnboundedSender};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
 use super::Limits;
@@ -347,18 +347,21 @@ impl Answers {
     /// An answer beyond the bytes that may wait unread is replaced by
     /// [`Error::Unread`].
     pub fn send(&self, request: RequestNo, answer: Result<Answer, Error>) {
-        let Some(open) = self.0.open().remove(&request) else {
-            return;
-        };
-        let open = match open {
-            Open::Line(open) if open.id.is_none() => return,
+        drop(self.send_to_peer(request, answer));
+    }
+
+    /// As [`Answers::send`]; returns the peer who got it, if one did.
+    pub fn send_to_peer(&self, request: RequestNo, answer: Result<Answer, Error>) -> Option<Peer> {
+        let open = match self.0.open().remove(&request)? {
+            Open::Line(open) if open.id.is_none() => return None,
             Open::Line(open) => open,
             Open::Within(sender) => {
                 // Whoever asked may have been given up on.
                 let _ = sender.send(answer);
-                return;
+                return None;
             }
         };
+        let peer = Peer(open.outbox.alive.clone());
         let bytes_max = self.0.limits().unread_bytes_max;
         let mut text = frame::render_answer(open.id.as_ref(), &answer);
         let unread_bytes = open.outbox.bytes();
@@ -370,6 +373,7 @@ impl Answers {
             text = frame::render_answer(open.id.as_ref(), &Err(error));
         }
         open.outbox.push(text, Some(open.in_flight));
+        Some(peer)
     }
 
     /// Answers every open request with `error`; for the end of a run.
@@ -386,11 +390,24 @@ impl Answers {
     }
 }
 
+/// Whoever is at the other end of a connection.
+#[derive(Debug)]
+pub struct Peer(watch::Receiver<()>);
+
+impl Peer {
+    /// Waits until the connection has ended.
+    pub async fn gone(mut self) {
+        // Nothing is ever sent; the sender goes with the connection.
+        while self.0.changed().await.is_ok() {}
+    }
+}
+
 /// Frames on their way to one peer.
 #[derive(Clone, Debug)]
 pub(super) struct Outbox {
     frames: UnboundedSender<Frame>,
     unread: Arc<Unread>,
+    alive: watch::Receiver<()>,
 }
 
 /// What waits in an outbox or in the write under way.
@@ -409,7 +426,10 @@ pub(super) struct Frame {
 }
 
 impl Outbox {
-    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Frame>, Arc<Unread>) {
+    /// - `alive`: its sender lives as long as the connection.
+    pub(super) fn new(
+        alive: watch::Receiver<()>,
+    ) -> (Self, mpsc::UnboundedReceiver<Frame>, Arc<Unread>) {
         // Unbounded in type only: what is pushed holds a permit of the
         // connection, or was counted first.
         let (frames, receiver) = mpsc::unbounded_channel();
@@ -418,6 +438,7 @@ impl Outbox {
             Self {
                 frames,
                 unread: Arc::clone(&unread),
+                alive,
             },
             receiver,
             unread,

@@ -20,8 +20,8 @@ use crate::ids::{AttemptNo, BatchNo, CallId, ConversationNo, RunId, StepNo};
 pub const PROTOCOL: u64 = 1;
 
 /// The methods, in the order of the specification.
-pub const NAMES: [&str; 7] = [
-    "start", "turn", "reserve", "tool", "batch", "report", "state",
+pub const NAMES: [&str; 9] = [
+    "start", "turn", "reserve", "tool", "lend", "lend_end", "batch", "report", "state",
 ];
 
 /// A request of the loop, its parameters read and checked.
@@ -37,6 +37,10 @@ pub enum Call {
     Tool(Tool),
     /// Hands several items to a guarded tool.
     Batch(Box<Batch>),
+    /// Asks to run a guarded tool oneself.
+    Lend(Tool),
+    /// Tells what came of it.
+    LendEnd(LendEnd),
     /// Tells of a tool call that the loop ran itself.
     Report(Report),
     /// Asks where the run is; changes nothing.
@@ -56,6 +60,8 @@ impl Call {
             Self::Reserve(_) => "reserve",
             Self::Tool(_) => "tool",
             Self::Batch(_) => "batch",
+            Self::Lend(_) => "lend",
+            Self::LendEnd(_) => "lend_end",
             Self::Report(_) => "report",
             Self::State(_) => "state",
             Self::Replayed(_) => "replayed",
@@ -409,7 +415,29 @@ pub struct Offer {
     pub is_free: bool,
 }
 
-/// Parameters of `tool`.
+/// Parameters of `lend_end`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LendEnd {
+    /// The call.
+    pub call: CallId,
+    /// The try, from 1.
+    pub attempt: u32,
+    /// What came of it.
+    pub end: LentEnd,
+}
+
+/// What came of a lent try.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LentEnd {
+    /// The server's JSON-RPC response.
+    Response(Verbatim),
+    /// It was sent and not answered, and why.
+    Lost(String),
+    /// It was never sent, and why.
+    Unsent(String),
+}
+
+/// Parameters of `tool` and `lend`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tool {
     /// The tool's name in the task file.
@@ -464,6 +492,8 @@ pub struct Report {
     pub status: Option<u16>,
     /// The model call in which the gateway found it; not part of the protocol.
     pub ticket: Option<u64>,
+    /// The model's id of the call, where the gateway found it.
+    pub wire_id: String,
 }
 
 /// The result of a request.
@@ -476,10 +506,12 @@ pub enum Answer {
     Turn(TurnAnswer),
     /// To `reserve`.
     Reserve(ReserveAnswer),
-    /// To `tool`.
+    /// To `tool`, `lend` and `lend_end`.
     Tool(Box<ToolAnswer>),
     /// To `batch`.
     Batch(Box<BatchAnswer>),
+    /// To `lend` and `lend_end`.
+    Lent(LentAnswer),
     /// To `report`.
     Report(ReportAnswer),
     /// To the gateway.
@@ -549,6 +581,9 @@ pub struct ToolInfo {
     pub description: String,
     /// JSON Schema of its arguments.
     pub input_schema: Value,
+    /// JSON Schema of its result, where the task has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
     /// `read`, `write` or `irreversible`.
     pub effect: String,
     /// Whether a call would be tried now.
@@ -829,6 +864,33 @@ pub struct ItemAnswer {
     /// When another try makes sense; RFC 3339 in the frame.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "rfc3339")]
     pub at: Option<UnixMs>,
+}
+
+/// The result of `lend` and `lend_end` where a try is to be carried out now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LentAnswer {
+    /// The call's number in the run.
+    pub call: CallId,
+    /// The try, from 1.
+    pub attempt: u32,
+    /// How long it may take.
+    pub timeout_ms: u64,
+    /// The key of a write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Where the tool takes the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub native_key: Option<NativeKey>,
+}
+
+/// Where a lent tool takes its key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NativeKey {
+    /// In this argument.
+    Argument(String),
+    /// In this field of `_meta`.
+    Meta(String),
 }
 
 /// The result of `report`.

@@ -8,12 +8,12 @@ use serde_json::{Map, Value};
 
 use super::frame::{Error, Param};
 use super::method::{
-    Batch, BatchItem, Call, ITEMS_MAX, NAMES, PROTOCOL, Report, ReservationNo, Reserve, Said, Seen,
-    Start, State, Tool, Turn, Usage, Verbatim, Window,
+    Batch, BatchItem, Call, ITEMS_MAX, LendEnd, LentEnd, NAMES, PROTOCOL, Report, ReservationNo,
+    Reserve, Said, Seen, Start, State, Tool, Turn, Usage, Verbatim, Window,
 };
 use super::raw::{self, Fields};
 use super::{money, suggest};
-use crate::ids::StepNo;
+use crate::ids::{CallId, StepNo};
 
 /// The largest token count or number one frame may carry.
 const COUNT_MAX: u64 = 1_000_000_000_000;
@@ -22,7 +22,7 @@ const COUNT_MAX: u64 = 1_000_000_000_000;
 const ID_BYTES_MAX: usize = 256;
 
 /// The fields of each method, and of `usage`; the specification names them all.
-pub(super) const FIELDS: [(&str, &[&str]); 9] = [
+pub(super) const FIELDS: [(&str, &[&str]); 11] = [
     ("start", &["client", "protocol", "messages"]),
     (
         "turn",
@@ -42,6 +42,11 @@ pub(super) const FIELDS: [(&str, &[&str]); 9] = [
         &["model", "input_tokens", "max_tokens", "cost_usd"],
     ),
     ("tool", &["name", "args", "id"]),
+    ("lend", &["name", "args", "id"]),
+    (
+        "lend_end",
+        &["call", "attempt", "response", "lost", "unsent"],
+    ),
     (
         "batch",
         &["tool", "items", "policy", "fail_fast", "concurrency"],
@@ -108,6 +113,8 @@ pub(super) fn read(method: &str, params: Option<&RawValue>) -> Result<Call, Erro
         "reserve" => Call::Reserve(reserve(&object)?),
         "tool" => Call::Tool(tool(&object)?),
         "batch" => Call::Batch(Box::new(batch(&object)?)),
+        "lend" => Call::Lend(tool(&object)?),
+        "lend_end" => Call::LendEnd(lend_end(&object)?),
         "report" => Call::Report(report(&object)?),
         _ => Call::State(State {
             messages: object.window("messages")?,
@@ -227,9 +234,35 @@ fn item(method: &'static str, raw: &RawValue) -> Result<BatchItem, Box<Param>> {
     })
 }
 
+fn lend_end(object: &Object<'_>) -> Result<LendEnd, Box<Param>> {
+    let required = |name| {
+        let expected = format!("a whole number from 1 to {COUNT_MAX}");
+        let missing = || object.wrong(name, expected, "missing".into());
+        object.count(name, 1)?.ok_or_else(missing)
+    };
+    let (call, attempt) = (CallId(required("call")?), required("attempt")?);
+    let response = object.raw("response").map(Verbatim::from);
+    let ends = [
+        response.map(LentEnd::Response),
+        object.text("lost")?.map(LentEnd::Lost),
+        object.text("unsent")?.map(LentEnd::Unsent),
+    ];
+    let mut ends = ends.into_iter().flatten();
+    let (Some(end), None) = (ends.next(), ends.next()) else {
+        let expected = "one of response, lost and unsent";
+        return Err(object.wrong("response", expected.into(), "none or several".into()));
+    };
+    Ok(LendEnd {
+        call,
+        attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
+        end,
+    })
+}
+
 fn report(object: &Object<'_>) -> Result<Report, Box<Param>> {
     Ok(Report {
         ticket: None,
+        wire_id: String::new(),
         tool: object.name("tool")?,
         args: object.args()?,
         result: object.raw("result").map(Verbatim::from),

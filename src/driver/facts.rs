@@ -4,6 +4,7 @@
 //! event: the key, what it gave before, what the breaker says, whether the
 //! arguments fit.
 
+use crate::channel::method;
 use crate::clock::UnixMs;
 use crate::driver::policy::loop_traits;
 use crate::driver::recording::Answers;
@@ -13,9 +14,12 @@ use crate::machine::event::{Content, RequestNo, ToolCall};
 use crate::policy::breaker::{Admission, Breaker, of_tool};
 use crate::policy::loops::fingerprint::identity;
 use crate::store::{Change, KeyRow, KeyState, Store, breaker};
-use crate::task::resolved::{Effect, KeyScope, Resolved, Tool};
+use crate::task::resolved::{Action, Effect, KeyScope, Resolved, Tool};
 use crate::task::template::RenderError;
 use crate::tools::Toolbox;
+
+/// Longest id that a loop may have for a call, in bytes.
+const LOOP_ID_BYTES_MAX: usize = 256;
 
 /// Longest arguments that the journal keeps, in bytes of JSON.
 pub const ARGS_BYTES_MAX: usize = 256 * 1024;
@@ -34,16 +38,27 @@ pub struct Scene<'a> {
     pub state: &'a State,
 }
 
-/// Gathers what is known about a call of `name`.
+/// Who carries a call out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The supervisor.
+    Us,
+    /// Whoever asks.
+    Asker,
+}
+
+/// Gathers what is known about a call that was asked for.
 ///
 /// Errors: the store's.
 pub async fn gather(
     scene: &Scene<'_>,
     at: UnixMs,
     request: RequestNo,
-    name: &str,
-    args: serde_json::Value,
+    call: method::Tool,
+    by: By,
 ) -> crate::store::Result<ToolCall> {
+    let name = call.name.as_str();
+    let args = serde_json::Value::Object(call.args);
     let Scene {
         store,
         run,
@@ -60,16 +75,18 @@ pub async fn gather(
         recorded_class: None,
         resembles: None,
         admission: Admission::Go,
+        is_lent: by == By::Asker,
+        loop_id: call.id.filter(|id| id.len() <= LOOP_ID_BYTES_MAX),
         refused: None,
         args,
     };
-    let Some(tool) = task.tools.get(name) else {
+    let Some(tool) = task.tool(name) else {
         asked.refused = Some(unknown_tool(name, task));
         return Ok(asked);
     };
-    asked.refused = toolbox
-        .refuse(name, &asked.args)
-        .or_else(|| too_long(&asked.args));
+    asked.refused = not_this_way(name, tool, by)
+        .or_else(|| toolbox.refuse(name, &asked.args))
+        .or_else(|| too_long(&asked.args).filter(|_| by == By::Us));
     if asked.refused.is_some() {
         return Ok(asked);
     }
@@ -78,6 +95,10 @@ pub async fn gather(
     if asked.refused.is_none() && asked.recorded.is_none() && asked.resembles.is_none() {
         asked.admission = admit(store, tool, name, at).await?;
     }
+    if by == By::Asker {
+        // Whoever carries it out has them; the journal keeps their beginning.
+        asked.args = bounded(asked.args);
+    }
     Ok(asked)
 }
 
@@ -85,11 +106,13 @@ pub async fn gather(
 pub fn play_back(
     scene: &Scene<'_>,
     request: RequestNo,
-    name: &str,
-    args: serde_json::Value,
+    call: method::Tool,
+    by: By,
     answers: &mut Answers,
 ) -> ToolCall {
-    let traits = scene.task.tools.get(name).map(loop_traits);
+    let name = call.name.as_str();
+    let args = serde_json::Value::Object(call.args);
+    let traits = scene.task.tool(name).map(loop_traits);
     let identity = identity(name, &args, &traits.unwrap_or_default());
     let answer = answers.take(name, &identity);
     let refused = answer.is_none().then(|| {
@@ -106,8 +129,32 @@ pub fn play_back(
         recorded: answer.map(|it| it.content),
         resembles: None,
         admission: Admission::Go,
+        is_lent: by == By::Asker,
+        loop_id: None,
         refused,
         args,
+    }
+}
+
+/// Keeps long arguments of a call that is not ours to carry out as their beginning.
+pub fn bounded(args: serde_json::Value) -> serde_json::Value {
+    let text = args.to_string();
+    if text.len() <= ARGS_BYTES_MAX {
+        return args;
+    }
+    let start: String = text.chars().take(1000).collect();
+    serde_json::json!({"cut": start, "bytes": text.len()})
+}
+
+/// Returns why a tool cannot be called the way it was.
+fn not_this_way(name: &str, tool: &Tool, by: By) -> Option<String> {
+    let is_lent = tool.action == Action::Lent;
+    match by {
+        By::Us if is_lent => Some(format!("`{name}` is run by its MCP server; call it there.")),
+        By::Asker if !is_lent => Some(format!(
+            "`{name}` is run by agentguard; ask for it with `tool`."
+        )),
+        By::Us | By::Asker => None,
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) fn ended(
     rules: &[custom::Rule],
     call: CallId,
     attempt: u32,
+    request: Option<RequestNo>,
     mut tried: Tried,
 ) -> ToolEnd {
     date(&mut tried.observation.result, session.clock.now());
@@ -36,11 +37,21 @@ pub(super) fn ended(
         false => state.histories.get(tool).copied().unwrap_or_default(),
     };
     let whole = classify(&tried.observation, rules, &history);
+    let whole = match tried.wants_more() {
+        false => whole,
+        true => Verdict {
+            class: Class::Semantic,
+            rule: "mcp.wants_more".into(),
+            why: "the server wants more before it does the work".into(),
+            ..whole
+        },
+    };
     let (verdict, content, items) = by_item(session, rules, call, &tried, whole);
     let args = open.map(|open| open.args.clone()).unwrap_or_default();
     ToolEnd {
         call,
         attempt,
+        request,
         print: print(tool, &args, &content, verdict.class, traits(session, tool)),
         judged: judged(verdict),
         delivery: tried.delivery,
@@ -244,7 +255,7 @@ pub(super) fn reported(
         request,
         print: print(&report.tool, &args, &content, verdict.class, traits),
         tool: report.tool,
-        args: bounded(args),
+        args: facts::bounded(args),
         judged: judged(verdict),
         conversation,
     }
@@ -380,6 +391,7 @@ pub(super) fn lost_keys(
     session: &Session,
     call: CallId,
     attempt: u32,
+    request: Option<RequestNo>,
     lost: &[KeyRow],
 ) -> crate::store::Result<Option<ToolEnd>> {
     let state = session.state();
@@ -411,6 +423,7 @@ pub(super) fn lost_keys(
     Ok(Some(ToolEnd {
         call,
         attempt,
+        request,
         print: print(&open.tool, &open.args, &content, judged.class, traits),
         judged,
         delivery: Delivery::NeverSent,
@@ -474,7 +487,7 @@ pub(super) fn judged(verdict: Verdict) -> Judged {
 }
 
 fn traits(session: &Session, tool: &str) -> ToolTraits {
-    let tool = session.task.tools.get(tool);
+    let tool = session.task.tool(tool);
     tool.map(loop_traits).unwrap_or_default()
 }
 
@@ -537,16 +550,6 @@ fn observation_of(report: &method::Report, args: &serde_json::Value) -> Observat
     Observation::from_value(serde_json::json!({
         "kind": kind, "tool": report.tool, "context": {"call": args}, "result": outcome,
     }))
-}
-
-/// The journal keeps long arguments of reported calls as their beginning.
-fn bounded(args: serde_json::Value) -> serde_json::Value {
-    let text = args.to_string();
-    if text.len() <= facts::ARGS_BYTES_MAX {
-        return args;
-    }
-    let start: String = text.chars().take(1000).collect();
-    serde_json::json!({"cut": start, "bytes": text.len()})
 }
 
 /// A uniform draw that belongs to one try: the same run draws the same.

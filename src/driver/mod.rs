@@ -34,6 +34,7 @@ pub mod host;
 pub mod input;
 mod judge;
 pub mod launch;
+mod lent;
 mod models;
 pub mod notify;
 pub mod output;

@@ -19,6 +19,7 @@ pub fn policy(task: &Resolved) -> Policy {
         tools: task
             .tools
             .iter()
+            .chain(&task.lent)
             .map(|(name, tool)| (name.clone(), tool_policy(tool)))
             .collect(),
         models: ModelPolicy {
@@ -101,7 +102,7 @@ fn class(written: resolved::Class) -> Class {
 /// Returns the settings of the breaker `name`, if there is to be one.
 pub fn breaker_config(name: &str, task: &Resolved) -> Option<breaker::Config> {
     let config = match name.split_once(':') {
-        Some(("tool", tool)) => task.tools.get(tool)?.breaker.as_ref(),
+        Some(("tool", tool)) => task.tool(tool)?.breaker.as_ref(),
         Some(("model", _)) => task.model_breaker.as_ref(),
         _ => None,
     };
@@ -235,6 +236,7 @@ fn tool_policy(tool: &Tool) -> ToolPolicy {
         retry: retry_config(&tool.retry),
         settle: match (&tool.native_key, &tool.probe) {
             (Some(NativeKey::Env(_) | NativeKey::Header(_)), _) => Settle::NativeKey,
+            (Some(NativeKey::Argument(_) | NativeKey::Meta(_)), _) => Settle::CallAgain,
             (None, Some(_)) => Settle::Probe,
             (None, None) => Settle::Human,
         },

@@ -252,6 +252,10 @@ async fn settle_by(
                 SettledBy::NativeKey,
             )
         }
+        Settle::CallAgain => {
+            let why = "only the agent can call it again".into();
+            (Settlement::Unknown { why }, SettledBy::Human)
+        }
         Settle::Human => {
             let why = "the tool has neither a native key nor a probe".into();
             (Settlement::Unknown { why }, SettledBy::Human)

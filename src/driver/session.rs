@@ -327,6 +327,7 @@ impl Session {
             Effect::Reply { .. }
             | Effect::Admit { .. }
             | Effect::Execute { .. }
+            | Effect::Lend { .. }
             | Effect::Probe { .. }
             | Effect::Wait { .. }
             | Effect::EndAgent { .. }
@@ -424,7 +425,7 @@ fn opened(names: &[String], committed: &Committed, at: UnixMs) -> Vec<String> {
 fn claims(state: &State, effects: &[Effect]) -> Vec<KeyChange> {
     let mut claims = Vec::new();
     for effect in effects {
-        let Effect::Execute { call, .. } = effect else {
+        let (Effect::Execute { call, .. } | Effect::Lend { call, .. }) = effect else {
             continue;
         };
         let (Some(open), Some(keys)) = (state.calls.get(call), state.key_uses(*call)) else {

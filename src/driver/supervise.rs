@@ -198,7 +198,10 @@ async fn start(
     let spec = launch::spec(&task, &about, &ports.outside.environment)
         .map_err(|error| error.to_string())?;
     let stdio = Stdio {
-        stdout: Output::Piped,
+        stdout: match task.agent.has_our_stdio {
+            true => Output::Inherit,
+            false => Output::Piped,
+        },
         stderr: Output::Piped,
     };
     let mark = Mark::run(session.run.clone());
@@ -515,7 +518,11 @@ impl<'a> Attempt<'a> {
     async fn asked(&mut self, incoming: Incoming) -> Result<(), Error> {
         self.timer.heard();
         let request = incoming.request.0;
-        let changes = !matches!(incoming.call, Call::Start(_) | Call::State(_));
+        // What came of a try is taken to the very end.
+        let changes = !matches!(
+            incoming.call,
+            Call::Start(_) | Call::State(_) | Call::LendEnd(_)
+        );
         if let Some(outcome) = self.session.state().outcome().filter(|_| changes) {
             // Nothing is taken any more; there is nothing to write down.
             let (reason, exit_code) = (outcome.describe(), outcome.exit_code());
@@ -596,27 +603,12 @@ impl<'a> Attempt<'a> {
                 Ok(())
             }
             Call::Reserve(asked) => self.reserve(request, asked).await,
-            Call::Tool(asked) => {
-                let now = self.session.clock.now();
-                let args = serde_json::Value::Object(asked.args);
-                let scene = facts::Scene {
-                    store: self.session.store.as_ref(),
-                    run: &self.session.run,
-                    task: &task,
-                    toolbox: &self.ports.toolbox,
-                    state: self.session.state(),
-                };
-                let step = scene.state.step;
-                let recorded = self.ports.playback.as_mut().filter(|it| !it.is_live(step));
-                let call = match recorded {
-                    Some(playback) => {
-                        let answers = &mut playback.answers;
-                        facts::play_back(&scene, request, &asked.name, args, answers)
-                    }
-                    None => facts::gather(&scene, now, request, &asked.name, args).await?,
-                };
-                self.session.feed(Event::ToolCalled(call))
-            }
+            Call::Tool(asked) => self.tool(request, asked, facts::By::Us).await,
+            Call::Lend(asked) => self.tool(request, asked, facts::By::Asker).await,
+            Call::LendEnd(end) => match self.work.lend_end(request, end) {
+                Ok(()) => Ok(()),
+                Err(error) => self.refuse(request, error),
+            },
             Call::Batch(asked) => {
                 let scene = facts::Scene {
                     store: self.session.store.as_ref(),
@@ -638,7 +630,10 @@ impl<'a> Attempt<'a> {
                     Err(error) => self.refuse(request, error),
                 }
             }
-            Call::Report(report) if report.ticket.is_some() && self.speaks_itself() => {
+            Call::Report(report)
+                if report.ticket.is_some()
+                    && (self.speaks_itself() || self.is_guarded(&report)) =>
+            {
                 let answer = method::Answer::Report(method::ReportAnswer {
                     call: CallId(0),
                     class: String::new(),
@@ -655,6 +650,36 @@ impl<'a> Attempt<'a> {
                 self.session.feed(Event::ToolReported(report))
             }
         }
+    }
+
+    async fn tool(
+        &mut self,
+        request: RequestNo,
+        asked: method::Tool,
+        by: facts::By,
+    ) -> Result<(), Error> {
+        let now = self.session.clock.now();
+        let scene = facts::Scene {
+            store: self.session.store.as_ref(),
+            run: &self.session.run,
+            task: &self.session.task,
+            toolbox: &self.ports.toolbox,
+            state: self.session.state(),
+        };
+        let step = scene.state.step;
+        let recorded = self.ports.playback.as_mut();
+        let call = match recorded.filter(|it| !it.is_live(step)) {
+            Some(it) => facts::play_back(&scene, request, asked, by, &mut it.answers),
+            None => facts::gather(&scene, now, request, asked, by).await?,
+        };
+        self.session.feed(Event::ToolCalled(call))
+    }
+
+    /// Whether a call that the gateway saw the end of has come to us as well, through
+    /// MCP: by the model's id of it, or as one of the tools that we serve.
+    fn is_guarded(&self, report: &method::Report) -> bool {
+        let is_served = |name: &str| name.starts_with("mcp__agentguard__");
+        self.session.state().guarded.contains(&report.wire_id) || is_served(&report.tool)
     }
 
     /// Returns the conversation of a model call.
@@ -882,6 +907,22 @@ impl<'a> Attempt<'a> {
                         self.timer.busy_for(Duration::from_millis(*delay_ms));
                     }
                     self.reply(request, answer);
+                }
+                Effect::Lend {
+                    request,
+                    call,
+                    attempt,
+                } => {
+                    let lost = &committed.lost;
+                    let asker = Some(request);
+                    match judge::lost_keys(self.session, call, attempt, asker, lost)? {
+                        Some(ended) => self.session.feed(Event::ToolEnded(ended))?,
+                        None => {
+                            let answers = self.channel.as_ref().map(|it| &it.answers);
+                            self.work
+                                .lend(self.session, answers, request, call, attempt);
+                        }
+                    }
                 }
                 Effect::EndAgent { told: true } if matches!(self.stage, Stage::Running) => {
                     self.stage = Stage::Leaving {

@@ -5,8 +5,8 @@
 
 use crate::channel::frame::{self, Param};
 use crate::channel::method::{
-    self, Briefing, Cause, Count, Deadline, Input, ReservationNo, ReserveAnswer, Said, ToolAnswer,
-    ToolInfo, TurnAnswer, Unfinished, Verbatim, Window,
+    self, Briefing, Cause, Count, Deadline, Input, LentAnswer, ReservationNo, ReserveAnswer, Said,
+    ToolAnswer, ToolInfo, TurnAnswer, Unfinished, Verbatim, Window,
 };
 use crate::clock::UnixMs;
 use crate::driver::conversations::Base;
@@ -22,11 +22,15 @@ use crate::policy::breaker;
 use crate::policy::budget::{Resource, Spend, Usage};
 use crate::store::conversation::{self, Head};
 use crate::store::{self, Store};
-use crate::task::resolved::{Effect, Resolved};
+use crate::task::resolved::{Effect, NativeKey, Resolved, Tool};
+use crate::tools::Job;
 
 /// Fewest output tokens that a call is shrunk to, unless it asks for fewer; below
 /// that it is refused. Agents ask for many times what they use.
 const SHRUNK_TOKENS_MIN: u64 = 1_024;
+
+/// How long a lent tool may take whose settings are gone, in milliseconds.
+const TOOL_TIMEOUT_MS: u64 = 60_000;
 
 /// Makes the event of a reported turn, with the messages to store beside it.
 ///
@@ -471,6 +475,7 @@ fn tools(task: &Resolved, store: &dyn Store, now: UnixMs) -> store::Result<Vec<T
                 .input
                 .clone()
                 .unwrap_or_else(|| serde_json::json!({"type": "object"})),
+            output_schema: tool.output.clone(),
             effect: match tool.effect {
                 Effect::Read => "read",
                 Effect::Write => "write",
@@ -485,6 +490,22 @@ fn tools(task: &Resolved, store: &dyn Store, now: UnixMs) -> store::Result<Vec<T
         }
     };
     Ok(task.tools.iter().map(info).collect())
+}
+
+/// Says how a try is to be carried out by whoever asked for it.
+pub fn lent(job: &Job, tool: Option<&Tool>) -> LentAnswer {
+    let native_key = tool.and_then(|tool| match tool.native_key.as_ref()? {
+        NativeKey::Argument(name) => Some(method::NativeKey::Argument(name.clone())),
+        NativeKey::Meta(name) => Some(method::NativeKey::Meta(name.clone())),
+        NativeKey::Env(_) | NativeKey::Header(_) => None,
+    });
+    LentAnswer {
+        call: job.call,
+        attempt: job.attempt,
+        timeout_ms: tool.map_or(TOOL_TIMEOUT_MS, |tool| tool.timeout_ms),
+        key: job.key.as_ref().map(|key| key.0.clone()),
+        native_key,
+    }
 }
 
 /// Returns what is left of the limits.

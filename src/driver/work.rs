@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use tokio::task::{JoinError, JoinSet};
 
+use crate::channel::{self, Answers, frame, method};
 use crate::driver::session::{Error, Session};
-use crate::driver::{batch, facts, judge};
+use crate::driver::{batch, facts, judge, lent, translate};
 use crate::ids::{BatchNo, CallId};
-use crate::machine::event::{SettledBy, Settlement};
+use crate::machine::event::{RequestNo, SettledBy, Settlement};
 use crate::machine::{Effect, Event};
 use crate::policy::breaker::Admission;
 use crate::policy::taxonomy::custom;
@@ -34,6 +35,11 @@ pub(super) enum Came {
         attempt: u32,
         tried: Box<Tried>,
     },
+    /// A try that was lent out ended.
+    Returned {
+        job: Box<Job>,
+        returned: lent::Returned,
+    },
     /// A probe answered.
     Probed {
         call: CallId,
@@ -49,6 +55,8 @@ pub(super) struct Work {
     running: JoinSet<Came>,
     /// Places in the shared retry queue.
     tickets: HashMap<CallId, Ticket>,
+    /// Tries that others carry out.
+    loans: lent::Loans,
 }
 
 impl Work {
@@ -58,6 +66,7 @@ impl Work {
             toolbox,
             running: JoinSet::new(),
             tickets: HashMap::new(),
+            loans: lent::Loans::default(),
         }
     }
 
@@ -94,7 +103,7 @@ impl Work {
     ) -> Result<Option<Effect>, Error> {
         match effect {
             Effect::Execute { call, attempt } => {
-                let lost = judge::lost_keys(session, call, attempt, &committed.lost)?;
+                let lost = judge::lost_keys(session, call, attempt, None, &committed.lost)?;
                 match lost {
                     Some(ended) => session.feed(Event::ToolEnded(ended))?,
                     None => self.execute(session, call, attempt),
@@ -124,13 +133,16 @@ impl Work {
                 call,
                 attempt,
                 tried,
-            } => {
-                if let Some(ticket) = self.tickets.remove(&call) {
-                    let own = session.own();
-                    drop(session.store.leave(&own, ticket));
-                }
-                let ended = judge::ended(session, rules, call, attempt, *tried);
-                session.feed(Event::ToolEnded(ended))
+            } => self.tried(session, rules, (call, attempt), None, *tried),
+            Came::Returned { job, returned } => {
+                self.loans.forget(job.call);
+                let lent::Returned {
+                    request,
+                    back,
+                    took_ms,
+                } = returned;
+                let tried = self.toolbox.took_back(&job, back, took_ms);
+                self.tried(session, rules, (job.call, job.attempt), request, tried)
             }
             Came::Probed { call, settlement } => session.feed(Event::Settled {
                 call,
@@ -139,6 +151,59 @@ impl Work {
             }),
             Came::RetryReady { call, attempt } => retry_ready(session, call, attempt).await,
         }
+    }
+
+    /// - `request`: the one that told of it, where the try was lent.
+    fn tried(
+        &mut self,
+        session: &mut Session,
+        rules: &[custom::Rule],
+        (call, attempt): (CallId, u32),
+        request: Option<RequestNo>,
+        tried: Tried,
+    ) -> Result<(), Error> {
+        if let Some(ticket) = self.tickets.remove(&call) {
+            let own = session.own();
+            drop(session.store.leave(&own, ticket));
+        }
+        let ended = judge::ended(session, rules, call, attempt, request, tried);
+        session.feed(Event::ToolEnded(ended))
+    }
+
+    /// Tells whoever asked to carry a try out; its end comes as other work does.
+    ///
+    /// - `answers`: the way back; `None`: nobody is left to tell.
+    pub(super) fn lend(
+        &mut self,
+        session: &Session,
+        answers: Option<&Answers>,
+        request: RequestNo,
+        call: CallId,
+        attempt: u32,
+    ) {
+        let Some(job) = job(session, call, attempt) else {
+            return;
+        };
+        let lent = translate::lent(&job, session.task.tool(&job.tool));
+        let timeout_ms = lent.timeout_ms;
+        let answer = Ok(method::Answer::Lent(lent));
+        let peer = answers.and_then(|it| it.send_to_peer(channel::RequestNo(request), answer));
+        let returned = self.loans.lend(call, attempt, timeout_ms, peer);
+        self.running.spawn(async move {
+            Came::Returned {
+                job: Box::new(job),
+                returned: returned.await,
+            }
+        });
+    }
+
+    /// Takes in what came of a try that was lent out.
+    pub(super) fn lend_end(
+        &mut self,
+        request: RequestNo,
+        end: method::LendEnd,
+    ) -> Result<(), frame::Error> {
+        self.loans.end(request, end)
     }
 
     fn execute(&mut self, session: &Session, call: CallId, attempt: u32) {
@@ -244,7 +309,7 @@ async fn admit_items(session: &mut Session, batch: BatchNo) -> Result<(), Error>
 
 async fn admission(session: &Session, name: &str) -> Result<Admission, Error> {
     let now = session.clock.now();
-    Ok(match session.task.tools.get(name) {
+    Ok(match session.task.tool(name) {
         Some(tool) => facts::admit(session.store.as_ref(), tool, name, now).await?,
         None => Admission::Go,
     })

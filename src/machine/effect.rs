@@ -78,6 +78,15 @@ pub enum Effect {
         /// The try, from 1.
         attempt: u32,
     },
+    /// Let whoever asked run a try of a tool that is not ours to run.
+    Lend {
+        /// The request that waits for it.
+        request: RequestNo,
+        /// The call.
+        call: CallId,
+        /// The try, from 1.
+        attempt: u32,
+    },
     /// Ask a tool's probe whether a call had happened.
     Probe {
         /// The call.

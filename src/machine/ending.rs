@@ -8,11 +8,14 @@
 //! has not failed.
 
 use crate::clock::UnixMs;
+use crate::ids::CallId;
 use crate::machine::advance::{run_note, unexpected};
 use crate::machine::batch;
 use crate::machine::conclude::conclude;
 use crate::machine::event::Exit;
-use crate::machine::{Answer, Call, Effect, Outcome, Phase, Policy, Risk, Stage, State};
+use crate::machine::{
+    About, Answer, Call, Decision, Effect, Outcome, Phase, Policy, Risk, Settle, Stage, State,
+};
 use crate::policy::loops::{ErrorKind, Level, Print, ToolTraits};
 
 /// Begins to end the attempt with `outcome`.
@@ -210,8 +213,7 @@ fn deadly(state: &mut State, outcome: Outcome, policy: &Policy) -> Outcome {
     let unknown = ToolTraits::default();
     for call in &calls {
         let traits = policy
-            .tools
-            .get(&call.tool)
+            .tool(&call.tool)
             .map_or(&unknown, |tool| &tool.traits);
         let nothing = serde_json::Value::Null;
         let print = Print::of(
@@ -240,10 +242,16 @@ fn abandon(state: &mut State, at: UnixMs, policy: &Policy) -> Vec<Effect> {
     for (id, mut call) in std::mem::take(&mut state.calls) {
         call.requests.clear();
         // A call that waits for its next try was answered the last time.
-        let unsure = matches!(call.stage, Stage::Executing | Stage::Probing);
-        if unsure && policy.risk(&call.tool) != Risk::Read {
+        let unsure = matches!(call.stage, Stage::Executing | Stage::Probing)
+            && policy.risk(&call.tool) != Risk::Read;
+        let settle = policy.tool(&call.tool).map(|tool| tool.settle);
+        if unsure && settle == Some(Settle::CallAgain) {
+            effects.push(Effect::Note(left_to_its_key(state, id, &call)));
+        } else if unsure {
             state.in_doubt.insert(id, call);
-        } else if let Some(key) = call.key {
+            continue;
+        }
+        if let Some(key) = call.key {
             effects.push(Effect::Free { call: id, key });
         }
     }
@@ -251,4 +259,17 @@ fn abandon(state: &mut State, at: UnixMs, policy: &Policy) -> Vec<Effect> {
         done.unclaimed = true;
     }
     effects
+}
+
+/// A write was cut off that its server recognises when it is made again.
+fn left_to_its_key(state: &State, id: CallId, call: &Call) -> Decision {
+    let why = "it may have happened; its server takes a repetition under the same key for \
+               the same write";
+    let mut note = run_note(state, "call_again", "write.native_key", why);
+    note.about = About::Call {
+        call: id,
+        tool: call.tool.clone(),
+    };
+    note.otherwise = "a human would have had to say whether it happened".into();
+    note
 }

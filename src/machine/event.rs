@@ -435,6 +435,12 @@ pub struct ToolCall {
     pub resembles: Option<CallId>,
     /// What the tool's breaker says.
     pub admission: Admission,
+    /// Whoever asks carries the tries out and tells what came of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_lent: bool,
+    /// The loop's own id of the call, such as the model's tool-use id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loop_id: Option<String>,
     /// Why the call cannot be made at all (unknown tool, arguments that break
     /// the schema), in words for the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -463,6 +469,9 @@ pub struct ToolEnd {
     pub call: CallId,
     /// The try, from 1.
     pub attempt: u32,
+    /// Of a lent call: the request that told of it, and waits for what comes next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestNo>,
     /// How the result is classed, and why.
     pub judged: Judged,
     /// What is known about whether the tool did its work.

@@ -86,10 +86,20 @@ pub enum Risk {
 pub enum Settle {
     /// The tool itself recognises a repeated key: call it again.
     NativeKey,
+    /// The tool recognises a repeated key, and only the loop can call it: once the
+    /// loop calls again, all is well.
+    CallAgain,
     /// A probe tells.
     Probe,
     /// Only a human can tell.
     Human,
+}
+
+impl Settle {
+    /// Returns whether the tool itself recognises a repeated key.
+    pub fn is_native(self) -> bool {
+        matches!(self, Self::NativeKey | Self::CallAgain)
+    }
 }
 
 impl Default for retry::Budget {

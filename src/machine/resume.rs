@@ -82,12 +82,7 @@ pub fn resume(state: &State, now: UnixMs, policy: &Policy) -> Resume {
         Phase::Created | Phase::Concluding { .. } => None,
     };
     if !state.in_doubt.is_empty() {
-        let settle = |call: &Call| {
-            policy
-                .tools
-                .get(&call.tool)
-                .map_or(Settle::Human, |t| t.settle)
-        };
+        let settle = |call: &Call| policy.tool(&call.tool).map_or(Settle::Human, |t| t.settle);
         let calls = state
             .in_doubt
             .iter()

@@ -9,7 +9,9 @@ use crate::ids::{AttemptNo, BatchNo, CallId, ConversationNo, IdempotencyKey, Ste
 use crate::machine::batch::{Batch, DeadItem, Members};
 use crate::machine::event::{Content, RequestNo};
 use crate::machine::keys::StepKeys;
-use crate::machine::{Conversation, Outcome, Part, Policy, Risk, Saga, Workspace};
+use crate::machine::{
+    Conversation, Effect, Outcome, Part, Policy, Risk, Saga, ToolPolicy, Workspace,
+};
 use crate::money::NanoUsd;
 use crate::policy::budget::{Limits, Resource, Spend, Usage};
 use crate::policy::loops::{self, Digest};
@@ -56,6 +58,9 @@ pub struct State {
     pub spend: Spend,
     /// Calls that have not been answered yet.
     pub calls: BTreeMap<CallId, Call>,
+    /// The loop's own ids of calls that came to us: what else tells of them is not
+    /// counted a second time.
+    pub guarded: BTreeSet<String>,
     /// Calls of a dead attempt that may or may not have happened.
     pub in_doubt: BTreeMap<CallId, Call>,
     /// Writes that happened within the present step, for an attempt that does
@@ -233,6 +238,26 @@ pub struct Call {
     pub called_at: UnixMs,
     /// The items of a batch that it carries; `None` for a call of its own.
     pub batch: Option<Members>,
+    /// Whoever asks carries the tries out. While one does, the request for it is
+    /// answered, and not among `requests`.
+    pub is_lent: bool,
+}
+
+impl Call {
+    /// Lets the present try go out; `None` for a lent call that nobody waits for.
+    pub(super) fn go(&mut self, call: CallId) -> Option<Effect> {
+        self.stage = Stage::Executing;
+        let attempt = self.attempt;
+        if !self.is_lent {
+            return Some(Effect::Execute { call, attempt });
+        }
+        let is_waited_for = !self.requests.is_empty();
+        is_waited_for.then(|| Effect::Lend {
+            request: self.requests.remove(0),
+            call,
+            attempt,
+        })
+    }
 }
 
 /// What a guarded call is waiting for.
@@ -331,6 +356,7 @@ impl State {
             limits: policy.limits.clone(),
             spend: Spend::default(),
             calls: BTreeMap::new(),
+            guarded: BTreeSet::new(),
             in_doubt: BTreeMap::new(),
             done_in_step: Vec::new(),
             saga: Saga::default(),
@@ -435,6 +461,16 @@ impl Policy {
     /// Returns what a second execution of `tool` would do; an unknown tool is
     /// taken for a write.
     pub fn risk(&self, tool: &str) -> Risk {
-        self.tools.get(tool).map_or(Risk::Write, |tool| tool.risk)
+        self.tool(tool).map_or(Risk::Write, |tool| tool.risk)
+    }
+
+    /// Returns the rules of `tool`; one of an MCP server, `SERVER/TOOL`, may be meant
+    /// by `SERVER/*` or `*/*`.
+    pub fn tool(&self, tool: &str) -> Option<&ToolPolicy> {
+        self.tools.get(tool).or_else(|| {
+            let (server, _) = tool.split_once('/')?;
+            let others = self.tools.get(&format!("{server}/*"));
+            others.or_else(|| self.tools.get("*/*"))
+        })
     }
 }

@@ -40,6 +40,7 @@ pub(super) fn called(
     if let Some(stopping) = stopping(state, asked.request) {
         return stopping;
     }
+    state.guarded.extend(asked.loop_id.clone());
     if let Some(known) = asked.key.as_ref().and_then(|key| state.call_with_key(key)) {
         // The same write twice at once: one execution answers both.
         if let Some(call) = state.calls.get_mut(&known) {
@@ -66,7 +67,7 @@ pub(super) fn called(
             answered_at_once(state, at, id, &asked, class, content, note, policy)
         }
         None => {
-            let call = Call {
+            let mut call = Call {
                 tool: asked.tool,
                 args: asked.args,
                 identity: asked.identity,
@@ -78,16 +79,15 @@ pub(super) fn called(
                 requests: vec![asked.request],
                 called_at: at,
                 batch: None,
+                is_lent: asked.is_lent,
             };
             if policy.risk(&call.tool) != Risk::Read {
                 *state.step_keys.0.entry(call.tool.clone()).or_default() += 1;
             }
             state.counters.tries += 1;
+            let go = call.go(id);
             state.calls.insert(id, call);
-            vec![Effect::Execute {
-                call: id,
-                attempt: 1,
-            }]
+            go.into_iter().collect()
         }
     }
 }
@@ -207,8 +207,7 @@ fn answered_at_once(
         content.is_error,
         error_kind(class),
         policy
-            .tools
-            .get(&asked.tool)
+            .tool(&asked.tool)
             .map_or(&ToolTraits::default(), |tool| &tool.traits),
     );
     count(state, class, &asked.tool, &content.text);
@@ -225,16 +224,19 @@ fn answered_at_once(
 
 /// One try of a guarded tool ended.
 pub(super) fn ended(state: &mut State, at: UnixMs, end: ToolEnd, policy: &Policy) -> Vec<Effect> {
-    let Some(call) = state.calls.get(&end.call).cloned() else {
+    let Some(open) = state.calls.get_mut(&end.call) else {
         return unexpected(state, "the end of a tool call that is not under way");
     };
-    if call.stage != Stage::Executing || call.attempt != end.attempt {
+    if open.stage != Stage::Executing || open.attempt != end.attempt {
         return unexpected(state, "the end of a try that is not under way");
     }
+    // Whoever carried it out is first in line for what comes next.
+    open.requests.splice(0..0, end.request);
+    let call = open.clone();
     if let Some(members) = call.batch.clone() {
-        return batch::ended(state, at, end, call, &members, policy);
+        return batch::ended(state, at, end, &call, &members, policy);
     }
-    let tool = policy.tools.get(&call.tool);
+    let tool = policy.tool(&call.tool);
     let risk = policy.risk(&call.tool);
     let unknown = end.delivery == Delivery::Unknown
         && risk != Risk::Read
@@ -244,14 +246,15 @@ pub(super) fn ended(state: &mut State, at: UnixMs, end: ToolEnd, policy: &Policy
         .entry(call.tool.clone())
         .or_default()
         .record(end.judged.class);
-    if unknown && tool.is_none_or(|tool| tool.settle != Settle::NativeKey) {
+    let settle = tool.map_or(Settle::Human, |tool| tool.settle);
+    if unknown && !settle.is_native() {
         return unanswered_write(state, &end, &call, policy);
     }
     if unknown || end.judged.class.is_retryable() {
         if let Some(effects) = try_again(state, at, &end, &call, policy) {
             return effects;
         }
-        if unknown {
+        if unknown && settle != Settle::CallAgain {
             return in_doubt(state, end.call, &end.judged);
         }
     }
@@ -264,8 +267,7 @@ pub(super) fn ended(state: &mut State, at: UnixMs, end: ToolEnd, policy: &Policy
 /// A write did not answer and its tool cannot be asked twice.
 fn unanswered_write(state: &mut State, end: &ToolEnd, call: &Call, policy: &Policy) -> Vec<Effect> {
     let settle = policy
-        .tools
-        .get(&call.tool)
+        .tool(&call.tool)
         .map_or(Settle::Human, |tool| tool.settle);
     if settle != Settle::Probe {
         return in_doubt(state, end.call, &end.judged);
@@ -334,8 +336,9 @@ fn try_again(
     call: &Call,
     policy: &Policy,
 ) -> Option<Vec<Effect>> {
-    let config = &policy.tools.get(&call.tool)?.retry;
-    if state.phase != Phase::Running {
+    let config = &policy.tool(&call.tool)?.retry;
+    let is_waited_for = !call.is_lent || !call.requests.is_empty();
+    if state.phase != Phase::Running || !is_waited_for {
         return None;
     }
     let decision = retry::decide(
@@ -419,10 +422,8 @@ pub(super) fn retry_due(
         Admission::Go | Admission::Probe => None,
     };
     let Some(text) = refusal else {
-        if let Some(call) = state.calls.get_mut(&id) {
-            call.stage = Stage::Executing;
-        }
-        return vec![Effect::Execute { call: id, attempt }];
+        let call = state.calls.get_mut(&id);
+        return call.and_then(|call| call.go(id)).into_iter().collect();
     };
     let content = Content {
         text,
@@ -510,8 +511,7 @@ fn give_answer(
             content.is_error,
             error_kind(class),
             policy
-                .tools
-                .get(&call.tool)
+                .tool(&call.tool)
                 .map_or(&ToolTraits::default(), |tool| &tool.traits),
         )
     });

@@ -82,7 +82,7 @@ impl Home {
             })?;
         let mut variables = BTreeMap::new();
         let mut hidden = Vec::new();
-        for (name, tool) in &task.tools {
+        for (name, tool) in task.tools.iter().chain(&task.lent) {
             for (place, template) in templates(tool) {
                 for variable in template.variables() {
                     let value = looked_up(name, variable, place, &home)?;
@@ -197,6 +197,7 @@ fn templates(tool: &Tool) -> Vec<(Place, Template)> {
                 Body::Arguments | Body::Empty => {}
             }
         }
+        Action::Lent => {}
     }
     if let Some(probe) = &tool.probe {
         found.extend(probe.argv.iter().map(|word| (Place::Word, word.clone())));

@@ -41,7 +41,7 @@ pub(super) fn check_headers(name: &str, tool: &Tool) -> Result<(), Error> {
     };
     let native = tool.native_key.iter().filter_map(|native| match native {
         NativeKey::Header(header) => Some(header),
-        NativeKey::Env(_) => None,
+        NativeKey::Env(_) | NativeKey::Argument(_) | NativeKey::Meta(_) => None,
     });
     for header in headers.0.keys().chain(native) {
         if HeaderName::from_bytes(header.as_bytes()).is_err() {

@@ -25,6 +25,7 @@
 //! | to change | open |
 //! |---|---|
 //! | what a program finds in its environment and on stdin | [`command`] |
+//! | what came of a call that an MCP server ran | [`lent`] |
 //! | which HTTP answers leave a write in doubt | [`http`], `answer` |
 //! | which redirects are followed | `redirect` |
 //! | proxies, certificates, connection reuse | `clients` |
@@ -40,6 +41,7 @@ mod download;
 mod error;
 mod home;
 pub mod http;
+pub mod lent;
 mod probe;
 mod redirect;
 pub mod schema;
@@ -50,4 +52,5 @@ pub use clients::client_builder;
 pub use content::TEXT_BYTES_MAX;
 pub use error::Error;
 pub use home::{ToolHome, Variables};
+pub use lent::GivenBack;
 pub use toolbox::{Job, Toolbox, Tried, undo_name};

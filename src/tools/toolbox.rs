@@ -13,11 +13,12 @@ use crate::ids::{CallId, IdempotencyKey};
 use crate::machine::event::{Content, Delivery, Settlement};
 use crate::policy::taxonomy::{Class, Kind, Observation};
 use crate::process::Launcher;
-use crate::task::resolved::{Action, Body, Resolved, Tool};
+use crate::task::resolved::{Action, Body, Resolved, Tool, lent_names};
 use crate::task::template::{Place, RenderError, render_json};
 
 use super::clients::Clients;
 use super::home::{Home, ToolHome};
+use super::lent::{self, GivenBack};
 use super::schema::{DEPTH_MAX, Schema, is_deeper_than};
 use super::{Error, command, content, http, probe};
 
@@ -79,6 +80,15 @@ impl Tried {
     }
 }
 
+impl Tried {
+    /// Whether an MCP server has not done the work yet, but asked for something first:
+    /// the call is made again with it.
+    pub fn wants_more(&self) -> bool {
+        let kind = self.observation.result.pointer("/result/resultType");
+        self.observation.kind == Kind::Mcp && kind.is_some_and(|kind| kind != "complete")
+    }
+}
+
 /// What `command` or `http` saw.
 pub(super) struct Outcome {
     pub(super) kind: Kind,
@@ -124,7 +134,7 @@ impl Toolbox {
     /// Errors: see [`Error`]; each would fail the calls of a tool later.
     pub fn new(task: &Resolved, home: ToolHome, launcher: Launcher) -> Result<Self, Error> {
         let mut tools = BTreeMap::new();
-        for (name, tool) in &task.tools {
+        for (name, tool) in task.tools.iter().chain(&task.lent) {
             let compile = |which, source: &Option<Value>| {
                 let compiled = source.as_ref().map(Schema::compile).transpose();
                 compiled.map_err(|why| Error::Schema {
@@ -172,7 +182,7 @@ impl Toolbox {
     ///
     /// An unknown tool is not refused here: the caller knows the other names.
     pub fn refuse(&self, name: &str, args: &Value) -> Option<String> {
-        let entry = self.tools.get(name)?;
+        let entry = self.entry(name)?;
         let complaints = complaints(entry, args)?;
         Some(format!(
             "The tool `{name}` was not called, because its arguments do not fit:\n{complaints}\n\
@@ -186,13 +196,12 @@ impl Toolbox {
     /// Dropping the future ends the command, or cuts the connection; whether
     /// the tool did its work is then unknown.
     pub async fn try_once(&self, job: &Job) -> Tried {
-        let Some(entry) = self.tools.get(&job.tool) else {
-            let why = format!("there is no tool `{}`", job.tool);
-            return self.tried(
-                None,
-                job,
-                command::not_started(&[], Some(command::NOT_THERE), &why),
-            );
+        let not_ours = |why: String| {
+            let outcome = command::not_started(&[], Some(command::NOT_THERE), &why);
+            self.tried(None, job, outcome)
+        };
+        let Some(entry) = self.entry(&job.tool) else {
+            return not_ours(format!("there is no tool `{}`", job.tool));
         };
         let keep_bytes = if entry.output.is_some() {
             KEEP_CHECKED_BYTES
@@ -204,8 +213,21 @@ impl Toolbox {
             Action::Http { .. } => {
                 http::run(&self.home, &self.clients, &entry.tool, job, keep_bytes).await
             }
+            Action::Lent => return not_ours(format!("`{}` is run by its server", job.tool)),
         };
         self.tried(Some(entry), job, outcome)
+    }
+
+    /// Takes in what came of a try that somebody else carried out; keeps the whole
+    /// response in a file.
+    pub fn took_back(&self, job: &Job, back: GivenBack, took_ms: u64) -> Tried {
+        let outcome = lent::ended(&self.home, job, back, took_ms);
+        self.tried(self.entry(&job.tool), job, outcome)
+    }
+
+    fn entry(&self, name: &str) -> Option<&Entry> {
+        let lent = |names: Vec<String>| names.iter().find_map(|it| self.tools.get(it));
+        self.tools.get(name).or_else(|| lent(lent_names(name)))
     }
 
     /// Asks a tool's probe whether the call happened.
@@ -214,7 +236,7 @@ impl Toolbox {
     /// exits with 0 for "it happened" (and prints the result), with 1 for "it
     /// did not"; everything else leaves it open.
     pub async fn probe(&self, job: &Job) -> Settlement {
-        match self.tools.get(&job.tool) {
+        match self.entry(&job.tool) {
             Some(entry) => probe::ask(&self.home, &entry.tool, job).await,
             None => Settlement::Unknown {
                 why: format!("there is no tool `{}`", job.tool),
@@ -325,6 +347,7 @@ fn rehearsed(tool: &Tool, args: &Value) -> Result<(), RenderError> {
                 Body::Arguments | Body::Empty => {}
             }
         }
+        Action::Lent => {}
     }
     let words = tool.probe.iter().flat_map(|probe| &probe.argv);
     words

@@ -115,6 +115,8 @@ struct World {
     is_in_place: bool,
     /// Whether the agent has the worst case of each model call held back.
     reserves: bool,
+    /// Whether the agent carries out some of the tools itself, as an MCP proxy does.
+    lends: bool,
 }
 
 /// The most that a turn costs.
@@ -164,6 +166,12 @@ impl World {
             settle,
             traits: ToolTraits::default(),
         };
+        let lends = seed % 2 == 1;
+        let own_key = if lends {
+            Settle::CallAgain
+        } else {
+            Settle::NativeKey
+        };
         let policy = Policy {
             limits: Limits {
                 cost: cap,
@@ -173,7 +181,7 @@ impl World {
             },
             tools: BTreeMap::from([
                 (TOOLS[0].to_owned(), tool(Risk::Read, Settle::Human, 4)),
-                (TOOLS[1].to_owned(), tool(Risk::Write, Settle::NativeKey, 3)),
+                (TOOLS[1].to_owned(), tool(Risk::Write, own_key, 3)),
                 (
                     TOOLS[2].to_owned(),
                     tool(Risk::Irreversible, Settle::Probe, 2),
@@ -215,6 +223,7 @@ impl World {
             crash_percent,
             is_in_place: false,
             reserves,
+            lends,
         }
     }
 
@@ -679,6 +688,8 @@ impl World {
             recorded_class: None,
             resembles: None,
             admission: Admission::Go,
+            is_lent: self.lends && (tool == "charge" || tool == "ship"),
+            loop_id: None,
             refused: None,
             args,
         };
@@ -751,7 +762,14 @@ impl World {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Execute { call, attempt } => self.execute(call, attempt),
+            Effect::Execute { call, attempt } => self.execute(call, attempt, None),
+            Effect::Lend { call, attempt, .. } => {
+                // Now and then whoever carries it out is never heard of again.
+                self.agent.next_request += 1;
+                let request = self.agent.next_request;
+                let is_told = self.random.random_bool(0.95);
+                self.execute(call, attempt, Some(request).filter(|_| is_told));
+            }
             Effect::Probe { call } => {
                 let settlement = self.truth(call);
                 self.inbox.push_back(Event::Settled {
@@ -842,7 +860,9 @@ impl World {
 
     /// A tool runs: it may work, fail before its effect, or go silent before or
     /// after it.
-    fn execute(&mut self, call: CallId, attempt: u32) {
+    ///
+    /// - `teller`: the request that tells of it, where the agent carries it out.
+    fn execute(&mut self, call: CallId, attempt: u32, teller: Option<u64>) {
         let open = self
             .live()
             .calls
@@ -858,6 +878,7 @@ impl World {
             0 => (Class::Transient, Delivery::NeverSent),
             1 => (Class::Transient, Delivery::Unknown),
             2 => (Class::Semantic, Delivery::Answered),
+            _ if open.is_lent && teller.is_none() => (Class::Transient, Delivery::Unknown),
             _ => (Class::Success, Delivery::Answered),
         };
         let silent_after_effect = delivery == Delivery::Unknown && self.random.random_bool(0.5);
@@ -882,6 +903,7 @@ impl World {
         self.inbox.push_back(Event::ToolEnded(ToolEnd {
             call,
             attempt,
+            request: teller,
             judged: judged(class, &what),
             delivery,
             print: Print::of(
@@ -961,7 +983,7 @@ impl World {
 
     /// The outside: a tool with a native key ignores what it did before.
     fn take_effect(&mut self, tool: &str, what: &str) {
-        let native = self.policy.tools[tool].settle == Settle::NativeKey;
+        let native = self.policy.tools[tool].settle.is_native();
         let times = self.effects.entry(what.to_owned()).or_default();
         *times = if native { 1 } else { *times + 1 };
         let reads = self.policy.risk(tool) == Risk::Read;
@@ -1003,7 +1025,7 @@ impl World {
                 (self.truth(call), SettledBy::NativeKey)
             }
             Settle::Probe => (self.truth(call), SettledBy::Probe),
-            Settle::Human => (self.truth(call), SettledBy::Human),
+            Settle::CallAgain | Settle::Human => (self.truth(call), SettledBy::Human),
         };
         self.feed(Event::Settled {
             call,

@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::channel::frame::{self, Code};
 use crate::channel::method::{
-    BatchAnswer, BatchCounts, Briefing, Cause, Count, Deadline, Input, ItemAnswer, Money, NAMES,
-    Next, ReportAnswer, ReservationNo, ReserveAnswer, ToolAnswer, ToolInfo, Unfinished, Verbatim,
+    BatchAnswer, BatchCounts, Briefing, Cause, Count, Deadline, Input, ItemAnswer, LentAnswer,
+    Money, NAMES, NativeKey, Next, ReportAnswer, ReservationNo, ReserveAnswer, ToolAnswer,
+    ToolInfo, Unfinished, Verbatim,
 };
 use crate::channel::params::FIELDS;
 use crate::clock::UnixMs;
@@ -59,6 +60,7 @@ fn briefing() -> Briefing {
             name: "t".into(),
             description: "d".into(),
             input_schema: json!({}),
+            output_schema: Some(json!({})),
             effect: "read".into(),
             available: false,
             unavailable: Some("down".into()),
@@ -168,6 +170,16 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ),
         ("tool", Answer::Tool(Box::new(tool))),
         ("batch", Answer::Batch(Box::new(batch()))),
+        (
+            "lend",
+            Answer::Lent(LentAnswer {
+                call: CallId(1),
+                attempt: 1,
+                timeout_ms: 5,
+                key: Some("k".into()),
+                native_key: Some(NativeKey::Argument("a".into())),
+            }),
+        ),
         (
             "report",
             Answer::Report(ReportAnswer {

@@ -143,7 +143,7 @@ fn seen(
         _ => None,
     })?;
     let none = ToolTraits::default();
-    let traits = rules.tools.get(&tool).map_or(&none, |tool| &tool.traits);
+    let traits = rules.tool(&tool).map_or(&none, |tool| &tool.traits);
     let text = content.text.clone().into();
     let kind = error_kind(class);
     Some(Print::of(

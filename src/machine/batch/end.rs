@@ -151,7 +151,7 @@ pub(super) fn conclude(state: &mut State, at: UnixMs, no: BatchNo, policy: &Poli
     }
     let is_live = !by_human && state.phase == Phase::Running;
     let (noted, looped) = if is_live {
-        let traits = policy.tools.get(&tool).map(|tool| &tool.traits);
+        let traits = policy.tool(&tool).map(|tool| &tool.traits);
         look_for_loop(state, at, &tool, &items, met, traits)
     } else {
         (vec![], None)

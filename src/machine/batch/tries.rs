@@ -135,7 +135,7 @@ fn try_again(
         return vec![];
     };
     let hint_ms = again.iter().filter_map(|it| it.judged.retry_after_ms).max();
-    let config = policy.tools.get(last.tool).map(|tool| &tool.retry);
+    let config = policy.tool(last.tool).map(|tool| &tool.retry);
     let decision = config.filter(|_| may_go_on(state, no)).map(|config| {
         let left_ms = state.left_ms(at).filter(|_| state.phase == Phase::Running);
         let failure = retry::Failure {

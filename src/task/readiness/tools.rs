@@ -166,6 +166,7 @@ impl Look<'_> {
                     self.optional(&at, name, &argument);
                 }
             }
+            Action::Lent => {}
         }
     }
 

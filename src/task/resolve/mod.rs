@@ -7,6 +7,7 @@
 //! written, lest a wrong key be called a missing one.
 
 mod agent;
+mod mcp;
 mod patterns;
 mod rule;
 mod tool;
@@ -74,6 +75,7 @@ impl Checker<'_> {
         let tools = self.entries(&top.key("tools"), |check, path, tool| {
             check.tool(path, tool, &retry_or_default, breaker_or_default.as_ref())
         });
+        let lent = self.servers(&retry_or_default, breaker_or_default.as_ref());
         let rules = self.list(&top.key("rules"), Self::rule);
         self.distinct_rules();
         let loops = self
@@ -93,6 +95,7 @@ impl Checker<'_> {
             prices: prices?,
             upstreams: upstreams?,
             tools: tools?,
+            lent: lent?,
             rules: rules?,
             loops: loops?,
             model_retry: model_retry(retry.as_ref()?),

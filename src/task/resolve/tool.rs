@@ -18,20 +18,16 @@ impl Checker<'_> {
     pub(super) fn tool(
         &mut self,
         path: &KeyPath,
-        tool: written::Tool,
+        mut tool: written::Tool,
         retry: &written::Retry,
         breaker: Option<&BreakerConfig>,
     ) -> Option<Tool> {
         let before = self.found.len();
         self.tool_name(path);
-        let input = tool
-            .input
-            .map(|schema| Value::Object(schema.into_iter().collect()));
-        let output = tool
-            .output
-            .map(|schema| Value::Object(schema.into_iter().collect()));
-        self.schema(&path.key("input"), input.as_ref());
-        self.schema(&path.key("output"), output.as_ref());
+        let (command, http) = (tool.command.take(), tool.http.take());
+        let (stdin, env) = (tool.stdin, std::mem::take(&mut tool.env));
+        let native = tool.native_key.take();
+        let input = schema_of(tool.input.as_ref());
         let names = argument_names(input.as_ref());
         let arguments = names.as_deref().map_or(Arguments::Any, Arguments::Named);
         self.one_of(path, "command", "http");
@@ -42,11 +38,37 @@ impl Checker<'_> {
             Some(_) => Arguments::Named(&["items"]),
             None => arguments,
         };
-        let action = match (tool.command, tool.http) {
-            (Some(words), None) => self.command(path, &words, tool.stdin, tool.env, sent),
+        let action = match (command, http) {
+            (Some(words), None) => self.command(path, &words, stdin, env, sent),
             (None, Some(http)) => self.http(&path.key("http"), http, sent),
             _ => None,
         };
+        let native = native.and_then(|it| self.native_key(&path.key("native_key"), it, is_http));
+        let guarded = self.guarded(path, tool, retry, breaker);
+        (self.found.len() == before).then_some(())?;
+        Some(Tool {
+            action: action?,
+            native_key: native,
+            ..guarded?
+        })
+    }
+
+    /// Resolves how the calls of a tool are guarded, whoever runs it; as it stands
+    /// there is nothing to run.
+    pub(super) fn guarded(
+        &mut self,
+        path: &KeyPath,
+        tool: written::Tool,
+        retry: &written::Retry,
+        breaker: Option<&BreakerConfig>,
+    ) -> Option<Tool> {
+        let before = self.found.len();
+        let input = schema_of(tool.input.as_ref());
+        let output = schema_of(tool.output.as_ref());
+        self.schema(&path.key("input"), input.as_ref());
+        self.schema(&path.key("output"), output.as_ref());
+        let names = argument_names(input.as_ref());
+        let arguments = names.as_deref().map_or(Arguments::Any, Arguments::Named);
         let plain = Scope {
             arguments,
             variables: false,
@@ -55,9 +77,6 @@ impl Checker<'_> {
             .key
             .as_ref()
             .and_then(|text| self.key(&path.key("key"), text, plain));
-        let native = tool
-            .native_key
-            .and_then(|it| self.native_key(&path.key("native_key"), it, is_http));
         let probe = tool
             .probe
             .and_then(|it| self.probe(&path.key("probe"), &it, plain));
@@ -96,14 +115,14 @@ impl Checker<'_> {
         (self.found.len() == before).then_some(())?;
         Some(Tool {
             description: tool.description.unwrap_or_default(),
-            action: action?,
+            action: Action::Lent,
             input,
             output,
             timeout_ms: tool.timeout.0,
             effect: tool.effect,
             key,
             key_scope: tool.key_scope,
-            native_key: native,
+            native_key: None,
             probe,
             undo: undo.flatten(),
             retry: retry?,
@@ -456,6 +475,11 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// Returns a schema as it was written.
+fn schema_of(written: Option<&BTreeMap<String, Value>>) -> Option<Value> {
+    written.map(|schema| Value::Object(schema.clone().into_iter().collect()))
 }
 
 /// Returns the arguments of a JSON Schema; `None` if it takes any.
