@@ -137,6 +137,8 @@ pub struct Plan {
     pub home: PathBuf,
     /// Whether money or tokens are limited.
     pub is_capped: bool,
+    /// Whether the agent is given the tools of the task.
+    pub has_tools: bool,
 }
 
 /// Decides how the agent is started.
@@ -158,6 +160,7 @@ pub fn plan(task: &Resolved, state: &State, attempt: AttemptNo, ports: &Ports) -
         session: session_id(&ports.folder, attempt),
         home,
         is_capped,
+        has_tools: task.agent.mcp.unwrap_or(!task.tools.is_empty()),
     };
     if how != How::Native {
         return plan(how, of(attempt));
@@ -165,7 +168,7 @@ pub fn plan(task: &Resolved, state: &State, attempt: AttemptNo, ports: &Ports) -
     let mut native_plan = plan(how, of(session.attempt));
     let go_on = standing.note.clone();
     let go_on = go_on.unwrap_or_else(|| preset::GO_ON.to_owned());
-    match native(task, &native_plan, &Access::default(), &go_on) {
+    match native(task, &native_plan, &Ways::default(), &go_on) {
         // The text of the task is not found in its command line.
         None => plan(How::Replay, of(attempt)),
         Some(_) => {
@@ -208,10 +211,10 @@ fn command(task: &Resolved, preset: &Preset, values: &Values<'_>) -> Vec<String>
 }
 
 /// Returns the command line by which the agent takes up its own session.
-fn native(task: &Resolved, plan: &Plan, access: &Access, go_on: &str) -> Option<Vec<String>> {
+fn native(task: &Resolved, plan: &Plan, ways: &Ways, go_on: &str) -> Option<Vec<String>> {
     let (preset, program) = preset_of(task)?;
     let home = plan.home.to_string_lossy();
-    let values = values(preset, plan, access, &home);
+    let values = values(preset, plan, ways, &home);
     let argv = command(task, preset, &values);
     // An id of ours is known; else the newest session of its folder is the run's.
     let is_ours = preset
@@ -224,37 +227,60 @@ fn native(task: &Resolved, plan: &Plan, access: &Access, go_on: &str) -> Option<
     preset.resume(&argv, program, &values, is_ours)
 }
 
+/// The ways that lead an agent to us.
+#[derive(Default)]
+struct Ways {
+    gateway: Access,
+    socket: String,
+    program: String,
+}
+
+impl Ways {
+    fn of(about: &About<'_>) -> Self {
+        let program = std::env::current_exe().unwrap_or_else(|_| "agentguard".into());
+        Self {
+            gateway: about.gateway.clone().unwrap_or_default(),
+            socket: about
+                .socket
+                .map_or_else(String::new, |path| path.to_string_lossy().into()),
+            program: program.to_string_lossy().into_owned(),
+        }
+    }
+}
+
 fn values<'a>(
     preset: &'static Preset,
     plan: &'a Plan,
-    access: &'a Access,
+    ways: &'a Ways,
     home: &'a str,
 ) -> Values<'a> {
     Values {
-        base: &access.base,
-        token: &access.token,
+        base: &ways.gateway.base,
+        token: &ways.gateway.token,
         home,
         session: &plan.session,
         prompt: &plan.prompt,
         model: preset.model,
         is_capped: plan.is_capped,
+        has_tools: plan.has_tools,
+        socket: &ways.socket,
+        program: &ways.program,
     }
 }
 
 /// Returns what to start.
 pub fn spec(task: &Resolved, about: &About<'_>, own: &Environment) -> Result<Spec, Error> {
-    let none = Access::default();
-    let access = about.gateway.as_ref().unwrap_or(&none);
+    let ways = Ways::of(about);
     let home = about.plan.home.to_string_lossy();
     let known = preset_of(task).filter(|_| about.gateway.is_some());
     let known = known.map(|(preset, program)| {
-        let values = values(preset, about.plan, access, &home);
+        let values = values(preset, about.plan, &ways, &home);
         (preset, program, values)
     });
     let argv: Vec<OsString> = match (&task.agent.launch, &known) {
         (Launch::Command(_) | Launch::Preset, Some((preset, program, values))) => {
             let argv = match about.plan.how {
-                How::Native => native(task, about.plan, access, &about.plan.prompt),
+                How::Native => native(task, about.plan, &ways, &about.plan.prompt),
                 How::Replay | How::Restart => None,
             };
             let argv = argv
@@ -285,7 +311,7 @@ pub fn spec(task: &Resolved, about: &About<'_>, own: &Environment) -> Result<Spe
         spec.env.push((SOCKET_VARIABLE.into(), socket.into()));
     }
     if about.gateway.is_some() {
-        lead_to_gateway(&mut spec.env, task, access, own);
+        lead_to_gateway(&mut spec.env, task, &ways.gateway, own);
     }
     if let Some((preset, _, values)) = &known {
         spec.env
@@ -306,6 +332,7 @@ pub fn spec(task: &Resolved, about: &About<'_>, own: &Environment) -> Result<Spe
     spec.env
         .push(("AGENTGUARD_INPUT".into(), about.input.into()));
     spec.stdin = match task.agent.protocol {
+        _ if task.agent.has_our_stdio => Stdin::Inherit,
         Protocol::Stdio => Stdin::Piped,
         Protocol::Auto | Protocol::Socket | Protocol::Gateway | Protocol::None => Stdin::Null,
     };

@@ -234,7 +234,7 @@ pub(super) fn ended(state: &mut State, at: UnixMs, end: ToolEnd, policy: &Policy
     open.requests.splice(0..0, end.request);
     let call = open.clone();
     if let Some(members) = call.batch.clone() {
-        return batch::ended(state, at, end, &call, &members, policy);
+        return batch::ended(state, at, end, call, &members, policy);
     }
     let tool = policy.tool(&call.tool);
     let risk = policy.risk(&call.tool);

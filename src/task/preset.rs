@@ -18,7 +18,8 @@
 //!
 //! Templates know these words: `{base}` (`http://127.0.0.1:PORT`), `{v1}` (the
 //! same with `/v1`), `{token}`, `{home}`, `{session}` (a fresh UUID where the
-//! agent lets us choose it, else the learnt id), `{prompt}`, `{model}`.
+//! agent lets us choose it, else the learnt id), `{prompt}`, `{model}`, `{program}`
+//! (this binary) and `{socket}` (of the line protocol).
 //!
 //! Versions that each row was tried with stand in `tried`.
 
@@ -61,6 +62,9 @@ pub struct Preset {
     /// Words put there too where money is limited: they turn off tools that the
     /// provider runs at a fee, since the gateway refuses calls that offer them.
     pub capped: &'static [Insert],
+    /// Words put there too where the task has tools: they name `agentguard mcp serve`
+    /// as a server of the agent's. Empty: it is not known how.
+    pub tools: &'static [Insert],
     /// The command line without a terminal; it has `{prompt}`.
     pub command: Words,
     /// The model of `command`, where the agent has to be told one.
@@ -256,9 +260,16 @@ pub const PRESETS: &[Preset] = &[
             "ANTHROPIC_UNIX_SOCKET", "ANTHROPIC_PROFILE", "ANTHROPIC_API_HOST",
         ],
         // Settings of a project can name another address; these here go before them.
-        files: &[("agentguard.json", r#"{"env": {"ANTHROPIC_BASE_URL": "{base}", "ANTHROPIC_API_KEY": "{token}"}}"#)],
+        files: &[
+            ("agentguard.json", r#"{"env": {"ANTHROPIC_BASE_URL": "{base}", "ANTHROPIC_API_KEY": "{token}"}}"#),
+            ("agentguard-mcp.json", r#"{"mcpServers": {"agentguard": {"command": "{program}", "args": ["mcp", "serve"], "env": {"AGENTGUARD_SOCKET": "{socket}"}}}}"#),
+        ],
         args: &[Insert { words: &["--settings", "{home}/agentguard.json"], unless: &[] }],
         capped: &[Insert { words: &["--disallowedTools=WebSearch"], unless: &[] }],
+        tools: &[
+            Insert { words: &["--mcp-config={home}/agentguard-mcp.json"], unless: &[] },
+            Insert { words: &["--allowedTools=mcp__agentguard"], unless: &["--dangerously-skip-permissions"] },
+        ],
         command: &["claude", "-p", "{prompt}", "--dangerously-skip-permissions", "--output-format", "json"],
         model: "",
         prompt: Prompt::Word {
@@ -317,6 +328,16 @@ pub const PRESETS: &[Preset] = &[
             unless: &[],
         }],
         capped: &[Insert { words: &["-c", "web_search=\"disabled\""], unless: &[] }],
+        // It gives its servers a few variables only.
+        tools: &[Insert {
+            words: &[
+                "-c", "mcp_servers.agentguard.command=\"{program}\"",
+                "-c", "mcp_servers.agentguard.args=[\"mcp\", \"serve\"]",
+                "-c", "mcp_servers.agentguard.env.AGENTGUARD_SOCKET=\"{socket}\"",
+                "-c", "mcp_servers.agentguard.tool_timeout_sec=86400",
+            ],
+            unless: &[],
+        }],
         command: &["codex", "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "--json", "{prompt}"],
         model: "",
         prompt: Prompt::Word {
@@ -363,6 +384,7 @@ pub const PRESETS: &[Preset] = &[
         ))],
         args: &[],
         capped: &[],
+        tools: &[],
         command: &["gemini", "-p", "{prompt}", "--yolo", "-m", "{model}", "--output-format", "json"],
         model: "gemini-2.5-flash",
         prompt: Prompt::Flag(&["-p", "--prompt"]),
@@ -415,6 +437,7 @@ pub const PRESETS: &[Preset] = &[
         files: &[],
         args: &[],
         capped: &[],
+        tools: &[],
         command: &["opencode", "run", "--model", "{model}", "--auto", "--format", "json", "{prompt}"],
         model: "anthropic/claude-sonnet-4-5",
         prompt: Prompt::Word {
@@ -473,6 +496,7 @@ pub const PRESETS: &[Preset] = &[
         ))],
         args: &[],
         capped: &[],
+        tools: &[],
         command: &["aider", "--model", "{model}", "--yes-always", "--no-pretty", "--message", "{prompt}"],
         model: "openai/gpt-4o",
         prompt: Prompt::Flag(&["-m", "--message", "--msg"]),
@@ -509,6 +533,7 @@ pub const PRESETS: &[Preset] = &[
         files: &[],
         args: &[],
         capped: &[],
+        tools: &[],
         command: &["mini", "-m", "{model}", "-y", "--exit-immediately", "-t", "{prompt}"],
         model: "openai/gpt-4o",
         prompt: Prompt::Flag(&["-t", "--task"]),
@@ -536,6 +561,7 @@ pub const PRESETS: &[Preset] = &[
         ))],
         args: &[Insert { words: &["--auth-type", "openai"], unless: &["--auth-type"] }],
         capped: &[],
+        tools: &[],
         command: &["qwen", "-p", "{prompt}", "--yolo", "-m", "{model}", "--output-format", "json"],
         model: "qwen3-coder-plus",
         prompt: Prompt::Flag(&["-p", "--prompt"]),
@@ -579,6 +605,7 @@ pub const PRESETS: &[Preset] = &[
         ))],
         args: &[],
         capped: &[],
+        tools: &[],
         command: &["pi", "-p", "--mode", "json", "--model", "{model}", "{prompt}"],
         model: "anthropic/claude-sonnet-4-5",
         prompt: Prompt::Word {
@@ -616,6 +643,7 @@ pub const PRESETS: &[Preset] = &[
         ))],
         args: &[Insert { words: &["--config", "{home}/agentguard.yaml"], unless: &[] }],
         capped: &[],
+        tools: &[],
         command: &["cn", "-p", "--auto", "{prompt}"],
         model: "gpt-4o",
         prompt: Prompt::Word {
@@ -651,6 +679,7 @@ pub const PRESETS: &[Preset] = &[
         files: &[],
         args: &[],
         capped: &[],
+        tools: &[],
         command: &["gptme", "-n", "-m", "{model}", "--tool-format", "tool", "{prompt}"],
         model: "openai/gpt-4o",
         prompt: Prompt::Word {
@@ -699,6 +728,7 @@ pub const PRESETS: &[Preset] = &[
         files: &[],
         args: &[Insert { words: &["--override-with-envs"], unless: &["--override-with-envs"] }],
         capped: &[],
+        tools: &[],
         command: &["openhands", "--headless", "--json", "--always-approve", "-t", "{prompt}"],
         model: "openai/gpt-4o",
         prompt: Prompt::Flag(&["-t", "--task"]),
@@ -739,6 +769,7 @@ pub const PRESETS: &[Preset] = &[
         files: &[],
         args: &[],
         capped: &[],
+        tools: &[],
         command: &["vibe", "-p", "{prompt}", "--auto-approve", "--trust", "--output", "json"],
         model: "gpt-4o",
         prompt: Prompt::Flag(&["-p", "--prompt"]),
@@ -772,6 +803,7 @@ pub const PRESETS: &[Preset] = &[
         files: &[],
         args: &[],
         capped: &[],
+        tools: &[],
         command: &["llm", "-m", "{model}", "{prompt}"],
         model: "gpt-4o",
         prompt: Prompt::Word {
@@ -804,6 +836,7 @@ pub const PRESETS: &[Preset] = &[
         ))],
         args: &[],
         capped: &[],
+        tools: &[],
         command: &["cline", "--json", "--auto-approve", "true", "{prompt}"],
         model: "gpt-4o",
         prompt: Prompt::Word {
@@ -839,6 +872,12 @@ pub struct Values<'a> {
     pub model: &'a str,
     /// Whether money is limited.
     pub is_capped: bool,
+    /// Whether it is given the tools of the task.
+    pub has_tools: bool,
+    /// The socket of the run.
+    pub socket: &'a str,
+    /// This program.
+    pub program: &'a str,
 }
 
 impl Values<'_> {
@@ -877,6 +916,8 @@ impl Values<'_> {
             "session" => self.session,
             "prompt" => self.prompt,
             "model" => self.model,
+            "socket" => self.socket,
+            "program" => self.program,
             _ => return None,
         };
         Some(value.to_owned())
@@ -926,7 +967,9 @@ impl Preset {
 
     fn inserts(&self, values: &Values<'_>) -> impl Iterator<Item = &Insert> + use<'_> {
         let capped = values.is_capped.then_some(self.capped);
-        self.args.iter().chain(capped.into_iter().flatten())
+        let tools = values.has_tools.then_some(self.tools);
+        let more = [capped, tools].into_iter().flatten().flatten();
+        self.args.iter().chain(more)
     }
 
     /// Returns the first of the user's flags that may lead past the gateway.
@@ -1187,6 +1230,9 @@ mod tests {
         prompt: GO_ON,
         model: "some/model",
         is_capped: false,
+        has_tools: false,
+        socket: "/run/s",
+        program: "/bin/agentguard",
     };
 
     fn words(line: &str) -> Vec<String> {
@@ -1197,7 +1243,7 @@ mod tests {
         let pairs = [preset.env, preset.private, preset.files]
             .into_iter()
             .flatten();
-        let args = preset.args.iter().chain(preset.capped);
+        let args = preset.args.iter().chain(preset.capped).chain(preset.tools);
         let args = args.chain(&preset.session.choose);
         let resume = preset
             .resume
@@ -1387,6 +1433,13 @@ mod tests {
         };
         assert!(preset.start(&argv, at, &capped).contains(&searches_not));
         assert!(!preset.start(&argv, at, &VALUES).contains(&searches_not));
+        let server = "mcp_servers.agentguard.command=\"/bin/agentguard\"".to_owned();
+        let served = Values {
+            has_tools: true,
+            ..VALUES
+        };
+        assert!(preset.start(&argv, at, &served).contains(&server));
+        assert!(!preset.start(&argv, at, &VALUES).contains(&server));
     }
 
     #[test]

@@ -44,6 +44,10 @@ pub struct Resolved {
     pub model_breaker: Option<BreakerConfig>,
     /// Guarded tools by name.
     pub tools: BTreeMap<String, Tool>,
+    /// Tools of MCP servers, which their servers run: `SERVER/TOOL`, `SERVER/*` for
+    /// those not named, `*/*` for servers not named.
+    #[serde(default)]
+    pub lent: BTreeMap<String, Tool>,
     /// Own rules, in the order in which they are tried.
     pub rules: Vec<Rule>,
     /// Loop detection.
@@ -64,6 +68,12 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// Returns the settings of a tool: one of `tools`, or `SERVER/TOOL`.
+    pub fn tool(&self, name: &str) -> Option<&Tool> {
+        let lent = |names: Vec<String>| names.iter().find_map(|it| self.lent.get(it));
+        self.tools.get(name).or_else(|| lent(lent_names(name)))
+    }
+
     /// Joins the relative paths (`agent.cwd`, `input.prompt_file`,
     /// `input.files`, those
     /// of scripted models and schemas) to `base`, the folder of the task file.
@@ -133,6 +143,15 @@ impl Resolved {
     }
 }
 
+/// Returns the names under which the settings of `SERVER/TOOL` stand, the nearest
+/// first; none for a tool of the task itself.
+pub fn lent_names(name: &str) -> Vec<String> {
+    match name.split_once('/') {
+        Some((server, _)) => vec![name.to_owned(), format!("{server}/*"), "*/*".to_owned()],
+        None => vec![],
+    }
+}
+
 /// The chain of a task that says nothing of it.
 fn asked_only() -> Vec<Upstream> {
     vec![Upstream::default()]
@@ -174,11 +193,18 @@ pub struct Agent {
     /// How it goes on after a crash, where it knows nothing of us.
     #[serde(default = "replay")]
     pub resume: ResumeMode,
+    /// Whether it is given the tools of the task as an MCP server; `None`: where there
+    /// are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcp: Option<bool>,
     /// Patterns of what differs between two starts that are the same; they compile.
     #[serde(default)]
     pub volatile: Vec<String>,
     /// Between SIGTERM and SIGKILL.
     pub grace_ms: u64,
+    /// Whether its stdin and stdout are those of the supervisor.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_our_stdio: bool,
 }
 
 fn replay() -> ResumeMode {
@@ -442,6 +468,8 @@ pub enum Action {
         /// The body.
         body: Body,
     },
+    /// Nothing of ours: whoever asks carries it out, and tells what came of it.
+    Lent,
 }
 
 /// The body of an HTTP request.
@@ -466,6 +494,10 @@ pub enum NativeKey {
     Env(String),
     /// In this header.
     Header(String),
+    /// In this argument of a lent tool.
+    Argument(String),
+    /// In this field of `_meta` of a lent tool.
+    Meta(String),
 }
 
 /// A program that tells whether a call happened.

@@ -11,7 +11,7 @@
 //!
 //! To read: `rows` below, then `roster` (the agents), `stage` (one run).
 
-mod install;
+pub mod install;
 mod roster;
 mod stage;
 mod table;

@@ -100,8 +100,10 @@ impl Checker<'_> {
                 .resume
                 .unwrap_or_else(|| native_or_replay(known.as_ref())),
             preset: known,
+            mcp: agent.mcp,
             volatile: agent.volatile,
             grace_ms: agent.grace.0,
+            has_our_stdio: false,
         })
     }
 

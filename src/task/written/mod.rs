@@ -8,6 +8,7 @@
 //! What the types cannot say (one of two keys, a template that parses) is
 //! checked where they are resolved, in `task::resolve`.
 
+mod mcp;
 mod patterns;
 mod rule;
 mod tool;
@@ -21,6 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use mcp::{McpKey, McpServer, McpTool};
 pub use patterns::{
     Breaker, BreakerSetting, Loops, OnLoop, Retry, RetryBudget, Strategy, Thresholds, ToolRetry,
 };
@@ -72,6 +74,10 @@ pub struct Task {
     /// Guarded tools by name: the supervisor runs them for the agent.
     #[serde(default)]
     pub tools: BTreeMap<String, Tool>,
+    /// MCP servers by the name given to `agentguard mcp proxy --name`: how the calls
+    /// of their tools are guarded.
+    #[serde(default)]
+    pub mcp: BTreeMap<String, McpServer>,
     /// Own rules that class results. The first that matches wins, before the
     /// built-in ones.
     #[serde(default)]
@@ -123,6 +129,10 @@ pub struct Agent {
     #[serde(default)]
     #[schemars(extend("enum" = preset::names().collect::<Vec<_>>()))]
     pub preset: Option<String>,
+    /// Whether an agent that agentguard knows gets the task's tools as an MCP server,
+    /// `agentguard`. Default: if the task has any.
+    #[serde(default)]
+    pub mcp: Option<bool>,
     /// How an agent that knows nothing of agentguard goes on after a crash.
     /// Default: the preset's way, else `replay`.
     #[serde(default)]

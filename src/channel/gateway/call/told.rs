@@ -222,6 +222,7 @@ fn report(exchange: &said::Exchange<'_>, ticket: u64) -> Option<Report> {
         result: Some(Verbatim::from_value(&Value::from(result.text.as_str()))),
         is_error: result.is_error,
         ticket: Some(ticket),
+        wire_id: call.id.clone(),
         ..Report::default()
     })
 }
