@@ -9,6 +9,7 @@ use agentguard::channel::gateway::wire::{
     translate as translated,
 };
 use agentguard::channel::lines::{Line, Splitter};
+use agentguard::channel::mcp::message::{self, Message};
 use agentguard::channel::method::Call;
 use agentguard::policy::loops::trace::{Trace, judge};
 use agentguard::policy::loops::{ErrorKind, Print, ToolTraits};
@@ -71,6 +72,62 @@ fn answer(line: &Line) -> String {
     let value: Value = serde_json::from_str(&answer).expect("an answer is JSON");
     assert!(value["error"]["code"].is_i64(), "{answer}");
     answer
+}
+
+/// A line of MCP: a call of a tool that any reader may see is seen or refused, and
+/// a change of one place changes nothing else.
+pub fn mcp(bytes: &[u8]) {
+    let Ok(line) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let tree = serde_json::from_str::<Value>(line);
+    let calls = |value: &Value| value["method"] == "tools/call";
+    let one = message::one_line(line);
+    assert!(!one.contains('\r'));
+    let read = message::read(line);
+    match &read {
+        Err(refusal) => {
+            let error = message::error(refusal.id.as_deref(), refusal.code, &refusal.why);
+            let error: Value = serde_json::from_str(&error).expect("a refusal is JSON");
+            assert!(error["error"]["code"].is_i64(), "{error}");
+        }
+        Ok(Message::Request { id, method, params }) => {
+            assert_eq!(
+                tree.as_ref().map_or(method == "tools/call", calls),
+                method == "tools/call"
+            );
+            let spliced = message::splice(line, id, "\"agentguard-1\"");
+            if let (Ok(mut want), Ok(found)) = (tree, serde_json::from_str::<Value>(&spliced)) {
+                want["id"] = "agentguard-1".into();
+                assert_eq!(found, want);
+            }
+            if method == "tools/call"
+                && let Ok(call) = message::tool_call(*params)
+            {
+                let args = call.args.map_or("{}", |args| args.get());
+                let with = message::with_field(args, "agentguard", "7");
+                let is_new = !args.contains("agentguard");
+                if let (true, Ok(before)) = (is_new, serde_json::from_str::<Value>(args)) {
+                    let mut want = before;
+                    want["agentguard"] = 7.into();
+                    let found: Value = serde_json::from_str(&with).expect("an object still");
+                    assert_eq!(found, want);
+                }
+            }
+        }
+        Ok(Message::Batch) => {
+            let has_call =
+                tree.is_ok_and(|it| it.as_array().is_some_and(|it| it.iter().any(calls)));
+            assert!(!has_call || message::batch_has_call(line));
+        }
+        Ok(Message::Notification { method, .. }) => {
+            assert_eq!(
+                tree.map_or(method == "tools/call", |it| calls(&it)),
+                method == "tools/call"
+            );
+        }
+        Ok(Message::Response { .. }) => assert!(!tree.is_ok_and(|it| calls(&it))),
+    }
 }
 
 /// A task file: it is read the same twice, a good one survives the journal, a

@@ -123,28 +123,14 @@ impl Client {
     ///
     /// Errors: [`Error::NotInRun`], [`Error::Gone`], [`Error::Broken`].
     pub fn from_env() -> Result<Self, Error> {
-        Self::from_value(std::env::var_os(SOCKET_ENV))
-    }
-
-    /// Connects to the run whose variable has the value `socket`.
-    fn from_value(socket: Option<OsString>) -> Result<Self, Error> {
-        match socket {
-            Some(path) if !path.is_empty() => Self::connect(Path::new(&path)),
-            _ => Err(Error::NotInRun),
-        }
+        Self::connect(&socket_of_run()?)
     }
 
     /// Connects to the socket at `path`.
     ///
     /// Errors: [`Error::Gone`], [`Error::Broken`].
     pub fn connect(path: &Path) -> Result<Self, Error> {
-        let stream = UnixStream::connect(path).map_err(|source| {
-            let path = path.to_owned();
-            match source.kind() {
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused => Error::Gone { path, source },
-                _ => Error::Broken { path, source },
-            }
-        })?;
+        let stream = UnixStream::connect(path).map_err(|source| not_connected(path, source))?;
         Ok(Self {
             stream,
             path: path.to_owned(),
@@ -271,8 +257,30 @@ impl Client {
     }
 }
 
+/// Returns the socket of the run this process is in.
+///
+/// Errors: [`Error::NotInRun`].
+pub(super) fn socket_of_run() -> Result<PathBuf, Error> {
+    socket_of(std::env::var_os(SOCKET_ENV))
+}
+
+/// Returns the socket that the variable's value names.
+fn socket_of(value: Option<OsString>) -> Result<PathBuf, Error> {
+    let named = value.filter(|path| !path.is_empty());
+    named.map(PathBuf::from).ok_or(Error::NotInRun)
+}
+
+/// Says why a socket cannot be connected to.
+pub(super) fn not_connected(path: &Path, source: io::Error) -> Error {
+    let path = path.to_owned();
+    match source.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => Error::Gone { path, source },
+        _ => Error::Broken { path, source },
+    }
+}
+
 /// Reads one line of the supervisor; `None` when it answers something else.
-fn read_answer(method: &str, id: &Id, line: &[u8]) -> Result<Option<Verbatim>, Error> {
+pub(super) fn read_answer(method: &str, id: &Id, line: &[u8]) -> Result<Option<Verbatim>, Error> {
     #[derive(Deserialize)]
     struct Answer<'a> {
         #[serde(borrow)]
@@ -344,7 +352,7 @@ mod tests {
     #[test]
     fn outside_a_run_the_error_says_so() {
         for value in [None, Some(OsString::new())] {
-            let error = Client::from_value(value).unwrap_err();
+            let error = socket_of(value).unwrap_err();
             assert_eq!(
                 error.to_string(),
                 "not inside a run: AGENTGUARD_SOCKET is not set"

@@ -23,7 +23,8 @@
 //! [`gateway`] is for agents that know nothing of us: it reads their model calls
 //! and asks the driver in their place.
 //!
-//! Not here: the MCP proxy.
+//! [`mcp`] is a client of the socket that gives the run's tools to MCP clients, and
+//! stands between them and their servers.
 
 pub mod client;
 mod connection;
@@ -32,6 +33,7 @@ pub mod frame;
 pub mod gateway;
 pub mod hub;
 pub mod lines;
+pub mod mcp;
 pub mod method;
 pub mod money;
 mod params;
@@ -45,7 +47,7 @@ mod tests;
 use std::time::Duration;
 
 pub use hub::{
-    Answers, Arrival, ConnectionNo, Ended, Hub, Inbox, Incoming, Notice, RequestNo, open,
+    Answers, Arrival, ConnectionNo, Ended, Hub, Inbox, Incoming, Notice, Peer, RequestNo, open,
 };
 
 /// The environment variable that tells processes below the agent where the

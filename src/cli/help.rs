@@ -33,7 +33,7 @@ pub const GROUPS: [(&str, &[&str]); 5] = [
     ),
     (
         "Inside a run",
-        &["turn", "tool", "batch", "report", "state", "lock"],
+        &["turn", "tool", "batch", "report", "state", "lock", "mcp"],
     ),
     ("Other", &["rm", "gc", "completions", "man"]),
 ];

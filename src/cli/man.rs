@@ -161,6 +161,12 @@ pub fn pages() -> std::io::Result<Vec<Page>> {
             file: format!("agentguard-{}.1", sub.get_name()),
             text: page(sub)?,
         });
+        for inner in sub.get_subcommands().filter(|it| !it.is_hide_set()) {
+            pages.push(Page {
+                file: format!("agentguard-{}-{}.1", sub.get_name(), inner.get_name()),
+                text: page(inner)?,
+            });
+        }
     }
     Ok(pages)
 }

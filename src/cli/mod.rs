@@ -24,6 +24,7 @@ mod logs;
 mod look;
 mod loops;
 pub mod man;
+mod mcp;
 mod open;
 mod replay;
 mod resume;
@@ -134,6 +135,7 @@ enum Command {
     Report(inside::ReportArgs),
     State(inside::StateArgs),
     Lock(lock::LockArgs),
+    Mcp(mcp::McpArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -182,6 +184,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => inside::report(&global, args),
         Command::State(args) => inside::state(&global, args),
         Command::Lock(args) => lock::lock(&global, args),
+        Command::Mcp(args) => mcp::main(&global, args),
         Command::Completions(args) => completions::main(&global, args),
         Command::Man(args) => man::main(&global, args),
     };

@@ -203,8 +203,7 @@ pub(super) fn happened(
         return;
     }
     let has_undo = policy
-        .tools
-        .get(&call.tool)
+        .tool(&call.tool)
         .is_some_and(|tool| tool.undo.is_some());
     state.saga.entries.push(Entry {
         call: id,
@@ -327,10 +326,7 @@ pub(super) fn undo_ended(
         "" => judged.why.clone(),
         evidence => format!("{}: {evidence}", judged.why),
     };
-    let rules = policy
-        .tools
-        .get(&entry.tool)
-        .and_then(|it| it.undo.as_ref());
+    let rules = policy.tool(&entry.tool).and_then(|it| it.undo.as_ref());
     let is_lost = ended.delivery == Delivery::Unknown;
     let may_repeat = !is_lost || rules.is_some_and(|rules| rules.is_repeatable);
     let again = rules.filter(|_| (is_lost || judged.class.is_retryable()) && may_repeat);

@@ -79,7 +79,7 @@ impl Agent {
                 tokio::spawn(write_all(stdin, bytes.clone()));
                 None
             }
-            Stdin::Null | Stdin::Piped => stdin,
+            Stdin::Null | Stdin::Piped | Stdin::Inherit => stdin,
         };
         Ok(Self {
             guarded,
@@ -151,6 +151,7 @@ impl Agent {
 fn input(stdin: &Stdin) -> io::Result<(Option<pipe::Sender>, OwnedFd)> {
     match stdin {
         Stdin::Null => Ok((None, File::open("/dev/null")?.into())),
+        Stdin::Inherit => Ok((None, std::io::stdin().as_fd().try_clone_to_owned()?)),
         Stdin::Piped | Stdin::Bytes(_) => {
             let (reader, writer) = io::pipe()?;
             Ok((

@@ -132,7 +132,7 @@ fn connect(
         disk_bytes_max: limits.disk_bytes_max,
     };
     let input = match &spec.stdin {
-        Stdin::Null => None,
+        Stdin::Null | Stdin::Inherit => None,
         Stdin::Piped => Some(Vec::new()),
         Stdin::Bytes(bytes) => Some(bytes.clone()),
     };

@@ -46,6 +46,8 @@ pub enum Stdin {
     ///
     /// [`Agent::take_stdin`]: super::Agent::take_stdin
     Piped,
+    /// What we find on ours. A tool call finds nothing.
+    Inherit,
     /// These bytes, then the end. A child that does not read them all is fine.
     Bytes(Vec<u8>),
 }
@@ -105,6 +107,7 @@ impl fmt::Debug for Stdin {
         match self {
             Self::Null => f.write_str("Null"),
             Self::Piped => f.write_str("Piped"),
+            Self::Inherit => f.write_str("Inherit"),
             Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
         }
     }

@@ -56,6 +56,11 @@ fn translations_keep_their_promises() {
 }
 
 #[test]
+fn messages_of_mcp_keep_their_promises() {
+    run("mcp", promises::mcp);
+}
+
+#[test]
 fn scripts_keep_their_promises() {
     run("script", promises::script);
 }

@@ -963,6 +963,7 @@ impl World {
         self.inbox.push_back(Event::ToolEnded(ToolEnd {
             call,
             attempt,
+            request: None,
             judged: judged(class, &open.tool),
             delivery,
             print: Print::of(

@@ -55,5 +55,6 @@ fn undo(entry: &SagaEntry, state: &State) -> Call {
         requests: vec![],
         called_at: state.seen_at,
         batch: None,
+        is_lent: false,
     }
 }

@@ -343,6 +343,7 @@ pub(super) fn carry(
         },
         requests: vec![],
         called_at: at,
+        is_lent: false,
         batch: Some(Members { batch: no, items }),
     };
     state.calls.insert(id, call);

@@ -303,6 +303,7 @@ fn single(state: &State, at: UnixMs, no: BatchNo, place: usize) -> Option<(CallI
         stage: Stage::Probing,
         requests: vec![],
         called_at: at,
+        is_lent: false,
         batch: Some(Members {
             batch: no,
             items: vec![place],

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{BreakerSetting, Effect, KeyScope, Probe, Tool, ToolRetry};
+use super::{BreakerSetting, Effect, KeyScope, Probe, Tool, ToolRetry, Undo};
 use crate::task::defaults;
 use crate::task::units::Duration;
 
@@ -40,6 +40,8 @@ pub struct McpTool {
     pub native_key: Option<McpKey>,
     /// How to find out after a crash whether a call happened.
     pub probe: Option<Probe>,
+    /// How a successful call is taken back.
+    pub undo: Option<Undo>,
     /// How long one call may take.
     #[schemars(extend("x-positive" = "duration"))]
     pub timeout: Duration,
@@ -83,6 +85,7 @@ impl Default for McpTool {
             key_scope: KeyScope::default(),
             native_key: None,
             probe: None,
+            undo: None,
             timeout: defaults::tool_timeout(),
             retry: ToolRetry::default(),
             breaker: None,
@@ -113,8 +116,10 @@ impl McpTool {
             key_scope: self.key_scope,
             native_key: None,
             probe: self.probe,
+            undo: self.undo,
             retry: self.retry,
             breaker: self.breaker,
+            batch: super::tool::Batch::default(),
             poll: self.poll,
             mutates: self.mutates,
             identity: self.identity,

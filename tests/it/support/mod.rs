@@ -2,6 +2,7 @@
 
 pub mod children;
 pub mod http_server;
+pub mod mcp_client;
 pub mod model;
 pub mod tmpfs;
 
