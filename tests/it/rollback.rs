@@ -230,3 +230,21 @@ fn an_undo_that_cannot_be_repeated_waits_for_a_human() {
     assert_eq!(third.code, 27, "{third:?}");
     assert_eq!(ledger(&sandbox), TAKEN_BACK);
 }
+
+#[test]
+fn a_rollback_that_the_task_wants_goes_on_after_a_kill() {
+    let wants = "verify: {rounds: 0, checks: [{file: gone.txt}]}\nrollback: {on: [rejected]}";
+    for point in [
+        "verified.after_save",
+        "undo_started.after_save",
+        "undo_ended.after_save:2",
+        "rolled_back.before_save",
+    ] {
+        let sandbox = sandbox(wants);
+        let first = sandbox.run_with((VARIABLE, point), &["run", "task.yaml"]);
+        assert_eq!(first.code, 128 + 9, "{point}: {first:?}");
+        let second = sandbox.run(&["resume", "latest"]);
+        assert_eq!(second.code, 24, "{point}: {second:?}");
+        assert_eq!(ledger(&sandbox), TAKEN_BACK, "{point}");
+    }
+}
