@@ -7,77 +7,90 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A run: one task file, supervised from its start to its end, over any number
-/// of attempts. Written as `r-` and eight characters, such as `r-7f3ak2m9`.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RunId(String);
-
 /// Letters and digits that cannot be mistaken for one another (Crockford).
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-impl RunId {
-    /// Makes an id from 40 random bits; higher bits are ignored.
-    pub fn from_bits(bits: u64) -> Self {
-        let mut text = String::from("r-");
-        for place in (0..8).rev() {
-            let index = (bits >> (place * 5)) & 31;
-            text.push(ALPHABET[index as usize] as char);
+macro_rules! named {
+    ($(#[$doc:meta])* $name:ident, $invalid:ident, $prefix:literal, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// Makes an id from 40 random bits; higher bits are ignored.
+            pub fn from_bits(bits: u64) -> Self {
+                let mut text = String::from($prefix);
+                for place in (0..8).rev() {
+                    let index = (bits >> (place * 5)) & 31;
+                    text.push(ALPHABET[index as usize] as char);
+                }
+                Self(text)
+            }
+
+            /// Returns the id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
         }
-        Self(text)
-    }
 
-    /// Returns the id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+        #[doc = concat!("The text is not ", $what, ".")]
+        #[derive(Debug, thiserror::Error)]
+        #[error("`{0}` is not {what}, expected `{prefix}` and eight of 0-9 a-z", what = $what, prefix = $prefix)]
+        pub struct $invalid(String);
 
-/// The text is not a run id.
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not a run id, expected `r-` and eight of 0-9 a-z")]
-pub struct InvalidRunId(String);
+        impl FromStr for $name {
+            type Err = $invalid;
 
-impl FromStr for RunId {
-    type Err = InvalidRunId;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let valid = text.strip_prefix("r-").is_some_and(|rest| {
-            rest.len() == 8 && rest.bytes().all(|byte| ALPHABET.contains(&byte))
-        });
-        if valid {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidRunId(text.chars().take(40).collect()))
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let valid = text.strip_prefix($prefix).is_some_and(|rest| {
+                    rest.len() == 8 && rest.bytes().all(|byte| ALPHABET.contains(&byte))
+                });
+                if valid {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err($invalid(text.chars().take(40).collect()))
+                }
+            }
         }
-    }
+
+        impl TryFrom<String> for $name {
+            type Error = $invalid;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
 }
 
-impl TryFrom<String> for RunId {
-    type Error = InvalidRunId;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<RunId> for String {
-    fn from(id: RunId) -> Self {
-        id.0
-    }
-}
-
-impl fmt::Display for RunId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl fmt::Debug for RunId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+named!(
+    /// A run: one task file, supervised from its start to its end, over any number
+    /// of attempts. Written as `r-` and eight characters, such as `r-7f3ak2m9`.
+    RunId, InvalidRunId, "r-", "a run id"
+);
+named!(
+    /// A question to a human, such as `e-7f3ak2m9`.
+    EscalationId, InvalidEscalationId, "e-", "an escalation id"
+);
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {

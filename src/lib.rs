@@ -7,6 +7,7 @@ pub mod clock;
 pub mod drill;
 pub mod driver;
 pub mod exit_code;
+pub mod human;
 pub mod ids;
 pub mod machine;
 pub mod money;

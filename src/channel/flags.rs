@@ -389,6 +389,59 @@ pub fn report(flags: &ReportFlags) -> Result<Verbatim, Error> {
     params.checked("report")
 }
 
+/// The flags of `agentguard escalate`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EscalateFlags {
+    /// `--question`.
+    pub question: String,
+    /// `--option ID` or `--option ID=LABEL`, repeated.
+    pub options: Vec<String>,
+    /// `--default`.
+    pub default: Option<String>,
+    /// `--recommend`.
+    pub recommendation: Option<String>,
+    /// `--evidence`.
+    pub evidence: Option<String>,
+    /// `--decision`.
+    pub decision: Option<String>,
+    /// `--kind`.
+    pub kind: Option<String>,
+    /// `--irreversible`.
+    pub is_irreversible: bool,
+    /// `--cost-usd`, decimal text as written.
+    pub cost_usd: Option<String>,
+    /// `--confidence`.
+    pub confidence: Option<f64>,
+    /// `--deadline`, in milliseconds.
+    pub deadline_ms: Option<u64>,
+}
+
+/// Returns the parameters of `escalate`.
+///
+/// Errors: values that the supervisor would refuse.
+pub fn escalate(flags: &EscalateFlags) -> Result<Verbatim, Error> {
+    let mut params = Params::default();
+    params.add_some("question", Some(flags.question.as_str()));
+    if !flags.options.is_empty() {
+        let option = |text: &String| match text.split_once('=') {
+            Some((id, label)) => json!({ "id": id, "label": label }),
+            None => json!(text),
+        };
+        let options: Vec<Value> = flags.options.iter().map(option).collect();
+        params.add_some("options", Some(options));
+    }
+    params.add_some("default", flags.default.as_deref());
+    params.add_some("recommendation", flags.recommendation.as_deref());
+    params.add_some("evidence", flags.evidence.as_deref());
+    params.add_some("decision", flags.decision.as_deref());
+    params.add_some("kind", flags.kind.as_deref());
+    params.add_some("reversible", flags.is_irreversible.then_some(false));
+    params.add_some("cost_usd", flags.cost_usd.as_deref());
+    params.add_some("confidence", flags.confidence);
+    params.add_some("deadline_ms", flags.deadline_ms);
+    params.checked("escalate")
+}
+
 /// Returns the parameters of `state`.
 ///
 /// - `messages`: `all`, `none`, or how many of the last.

@@ -14,14 +14,14 @@ use super::gateway::wire::Digest;
 use super::money;
 pub use super::raw::Verbatim;
 use crate::clock::UnixMs;
-use crate::ids::{AttemptNo, BatchNo, CallId, ConversationNo, RunId, StepNo};
+use crate::ids::{AttemptNo, BatchNo, CallId, ConversationNo, EscalationId, RunId, StepNo};
 
 /// The version of the protocol that this build speaks.
 pub const PROTOCOL: u64 = 1;
 
 /// The methods, in the order of the specification.
-pub const NAMES: [&str; 9] = [
-    "start", "turn", "reserve", "tool", "lend", "lend_end", "batch", "report", "state",
+pub const NAMES: [&str; 10] = [
+    "start", "turn", "reserve", "tool", "lend", "lend_end", "batch", "report", "escalate", "state",
 ];
 
 /// A request of the loop, its parameters read and checked.
@@ -43,6 +43,8 @@ pub enum Call {
     LendEnd(LendEnd),
     /// Tells of a tool call that the loop ran itself.
     Report(Report),
+    /// Asks a human.
+    Escalate(Box<Escalate>),
     /// Asks where the run is; changes nothing.
     State(State),
     /// A model call was answered from the record; from the gateway only.
@@ -63,6 +65,7 @@ impl Call {
             Self::Lend(_) => "lend",
             Self::LendEnd(_) => "lend_end",
             Self::Report(_) => "report",
+            Self::Escalate(_) => "escalate",
             Self::State(_) => "state",
             Self::Replayed(_) => "replayed",
             Self::Place(_) => "place",
@@ -496,6 +499,33 @@ pub struct Report {
     pub wire_id: String,
 }
 
+/// Parameters of `escalate`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Escalate {
+    /// The question.
+    pub question: String,
+    /// What can be chosen, as id and label; empty: yes or no.
+    pub options: Vec<(String, String)>,
+    /// The option that stands when nobody answers.
+    pub default: Option<String>,
+    /// What the loop would do.
+    pub recommendation: Option<String>,
+    /// What a human should have seen first.
+    pub evidence: Option<String>,
+    /// The smallest decision that is needed.
+    pub decision: Option<String>,
+    /// What leads to it: `agent`, `low_confidence` or `uncovered`.
+    pub kind: Option<String>,
+    /// Whether what follows can be taken back; absent means yes.
+    pub reversible: Option<bool>,
+    /// The money at stake, in nano-USD.
+    pub cost_nano_usd: Option<u64>,
+    /// How sure the loop is, from 0 to 1.
+    pub confidence: Option<f64>,
+    /// How long a human has, in milliseconds.
+    pub deadline_ms: Option<u64>,
+}
+
 /// The result of a request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -516,6 +546,8 @@ pub enum Answer {
     Report(ReportAnswer),
     /// To the gateway.
     Placed(Placed),
+    /// To `escalate`.
+    Escalate(Box<EscalateAnswer>),
 }
 
 /// Where the run is and what the loop has at hand.
@@ -900,6 +932,35 @@ pub struct ReportAnswer {
     pub call: CallId,
     /// Its class in the failure taxonomy, such as `success`.
     pub class: String,
+    /// What to do next.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// The result of `escalate`: what was decided.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EscalateAnswer {
+    /// The question's number.
+    pub escalation: EscalationId,
+    /// The option that was chosen.
+    pub option: String,
+    /// What it means.
+    pub label: String,
+    /// Words with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Who decided.
+    pub by: String,
+    /// When; RFC 3339 in the frame.
+    #[serde(serialize_with = "instant")]
+    pub at: UnixMs,
+    /// How it came: `answer`, `token` or `deadline`.
+    pub source: String,
+    /// Whether it had been decided before it was asked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub recorded: bool,
+    /// The same for the model.
+    pub content: String,
     /// What to do next.
     #[serde(flatten)]
     pub verdict: Verdict,

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use super::frame::{Error, Param};
 use super::method::{
-    Batch, BatchItem, Call, ITEMS_MAX, LendEnd, LentEnd, NAMES, PROTOCOL, Report, ReservationNo,
-    Reserve, Said, Seen, Start, State, Tool, Turn, Usage, Verbatim, Window,
+    Batch, BatchItem, Call, Escalate, ITEMS_MAX, LendEnd, LentEnd, NAMES, PROTOCOL, Report,
+    ReservationNo, Reserve, Said, Seen, Start, State, Tool, Turn, Usage, Verbatim, Window,
 };
 use super::raw::{self, Fields};
 use super::{money, suggest};
@@ -22,7 +22,7 @@ const COUNT_MAX: u64 = 1_000_000_000_000;
 const ID_BYTES_MAX: usize = 256;
 
 /// The fields of each method, and of `usage`; the specification names them all.
-pub(super) const FIELDS: [(&str, &[&str]); 11] = [
+pub(super) const FIELDS: [(&str, &[&str]); 12] = [
     ("start", &["client", "protocol", "messages"]),
     (
         "turn",
@@ -55,6 +55,22 @@ pub(super) const FIELDS: [(&str, &[&str]); 11] = [
     (
         "report",
         &["tool", "args", "result", "is_error", "exit_code", "status"],
+    ),
+    (
+        "escalate",
+        &[
+            "question",
+            "options",
+            "default",
+            "recommendation",
+            "evidence",
+            "decision",
+            "kind",
+            "reversible",
+            "cost_usd",
+            "confidence",
+            "deadline_ms",
+        ],
     ),
     ("state", &["messages"]),
     (
@@ -116,6 +132,7 @@ pub(super) fn read(method: &str, params: Option<&RawValue>) -> Result<Call, Erro
         "lend" => Call::Lend(tool(&object)?),
         "lend_end" => Call::LendEnd(lend_end(&object)?),
         "report" => Call::Report(report(&object)?),
+        "escalate" => Call::Escalate(Box::new(escalate(&object)?)),
         _ => Call::State(State {
             messages: object.window("messages")?,
         }),
@@ -274,6 +291,61 @@ fn report(object: &Object<'_>) -> Result<Report, Box<Param>> {
     })
 }
 
+/// Longest texts of a question, in bytes.
+const QUESTION_BYTES_MAX: usize = 4 * 1024;
+const EVIDENCE_BYTES_MAX: usize = 16 * 1024;
+const OPTION_BYTES_MAX: usize = 64;
+const LABEL_BYTES_MAX: usize = 400;
+/// Most options of a question.
+const OPTIONS_MAX: usize = 20;
+/// Longest time for an answer: 30 days.
+const DEADLINE_MS_MAX: u64 = 30 * 24 * 3_600_000;
+/// What leads a loop to ask.
+const KINDS: [&str; 3] = ["agent", "low_confidence", "uncovered"];
+
+fn escalate(object: &Object<'_>) -> Result<Escalate, Box<Param>> {
+    let expected = format!("a text of 1 to {QUESTION_BYTES_MAX} bytes");
+    let question = object
+        .short("question", QUESTION_BYTES_MAX)?
+        .filter(|text| !text.trim().is_empty())
+        .ok_or_else(|| object.wrong("question", expected, "missing or empty".into()))?;
+    let options = object.options("options")?;
+    let default = object.short("default", OPTION_BYTES_MAX)?;
+    if let Some(default) = &default {
+        let known: Vec<&str> = match options.is_empty() {
+            true => vec!["yes", "no"],
+            false => options.iter().map(|(id, _)| id.as_str()).collect(),
+        };
+        if !known.contains(&default.as_str()) {
+            let expected = format!("one of the options: {}", known.join(", "));
+            return Err(object.wrong("default", expected, format!("`{}`", raw::excerpt(default))));
+        }
+    }
+    let kind = object.short("kind", OPTION_BYTES_MAX)?;
+    if let Some(kind) = kind.as_deref().filter(|kind| !KINDS.contains(kind)) {
+        let expected = format!("one of {}", KINDS.join(", "));
+        return Err(object.wrong("kind", expected, format!("`{}`", raw::excerpt(kind))));
+    }
+    let deadline_ms = object.count("deadline_ms", 1)?;
+    if let Some(found) = deadline_ms.filter(|ms| *ms > DEADLINE_MS_MAX) {
+        let expected = format!("a whole number from 1 to {DEADLINE_MS_MAX}, 30 days");
+        return Err(object.wrong("deadline_ms", expected, found.to_string()));
+    }
+    Ok(Escalate {
+        question,
+        options,
+        default,
+        recommendation: object.short("recommendation", QUESTION_BYTES_MAX)?,
+        evidence: object.short("evidence", EVIDENCE_BYTES_MAX)?,
+        decision: object.short("decision", QUESTION_BYTES_MAX)?,
+        kind,
+        reversible: object.flag("reversible")?,
+        cost_nano_usd: object.cost("cost_usd")?,
+        confidence: object.fraction("confidence")?,
+        deadline_ms,
+    })
+}
+
 /// The parameters, or an object within them.
 struct Object<'a> {
     method: &'static str,
@@ -363,6 +435,82 @@ impl<'a> Object<'a> {
         let text = serde_json::from_str(raw.get());
         text.map(Some)
             .map_err(|_| self.wrong_kind(name, "a text", raw))
+    }
+
+    /// Returns a text of bounded length.
+    fn short(&self, name: &str, bytes_max: usize) -> Result<Option<String>, Box<Param>> {
+        let text = self.text(name)?;
+        match &text {
+            Some(long) if long.len() > bytes_max => {
+                let expected = format!("a text of at most {bytes_max} bytes");
+                Err(self.wrong(name, expected, format!("{} bytes", long.len())))
+            }
+            _ => Ok(text),
+        }
+    }
+
+    /// Returns a number from 0 to 1.
+    fn fraction(&self, name: &str) -> Result<Option<f64>, Box<Param>> {
+        let Some(raw) = self.raw(name) else {
+            return Ok(None);
+        };
+        match raw.get().parse() {
+            Ok(number) if (0.0..=1.0).contains(&number) => Ok(Some(number)),
+            _ => Err(self.wrong_kind(name, "a number from 0 to 1", raw)),
+        }
+    }
+
+    /// Returns options: each a text, or an object with `id` and `label`.
+    fn options(&self, name: &str) -> Result<Vec<(String, String)>, Box<Param>> {
+        let Some(raw) = self.raw(name) else {
+            return Ok(vec![]);
+        };
+        let expected = "a list of texts, or of objects with id and label";
+        let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else {
+            return Err(self.wrong_kind(name, expected, raw));
+        };
+        if list.len() > OPTIONS_MAX {
+            let expected = format!("at most {OPTIONS_MAX} options");
+            return Err(self.wrong(name, expected, list.len().to_string()));
+        }
+        let mut options: Vec<(String, String)> = Vec::new();
+        for (index, raw) in list.into_iter().enumerate() {
+            let field = format!("{name}[{index}]");
+            let wrong = || self.wrong_kind(&field, expected, raw);
+            let (id, label) = match serde_json::from_str::<Value>(raw.get()) {
+                Ok(Value::String(id)) => (id.clone(), id),
+                Ok(Value::Object(mut both)) => {
+                    let mut take = |key: &str| match both.remove(key) {
+                        Some(Value::String(text)) => Some(text),
+                        _ => None,
+                    };
+                    let id = take("id").ok_or_else(wrong)?;
+                    let label = take("label").unwrap_or_else(|| id.clone());
+                    if !both.is_empty() {
+                        return Err(wrong());
+                    }
+                    (id, label)
+                }
+                _ => return Err(wrong()),
+            };
+            let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+            if id.is_empty() || id.len() > OPTION_BYTES_MAX || !id.chars().all(is_word) {
+                let expected = format!(
+                    "a word of 1 to {OPTION_BYTES_MAX} letters, digits, `_`, `-`, `.`; put more into the label"
+                );
+                return Err(self.wrong(&field, expected, format!("`{}`", raw::excerpt(&id))));
+            }
+            if label.len() > LABEL_BYTES_MAX {
+                let expected = format!("a label of at most {LABEL_BYTES_MAX} bytes");
+                return Err(self.wrong(&field, expected, format!("{} bytes", label.len())));
+            }
+            if options.iter().any(|(known, _)| *known == id) {
+                let expected = "each option once".to_owned();
+                return Err(self.wrong(&field, expected, format!("`{id}` again")));
+            }
+            options.push((id, label));
+        }
+        Ok(options)
     }
 
     /// Returns a text that must be there and not empty.

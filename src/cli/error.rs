@@ -186,6 +186,7 @@ impl From<crate::store::Error> for Failure {
     fn from(error: crate::store::Error) -> Self {
         let kind = match error {
             crate::store::Error::NoSuchRun { .. }
+            | crate::store::Error::NoSuchQuestion { .. }
             | crate::store::Error::Ambiguous { .. }
             | crate::store::Error::Held { .. } => Kind::Usage,
             _ => Kind::Environment,

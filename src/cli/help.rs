@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 /// The groups in the order in which a newcomer meets them. A test sees to it
 /// that every command stands in exactly one.
-pub const GROUPS: [(&str, &[&str]); 5] = [
+pub const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Run",
         &[
@@ -24,6 +24,7 @@ pub const GROUPS: [(&str, &[&str]); 5] = [
         "Task files",
         &["init", "check", "chain", "verify", "drill", "schema"],
     ),
+    ("Humans", &["inbox", "answer", "wait", "notify"]),
     (
         "Look",
         &[
@@ -33,7 +34,9 @@ pub const GROUPS: [(&str, &[&str]); 5] = [
     ),
     (
         "Inside a run",
-        &["turn", "tool", "batch", "report", "state", "lock", "mcp"],
+        &[
+            "turn", "tool", "batch", "report", "escalate", "state", "lock", "mcp",
+        ],
     ),
     ("Other", &["rm", "gc", "completions", "man"]),
 ];

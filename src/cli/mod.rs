@@ -3,6 +3,7 @@
 //!
 //! One file per command; its doc comment is its help text and its man page.
 
+mod answer;
 mod batch;
 mod breakers;
 mod chain;
@@ -13,9 +14,11 @@ mod dead_letters;
 mod diff;
 pub mod drill;
 mod error;
+mod escalate;
 mod failed;
 mod gc;
 mod help;
+mod inbox;
 mod init;
 mod inside;
 mod jsonl;
@@ -25,6 +28,7 @@ mod look;
 mod loops;
 pub mod man;
 mod mcp;
+mod notify;
 mod open;
 mod replay;
 mod resume;
@@ -38,6 +42,7 @@ mod show;
 mod stop;
 mod supervise;
 mod verify;
+mod wait;
 mod why;
 
 use std::path::PathBuf;
@@ -121,6 +126,10 @@ enum Command {
     Failed(failed::FailedArgs),
     #[command(visible_alias = "dlq")]
     DeadLetters(dead_letters::DeadLettersArgs),
+    Inbox(inbox::InboxArgs),
+    Answer(answer::AnswerArgs),
+    Wait(wait::WaitArgs),
+    Notify(notify::NotifyArgs),
     Breakers(breakers::BreakersArgs),
     Rm(rm::RmArgs),
     Gc(gc::GcArgs),
@@ -133,6 +142,7 @@ enum Command {
     Tool(inside::ToolArgs),
     Batch(batch::BatchArgs),
     Report(inside::ReportArgs),
+    Escalate(escalate::EscalateArgs),
     State(inside::StateArgs),
     Lock(lock::LockArgs),
     Mcp(mcp::McpArgs),
@@ -170,6 +180,10 @@ pub fn main() -> ExitCode {
         Command::Rollback(args) => rollback::main(&global, args),
         Command::Failed(args) => failed::main(&global, args),
         Command::DeadLetters(args) => dead_letters::main(&global, args),
+        Command::Inbox(args) => inbox::main(&global, args),
+        Command::Answer(args) => answer::main(&global, args),
+        Command::Wait(args) => wait::main(&global, args),
+        Command::Notify(args) => notify::main(&global, args),
         Command::Breakers(args) => breakers::main(&global, args),
         Command::Rm(args) => rm::main(&global, args),
         Command::Gc(args) => gc::main(&global, args),
@@ -182,6 +196,7 @@ pub fn main() -> ExitCode {
         Command::Tool(args) => inside::tool(&global, args),
         Command::Batch(args) => batch::main(&global, args),
         Command::Report(args) => inside::report(&global, args),
+        Command::Escalate(args) => escalate::main(&global, args),
         Command::State(args) => inside::state(&global, args),
         Command::Lock(args) => lock::lock(&global, args),
         Command::Mcp(args) => mcp::main(&global, args),
@@ -211,6 +226,15 @@ fn tells_json(matches: &ArgMatches) -> bool {
 /// Returns the argument parser, its commands in groups.
 pub fn command() -> clap::Command {
     help::grouped(Cli::command())
+}
+
+/// Waits for what cannot be had at once.
+fn block_on<T>(work: impl Future<Output = T>) -> std::result::Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let failed = |error| Failure::from_error(error::Kind::Environment, &error);
+    Ok(runtime.map_err(failed)?.block_on(work))
 }
 
 /// What a command gives back: an exit code, or why it could not do its work.

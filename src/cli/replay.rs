@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::supervise::{self, Show};
+use super::supervise::{self, Patience, Show};
 use super::{Global, Result, look, open};
 use crate::driver::replay::{self, How, Replayed};
 use crate::exit_code;
@@ -76,11 +76,17 @@ pub fn main(global: &Global, args: ReplayArgs) -> Result {
         live_after: args.live_after.map(StepNo),
     };
     let mut replayed: Option<Replayed> = None;
-    let ended = supervise::supervise(global, &args.show, store, async |host| {
-        let (played, finished) = replay::play(host, &args.run, how).await?;
-        replayed = Some(played);
-        Ok(finished)
-    })?;
+    let ended = supervise::supervise(
+        global,
+        &args.show,
+        &Patience::detached(),
+        store,
+        async |host| {
+            let (played, finished) = replay::play(host, &args.run, how).await?;
+            replayed = Some(played);
+            Ok(finished)
+        },
+    )?;
     let Some(replayed) = replayed else {
         return Ok(ended);
     };

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::supervise::{self, Show};
+use super::supervise::{self, Patience, Show};
 use super::{Global, Result, look, open};
 use crate::driver::host::{self, GoOn, Raise, Setup};
 use crate::ids::StepNo;
@@ -34,6 +34,8 @@ pub struct ResumeArgs {
     #[arg(long, value_name = "STEP")]
     from_step: Option<u64>,
 
+    #[command(flatten)]
+    patience: Patience,
     #[command(flatten)]
     show: Show,
 }
@@ -69,7 +71,7 @@ pub fn main(global: &Global, args: ResumeArgs) -> Result {
         raise: args.raise,
         from_step: args.from_step.map(StepNo),
     };
-    supervise::supervise(global, &args.show, store, async |host| {
+    supervise::supervise(global, &args.show, &args.patience, store, async |host| {
         host::go_on(host, &args.run, &how).await
     })
 }

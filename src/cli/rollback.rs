@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::error::Failure;
 use super::look::{self, Seen, doubt};
-use super::supervise::{self, Show};
+use super::supervise::{self, Patience, Show};
 use super::{Global, Result};
 use crate::driver::host::{self, RolledBack};
 use crate::driver::policy::policy;
@@ -116,9 +116,10 @@ pub fn main(global: &Global, args: RollbackArgs) -> Result {
         return Ok(exit_code::USAGE);
     }
     let quiet = Show::quiet(args.json);
-    let (done, _) = supervise::hosted(global, &quiet, store, async |host| {
-        host::roll_back(host, &args.run).await
-    })?;
+    let (done, _) =
+        supervise::hosted(global, &quiet, &Patience::detached(), store, async |host| {
+            host::roll_back(host, &args.run).await
+        })?;
     let open = match &done.doubt {
         Some(Ready::InDoubt { call, .. }) => Some(*call),
         _ => None,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::error::{Failure, Kind};
-use super::supervise::{self, Show};
+use super::supervise::{self, Patience, Show};
 use super::{Global, Result};
 use crate::driver::host;
 use crate::task;
@@ -23,6 +23,8 @@ pub struct RunArgs {
     #[arg(value_name = "TASK")]
     task: PathBuf,
 
+    #[command(flatten)]
+    patience: Patience,
     #[command(flatten)]
     show: Show,
 
@@ -48,7 +50,7 @@ pub fn main(global: &Global, args: RunArgs) -> Result {
         false => std::path::absolute(&args.task).unwrap_or(args.task),
     };
     let store = super::open::store(global)?;
-    supervise::supervise(global, &args.show, store, async |host| {
+    supervise::supervise(global, &args.show, &args.patience, store, async |host| {
         host::begin(host, task, &file, &base).await
     })
 }

@@ -76,10 +76,6 @@ const EXAMPLES: &str = "Examples:
   agentguard settle latest --happened --result 'charged, receipt 4711'
   agentguard settle r-7f3a 12 --not-happened && agentguard resume r-7f3a";
 
-/// What the agent is told where nobody says what the call gave.
-const NO_RESULT: &str = "This call was made before an interruption, and a human has confirmed \
-                         that it took effect. Its output was lost. Do not repeat it.";
-
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Document<'a> {
@@ -144,7 +140,7 @@ fn verdict(args: &SettleArgs) -> std::result::Result<Option<Settlement>, Failure
                 Failure::from_error(Kind::Usage, &error).within("--result-json is not JSON".into())
             })?
             .to_string(),
-        (None, None) => NO_RESULT.to_owned(),
+        (None, None) => recover::NO_RESULT.to_owned(),
     };
     let content = Content {
         text,

@@ -51,6 +51,42 @@ impl Show {
     }
 }
 
+/// Whether this process waits for humans.
+#[derive(Debug, Args)]
+pub struct Patience {
+    /// Where a human is asked, end the agent and exit with code 25 instead of
+    /// waiting; `agentguard resume` or `wait` goes on. The default where `CI` is set
+    #[arg(long)]
+    detach: bool,
+
+    /// Wait for humans, also where `CI` is set
+    #[arg(long, conflicts_with = "detach")]
+    attach: bool,
+}
+
+impl Patience {
+    /// Waits, wherever it is.
+    pub fn attached() -> Self {
+        Self {
+            detach: false,
+            attach: true,
+        }
+    }
+
+    /// Waits for nobody.
+    pub fn detached() -> Self {
+        Self {
+            detach: true,
+            attach: false,
+        }
+    }
+
+    fn is_detached(&self) -> bool {
+        let in_ci = || std::env::var("CI").is_ok_and(|it| !matches!(&*it, "" | "false" | "0"));
+        self.detach || (!self.attach && in_ci())
+    }
+}
+
 /// Chunks of agent output that wait for a slow reader of ours.
 const OUTPUT_CHUNKS: usize = 16;
 
@@ -62,11 +98,17 @@ impl Show {
 }
 
 /// Runs `work` with everything a supervisor needs, and says how it ended.
-pub fn supervise<F>(global: &Global, show: &Show, store: Arc<dyn Store>, work: F) -> Result
+pub fn supervise<F>(
+    global: &Global,
+    show: &Show,
+    patience: &Patience,
+    store: Arc<dyn Store>,
+    work: F,
+) -> Result
 where
     F: AsyncFnOnce(Host) -> std::result::Result<Finished, host::Error>,
 {
-    let (finished, took_ms) = hosted(global, show, Arc::clone(&store), work)?;
+    let (finished, took_ms) = hosted(global, show, patience, Arc::clone(&store), work)?;
     if show.json && !matches!(finished.ending, Ending::Ran(_)) {
         // Nothing happened whose line would tell how the run stands.
         let seen = Seen::look(store.as_ref(), store.find(finished.run.as_str())?)?;
@@ -84,6 +126,7 @@ where
 pub fn hosted<F, T>(
     global: &Global,
     show: &Show,
+    patience: &Patience,
     store: Arc<dyn Store>,
     work: F,
 ) -> std::result::Result<(T, u64), Failure>
@@ -96,6 +139,7 @@ where
         .map_err(|error| Failure::from_error(Kind::Environment, &error))?;
     // Keys in our memory and environment are not for whom we supervise to read.
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let is_detached = patience.is_detached();
     let launcher = Launcher::this_binary();
     let (bar, observers) = observers(show, global);
     let sink = (!show.json).then(|| output(bar));
@@ -115,6 +159,7 @@ where
                 environment: Environment::read(),
                 sink: sender,
                 stops: stops(),
+                is_detached,
             },
         };
         work(host).await
@@ -149,6 +194,7 @@ where
                 environment: Environment::read(),
                 sink: None,
                 stops: stops(),
+                is_detached: true,
             },
         };
         work(host).await
@@ -268,6 +314,17 @@ fn last_words(show: &Show, finished: &Finished, took_ms: u64) -> u8 {
             }
             outcome.exit_code()
         }
+        Ending::Waiting(question) => {
+            say(format!(
+                "run {run} waits for a human ({}): {}",
+                question.id, question.ask.question
+            ));
+            say(format!(
+                "to answer: agentguard answer {}; to go on by itself then: agentguard wait {run}",
+                question.id
+            ));
+            exit_code::WAITING
+        }
         Ending::InDoubt(doubt) => {
             if let Ready::InDoubt { call, what, why } = doubt {
                 say(format!(
@@ -313,6 +370,10 @@ fn hint(run: &str, outcome: &Outcome) -> Option<String> {
         Outcome::InDoubt { call, .. } => Some(format!(
             "look whether it happened, then: agentguard settle {run} {call} --happened (or \
              --not-happened), then: {resume}"
+        )),
+        Outcome::Waiting { escalation, .. } => Some(format!(
+            "to answer: agentguard answer {escalation}; to go on by itself then: agentguard wait \
+             {run}"
         )),
         Outcome::Loop { .. } | Outcome::Failed { .. } | Outcome::Unavailable { .. } => Some(
             format!("to see why: agentguard why {run}; to go on: {resume}"),

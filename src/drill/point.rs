@@ -18,19 +18,19 @@ use crate::machine::Event;
 pub const VARIABLE: &str = "AGENTGUARD_FAULT";
 
 macro_rules! boundaries {
-    ($($name:ident = $text:literal),+ $(,)?) => {
-        /// A save, named after the event that is saved.
+    ($($name:ident = $text:literal),+; $($other:ident = $other_text:literal),+ $(,)?) => {
+        /// A save, named after the event that is saved, or after what else is.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[expect(missing_docs, reason = "named as the events they save")]
-        pub enum Boundary { $($name),+ }
+        pub enum Boundary { $($name,)+ $($other),+ }
 
         impl Boundary {
             /// Every boundary.
-            pub const ALL: &[Self] = &[$(Self::$name),+];
+            pub const ALL: &[Self] = &[$(Self::$name,)+ $(Self::$other),+];
 
             /// Returns the boundary's name.
             pub fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text),+ }
+                match self { $(Self::$name => $text,)+ $(Self::$other => $other_text),+ }
             }
 
             /// Returns the boundary at which `event` is saved.
@@ -74,7 +74,13 @@ boundaries! {
     CommitStarted = "commit_started",
     Committed = "committed",
     CommitRefused = "commit_refused",
-    Broke = "broke",
+    Escalated = "escalated",
+    Decided = "decided",
+    Acknowledged = "acknowledged",
+    Suspended = "suspended",
+    Broke = "broke";
+    LetterSent = "letter_sent",
+    QuestionDecided = "question_decided",
 }
 
 /// Where at a boundary.

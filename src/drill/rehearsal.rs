@@ -122,6 +122,7 @@ pub fn prepare(
     task.notify.clear();
     // Nothing real happens, so nothing is taken back.
     task.rollback_on.clear();
+    task.ask_nobody();
     task.limits.deadline_ms.get_or_insert(DEADLINE_MS);
     shorten(&mut task.model_retry);
     let mut script = material.script.clone();

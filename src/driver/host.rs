@@ -15,19 +15,22 @@ use crate::channel::method::Input;
 use crate::clock::Clock;
 use crate::drill::{Boundary, Side, fault};
 use crate::driver::conclude::{conclude, stopped};
+use crate::driver::human;
 use crate::driver::input::{self, Snapshot};
 use crate::driver::launch::Environment;
-use crate::driver::notify::{self, Notifier, OnTheirWay};
+use crate::driver::notify::Notifier;
 use crate::driver::policy::{own_rules, policy};
 use crate::driver::recover::{self, Ready};
 use crate::driver::session::{self, Session};
 use crate::driver::staging::{self, Waited};
 use crate::driver::supervise::{Outside, Ports, attempt};
 use crate::driver::translate::Standing;
+use crate::human::outbox::{Post, Sending};
 use crate::ids::{RunId, StepNo};
 use crate::machine::event::StoppedBy;
 use crate::machine::{
-    Cause, Checkpoint, Entry, Event, Outcome, Part, Phase, Saga, advance, checkpoints,
+    Cause, Checkpoint, Entry, Escalation, Event, Outcome, Part, Phase, Saga, Status, advance,
+    checkpoints,
 };
 use crate::observe::Observer;
 use crate::policy::budget::Resource;
@@ -114,6 +117,8 @@ pub enum Ending {
     Refused(Outcome),
     /// A human has to settle a call first.
     InDoubt(Ready),
+    /// A human has to decide first.
+    Waiting(Box<Escalation>),
 }
 
 /// Why nothing could be begun.
@@ -236,9 +241,9 @@ pub async fn begin(
         observers,
         outside,
     } = host;
-    let (observers, told) = with_notifier(observers, &task, &outside.environment);
     let mut session = Session::new(own, task, policy, state, store, clock, observers);
     session.toolbox = Some(Arc::clone(&toolbox));
+    let sending = with_notifier(&mut session, &outside.environment)?;
     let begin = Ready::Start {
         cause: Cause::Fresh,
         note: None,
@@ -253,7 +258,7 @@ pub async fn begin(
         playback: None,
     };
     let ending = see_through(&mut session, ports, &setup, begin).await?;
-    notify::finish(&told).await;
+    finish(sending).await;
     Ok(Finished { run, ending })
 }
 
@@ -264,7 +269,7 @@ pub async fn go_on(host: Host, asked: &str, how: &GoOn) -> Result<Finished, Erro
         mut session,
         ports,
         setup,
-        told,
+        sending,
     } = take_up(host, asked).await?;
     let run = session.run.clone();
     for (resource, raise) in &how.raise {
@@ -282,7 +287,7 @@ pub async fn go_on(host: Host, asked: &str, how: &GoOn) -> Result<Finished, Erro
     }
     let ready = recover::ready(&mut session, &ports.toolbox, &ports.rules).await?;
     let ending = see_through(&mut session, ports, &setup, ready).await?;
-    notify::finish(&told).await;
+    finish(sending).await;
     Ok(Finished { run, ending })
 }
 
@@ -292,7 +297,7 @@ pub async fn roll_back(host: Host, asked: &str) -> Result<RolledBack, Error> {
         locks: _locks,
         mut session,
         mut ports,
-        told,
+        sending,
         ..
     } = take_up(host, asked).await?;
     let doubt = recover::settle(&mut session, &ports.toolbox, &ports.rules).await?;
@@ -303,7 +308,7 @@ pub async fn roll_back(host: Host, asked: &str) -> Result<RolledBack, Error> {
         }
         conclude(&mut session, &mut ports).await?;
     }
-    notify::finish(&told).await;
+    finish(sending).await;
     Ok(RolledBack {
         run: session.run.clone(),
         is_through: doubt.is_none() && session.state().part().is_none(),
@@ -319,7 +324,7 @@ struct TakenUp {
     session: Session,
     ports: Ports,
     setup: Setup,
-    told: OnTheirWay,
+    sending: Option<Sending>,
 }
 
 async fn take_up(host: Host, asked: &str) -> Result<TakenUp, Error> {
@@ -343,9 +348,9 @@ async fn take_up(host: Host, asked: &str) -> Result<TakenUp, Error> {
         outside,
     } = host;
     let task = Arc::new(task);
-    let (observers, told) = with_notifier(observers, &task, &outside.environment);
     let mut session = recover::take_up(own, task, store, clock, observers)?;
     session.toolbox = Some(Arc::clone(&toolbox));
+    let sending = with_notifier(&mut session, &outside.environment)?;
     recover::clear(&mut session).await?;
     staging::tidy_up(&session, &folder);
     let standing = standing(&setup, &folder, Cause::Verbatim, None);
@@ -362,7 +367,7 @@ async fn take_up(host: Host, asked: &str) -> Result<TakenUp, Error> {
         session,
         ports,
         setup,
-        told,
+        sending,
     })
 }
 
@@ -374,6 +379,63 @@ async fn lock(host: &mut Host, task: &Resolved, run: &RunId) -> Result<Option<Pa
         Err(Waited::Busy(held)) => Err(Error::Locked(staging::in_words(&held))),
         Err(Waited::Stopped(by)) => Err(Error::Stopped(by)),
     }
+}
+
+/// Waits until humans have decided what the run that `asked` names waits for, then
+/// goes on with it.
+///
+/// The run is not held meanwhile: others may answer, resume or stop it.
+pub async fn wait(mut host: Host, asked: &str) -> Result<Finished, Error> {
+    let run = host.store.find(asked)?.new.run;
+    // What an earlier process left is sent meanwhile.
+    let sending = Some(send(
+        &host.store,
+        &host.clock,
+        &host.outside.environment,
+        &run,
+    ));
+    loop {
+        let is_held = host.store.holder(&run)?.is_some();
+        let record = host.store.find(run.as_str())?;
+        let status = record.summary.status.as_str();
+        let asks = [Status::Waiting, Status::InDoubt].map(Status::as_str);
+        if !is_held {
+            if !asks.contains(&status) {
+                return left_as_it_is(&host, &run);
+            }
+            if !human::is_undecided(host.store.as_ref(), &run, host.clock.now()).await? {
+                finish(sending).await;
+                return go_on(host, run.as_str(), &GoOn::default()).await;
+            }
+        }
+        let stopped = tokio::select! {
+            () = tokio::time::sleep(human::LOOK) => None,
+            by = stopped(&mut host.outside.stops) => Some(by),
+        };
+        if let Some(by) = stopped {
+            let ending = Ending::Ran(Outcome::Stopped { by });
+            return Ok(Finished { run, ending });
+        }
+    }
+}
+
+/// How a run ended that nobody has to go on with.
+fn left_as_it_is(host: &Host, run: &RunId) -> Result<Finished, Error> {
+    let record = host.store.find(run.as_str())?;
+    let setup: Setup = serde_json::from_str(&record.new.body).map_err(|source| Error::Setup {
+        run: run.clone(),
+        source,
+    })?;
+    let state = recover::state(host.store.as_ref(), run, &policy(&setup.task))?;
+    let lost = Outcome::Crashed {
+        exit: crate::machine::event::Exit::Lost,
+    };
+    let ending = match state.outcome().cloned() {
+        Some(outcome @ Outcome::Done { .. }) => Ending::WasDone(outcome),
+        other => Ending::Refused(other.unwrap_or(lost)),
+    };
+    let run = run.clone();
+    Ok(Finished { run, ending })
 }
 
 /// Sees attempts and their ends through until the run has ended for good: one that
@@ -398,6 +460,7 @@ pub(super) async fn see_through(
             Ready::Conclude => {}
             Ready::Done { outcome } if has_run => return Ok(Ending::Ran(outcome)),
             Ready::Done { outcome } => return Ok(Ending::WasDone(outcome)),
+            Ready::Waiting { question } => return Ok(Ending::Waiting(question)),
             Ready::Refused { outcome } if has_run => {
                 return Ok(Ending::Ran(refused(session, outcome).await?));
             }
@@ -427,13 +490,26 @@ async fn ended(
             error: "the attempt has no outcome".into(),
         },
     };
-    let Outcome::Parked { until, .. } = outcome else {
-        return Ok(Some(outcome));
-    };
-    let wait = Duration::from_millis(until.since(session.clock.now()));
-    let by = tokio::select! {
-        () = tokio::time::sleep(wait) => return Ok(None),
-        by = stopped(&mut ports.outside.stops) => by,
+    let stops = &mut ports.outside.stops;
+    let by = match &outcome {
+        Outcome::Parked { until, .. } => {
+            let wait = Duration::from_millis(until.since(session.clock.now()));
+            tokio::select! {
+                () = tokio::time::sleep(wait) => return Ok(None),
+                by = stopped(stops) => by,
+            }
+        }
+        Outcome::Waiting { .. } if !ports.outside.is_detached => {
+            match human::wait(session, stops).await? {
+                Some(by) => by,
+                // A human may have ended it.
+                None => {
+                    let now = session.state().outcome().cloned();
+                    return Ok(now.filter(|now| *now != outcome));
+                }
+            }
+        }
+        _ => return Ok(Some(outcome)),
     };
     session.feed_and_wait(Event::StopRequested { by }).await?;
     Ok(Some(session.state().outcome().cloned().unwrap_or(outcome)))
@@ -450,18 +526,38 @@ async fn refused(session: &mut Session, outcome: Outcome) -> Result<Outcome, ses
     Ok(outcome)
 }
 
-/// Adds somebody who tells people, where the task file asks for it.
+/// Has the run tell people, where the task file asks for it.
 fn with_notifier(
-    mut observers: Vec<Box<dyn Observer>>,
-    task: &Resolved,
+    session: &mut Session,
     environment: &Environment,
-) -> (Vec<Box<dyn Observer>>, OnTheirWay) {
-    let Some(notifier) = Notifier::new(&task.notify, environment) else {
-        return (observers, OnTheirWay::default());
-    };
-    let told = notifier.on_their_way();
-    observers.push(Box::new(notifier));
-    (observers, told)
+) -> store::Result<Option<Sending>> {
+    let notifier = Notifier::new(&session.task.notify, session.store.paths());
+    let wants = notifier.is_some();
+    session.notify(notifier);
+    Ok(wants.then(|| send(&session.store, &session.clock, environment, &session.run)))
+}
+
+/// Sends what the run has to say.
+fn send(
+    store: &Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+    environment: &Environment,
+    run: &RunId,
+) -> Sending {
+    let environment = environment.clone();
+    Sending::start(Post {
+        store: Arc::clone(store),
+        clock: Arc::clone(clock),
+        variables: Arc::new(move |name| environment.variable(name)),
+        run: Some(run.clone()),
+    })
+}
+
+/// Waits until each notification had its first try.
+async fn finish(sending: Option<Sending>) {
+    if let Some(sending) = sending {
+        sending.finish().await;
+    }
 }
 
 /// Names a run.

@@ -17,6 +17,7 @@
 //! - [`facts`], [`translate`], [`policy`], [`prices`]: what the machine needs, in its words;
 //! - [`batch`]: several items for one tool, on their way in and out;
 //! - `work`: tries, probes and waits that are under way; `judge`: what came of a call;
+//! - `human`: what humans did meanwhile;
 //! - `conversations`: which conversation a model call belongs to;
 //! - [`launch`], [`input`], [`output`], `gateway`: the agent's surroundings;
 //! - [`staging`]: the copy that the agent works on, its commit, and locks;
@@ -31,6 +32,7 @@ mod conversations;
 pub mod facts;
 pub mod gateway;
 pub mod host;
+mod human;
 pub mod input;
 mod judge;
 pub mod launch;

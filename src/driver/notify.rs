@@ -1,104 +1,161 @@
-//! Tells people: a command or a webhook for what the task file names.
+//! Tells people: what an event says to those whom the task file names.
 //!
-//! A notification leaves after its event is durable, each in a task of its own
-//! with a time limit; a dead webhook delays nothing and fails nothing. What
-//! could not be sent is logged.
-//!
-//! Not here yet: an outbox that sends again after a crash.
-
-use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+//! Makes messages, which go into the outbox in the event's own transaction;
+//! `human::outbox` sends them once it is durable.
 
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
-use tokio::task::JoinSet;
 
-use crate::driver::launch::Environment;
-use crate::machine::Outcome;
-use crate::observe::{Moment, Observer, Report};
-use crate::task::resolved::{Notify, Occasion, Target, WebhookFormat};
-use crate::task::template::Place;
+use crate::clock::UnixMs;
+use crate::human::inbox::Entry;
+use crate::human::letter::{self, Action, Letter, Message};
+use crate::human::token::Secret;
+use crate::ids::{RunId, Seq};
+use crate::machine::{Decision, Escalation, Outcome, State};
+use crate::observe::Report;
+use crate::policy::escalation::Kind;
+use crate::store::{self, Committed, Paths};
+use crate::task::resolved::{Notify, Occasion};
 
-/// How long one notification may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Notifications on their way.
-pub type OnTheirWay = Arc<Mutex<JoinSet<()>>>;
-
-/// Sends what the task file asks for.
+/// Whom to tell, and what answers are signed with.
 pub struct Notifier {
     rules: Vec<Notify>,
-    environment: Environment,
-    sending: OnTheirWay,
+    secret: Option<Secret>,
 }
+
+/// An event on its way into the journal.
+pub struct About<'a> {
+    /// The run.
+    pub run: &'a RunId,
+    /// Its place.
+    pub seq: Seq,
+    /// When it happened.
+    pub at: UnixMs,
+    /// The decisions it led to.
+    pub notes: &'a [Decision],
+    /// What humans are asked with it.
+    pub asked: &'a [Escalation],
+    /// How the run ended, if it did with this event.
+    pub ended: Option<&'a Outcome>,
+    /// The breakers it moves, in the order of the journal's answer.
+    pub breakers: &'a [String],
+    /// The state after it.
+    pub state: &'a State,
+}
+
+/// Tells by a breaker's place and state in the journal's answer whether it opened.
+pub type HasOpened = fn(&Committed, usize, UnixMs) -> bool;
 
 impl Notifier {
     /// Makes one; `None` where nobody wants to be told.
-    pub fn new(rules: &[Notify], environment: &Environment) -> Option<Self> {
-        (!rules.is_empty()).then(|| Self {
-            rules: rules.to_vec(),
-            environment: environment.clone(),
-            sending: OnTheirWay::default(),
-        })
-    }
-
-    /// Returns what is on its way, to be waited for at the end.
-    pub fn on_their_way(&self) -> OnTheirWay {
-        Arc::clone(&self.sending)
-    }
-
-    fn tell(&self, occasion: Occasion, text: &str, body: &Value) {
-        for rule in self.rules.iter().filter(|rule| rule.on.contains(&occasion)) {
-            let (target, text, body) = (rule.target.clone(), text.to_owned(), body.clone());
-            let environment = self.environment.clone();
-            let mut sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
-            sending.spawn(async move {
-                let sent = tokio::time::timeout(PATIENCE, send(target, &environment, &text, &body));
-                match sent.await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::warn!(?occasion, error, "a notification failed"),
-                    Err(_) => tracing::warn!(?occasion, "a notification took too long"),
-                }
-            });
+    pub fn new(rules: &[Notify], paths: &Paths) -> Option<Self> {
+        if rules.is_empty() {
+            return None;
         }
+        let secret = match Secret::load(paths) {
+            Ok(secret) => Some(secret),
+            Err(error) => {
+                tracing::warn!(%error, "answers cannot be signed; notifications have no tokens");
+                None
+            }
+        };
+        let rules = rules.to_vec();
+        Some(Self { rules, secret })
     }
-}
 
-impl Observer for Notifier {
-    fn on(&mut self, moment: &Moment<'_>) {
-        let run = moment.run;
-        let report = || json!(Report::of(run, moment.state));
-        for note in moment.notes {
+    /// Returns what is told of an event.
+    pub fn letters(&self, about: &About<'_>, has_opened: HasOpened) -> Vec<store::Letter> {
+        let run = about.run;
+        let mut letters = Vec::new();
+        for note in about.notes {
             if note.rule.starts_with("limit.") && note.rule.ends_with(".soft") {
                 let text = format!("run {run}: {}", note.evidence);
-                self.tell(
-                    Occasion::Soft,
-                    &text,
-                    &body(Occasion::Soft, &text, report()),
-                );
+                self.tell(&mut letters, about, Occasion::Soft, text, None);
             }
         }
-        for breaker in moment.opened {
-            let text = format!("run {run}: the breaker of `{breaker}` opened");
+        for (place, breaker) in about.breakers.iter().enumerate() {
+            let first = letters.len();
+            let name = breaker.strip_prefix("tool:").unwrap_or(breaker);
+            let text = format!("run {run}: the breaker of `{name}` opened");
+            self.tell(&mut letters, about, Occasion::Breaker, text, None);
+            let at = about.at;
+            for letter in &mut letters[first..] {
+                letter.only_if = Some(Box::new(move |committed| has_opened(committed, place, at)));
+            }
+        }
+        for what in about.asked {
+            let occasion = match what.ask.kind {
+                Kind::InDoubt => Occasion::InDoubt,
+                _ => Occasion::Waiting,
+            };
+            let text = format!("run {run} ({}): {}", about.state.name, what.ask.question);
+            let entry = Entry {
+                run: run.clone(),
+                what: what.clone(),
+                seen: None,
+                ruling: None,
+                token: None,
+            };
+            let question = letter::question(&entry, about.at);
+            let actions = letter::actions(&entry, self.secret.as_ref());
             self.tell(
-                Occasion::Breaker,
-                &text,
-                &body(Occasion::Breaker, &text, report()),
+                &mut letters,
+                about,
+                occasion,
+                text,
+                Some((question, actions)),
             );
         }
-        if let Some(outcome) = moment.ended {
-            let occasion = occasion(outcome);
-            let text = format!("run {run} ({}): {}", moment.state.name, outcome.describe());
-            self.tell(occasion, &text, &body(occasion, &text, report()));
+        if let Some(outcome) = about.ended.filter(|it| !is_told(it, about.state)) {
+            let text = format!("run {run} ({}): {}", about.state.name, outcome.describe());
+            self.tell(&mut letters, about, occasion(outcome), text, None);
+        }
+        letters
+    }
+
+    fn tell(
+        &self,
+        letters: &mut Vec<store::Letter>,
+        about: &About<'_>,
+        occasion: Occasion,
+        text: String,
+        question: Option<(Value, Vec<Action>)>,
+    ) {
+        let (escalation, actions) = question.map_or((None, vec![]), |(it, more)| (Some(it), more));
+        for rule in self.rules.iter().filter(|rule| rule.on.contains(&occasion)) {
+            // By its place: the same event in another attempt to store it is the same.
+            let id = format!("n-{}-{}-{}", about.run, about.seq, letters.len());
+            let letter = Letter {
+                to: rule.target.clone(),
+                message: Message {
+                    v: 1,
+                    id: id.clone(),
+                    occasion,
+                    text: text.clone(),
+                    report: json!(Report::of(about.run, about.state)),
+                    escalation: escalation.clone(),
+                    actions: actions.clone(),
+                },
+            };
+            match serde_json::to_string(&letter) {
+                Ok(body) => letters.push(store::Letter {
+                    id,
+                    due: about.at,
+                    body,
+                    only_if: None,
+                }),
+                Err(error) => tracing::warn!(%error, "a notification cannot be written"),
+            }
         }
     }
 }
 
-/// Waits until everything was sent or given up.
-pub async fn finish(sending: &OnTheirWay) {
-    let mut all = std::mem::take(&mut *sending.lock().unwrap_or_else(PoisonError::into_inner));
-    while all.join_next().await.is_some() {}
+/// Whether a question has told of this end already.
+fn is_told(outcome: &Outcome, state: &State) -> bool {
+    match outcome {
+        Outcome::Waiting { .. } => true,
+        Outcome::InDoubt { call, .. } => state.question_about(*call).is_some(),
+        _ => false,
+    }
 }
 
 fn occasion(outcome: &Outcome) -> Occasion {
@@ -114,75 +171,7 @@ fn occasion(outcome: &Outcome) -> Occasion {
         Outcome::Loop { .. } => Occasion::Loop,
         Outcome::Unavailable { .. } | Outcome::Parked { .. } => Occasion::Unavailable,
         Outcome::InDoubt { .. } => Occasion::InDoubt,
+        Outcome::Waiting { .. } => Occasion::Waiting,
         Outcome::Stopped { .. } => Occasion::Interrupted,
-    }
-}
-
-fn body(occasion: Occasion, text: &str, report: Value) -> Value {
-    json!({"v": 1, "occasion": occasion, "text": text, "report": report})
-}
-
-async fn send(
-    target: Target,
-    environment: &Environment,
-    text: &str,
-    body: &Value,
-) -> Result<(), String> {
-    match target {
-        Target::Command(argv) => run(&argv, body).await,
-        Target::Webhook { url, format } => {
-            let url = url
-                .render(Place::Body, &Value::Null, &|name| {
-                    environment.variable(name)
-                })
-                .map_err(|error| error.to_string())?;
-            let body = match format {
-                WebhookFormat::Json => body.clone(),
-                WebhookFormat::Slack => json!({"text": text}),
-            };
-            post(&url, &body).await
-        }
-    }
-}
-
-async fn run(argv: &[String], body: &Value) -> Result<(), String> {
-    let (program, args) = argv.split_first().ok_or("the command is empty")?;
-    let mut child = tokio::process::Command::new(program)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("{program}: {error}"))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A command that does not want to know is fine.
-        let _ = stdin.write_all(body.to_string().as_bytes()).await;
-    }
-    let status = child.wait().await.map_err(|error| error.to_string())?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{program}: {status}"))
-    }
-}
-
-async fn post(url: &str, body: &Value) -> Result<(), String> {
-    // The URL is a secret; errors are told without it.
-    let client = crate::tools::client_builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|error| error.without_url().to_string())?;
-    let answer = client
-        .post(url)
-        .header("content-type", "application/json")
-        .body(body.to_string())
-        .send()
-        .await
-        .map_err(|error| error.without_url().to_string())?;
-    if answer.status().is_success() {
-        Ok(())
-    } else {
-        Err(format!("HTTP {}", answer.status()))
     }
 }

@@ -4,11 +4,11 @@
 use crate::machine::{ModelPolicy, Policy, Risk, Settle, Status, ToolPolicy, UndoPolicy};
 use crate::money::NanoUsd;
 use crate::policy::taxonomy::{Class, custom};
-use crate::policy::{breaker, budget, degrade, loops, retry};
+use crate::policy::{breaker, budget, degrade, escalation, loops, retry};
 use crate::task::preset;
 use crate::task::resolved::{
-    self, BreakerConfig, DeadlineCounts, Effect, Level, Limits, Loops, NativeKey, Place, Protocol,
-    Provider, Resolved, RetryConfig, RollbackOn, Rule, Strategy, Tool, Upstream,
+    self, BreakerConfig, DeadlineCounts, Effect, Level, Limits, Loops, NativeKey, OnLoop, Place,
+    Protocol, Provider, Resolved, RetryConfig, RollbackOn, Rule, Strategy, Tool, Upstream,
 };
 
 /// Returns the machine's rules for `task`.
@@ -32,6 +32,7 @@ pub fn policy(task: &Resolved) -> Policy {
             tool: tool_budget.map_or(retry::Budget::default().tool, small),
         },
         loops: loop_config(&task.loops),
+        escalation: escalation_config(task),
         speaks: task.agent.protocol != Protocol::None,
         rollback_on: task
             .rollback_on
@@ -240,6 +241,7 @@ fn tool_policy(tool: &Tool) -> ToolPolicy {
             (None, Some(_)) => Settle::Probe,
             (None, None) => Settle::Human,
         },
+        approve: approve(&tool.approve),
         traits: loop_traits(tool),
         undo: tool.undo.as_ref().map(|undo| UndoPolicy {
             retry: retry_config(&undo.tool.retry),
@@ -260,6 +262,41 @@ fn statuses(end: RollbackOn) -> impl Iterator<Item = Status> {
         RollbackOn::Interrupted => (Status::Interrupted, None),
     };
     std::iter::once(first).chain(second)
+}
+
+fn approve(written: &resolved::Approve) -> escalation::Approve {
+    match written {
+        resolved::Approve::Never => escalation::Approve::Never,
+        resolved::Approve::Always => escalation::Approve::Always,
+        resolved::Approve::When {
+            above_nanousd,
+            arguments,
+        } => escalation::Approve::When {
+            above: above_nanousd
+                .clone()
+                .map(|(nano, path)| (NanoUsd(nano), path)),
+            arguments: arguments.clone(),
+        },
+    }
+}
+
+fn escalation_config(task: &Resolved) -> escalation::Config {
+    let terms = |kind: escalation::Kind| {
+        let written = task.escalation.types.get(kind.as_str())?;
+        let terms = escalation::Terms {
+            deadline_ms: Some(written.deadline_ms),
+            default: written.default.clone(),
+        };
+        Some((kind, terms))
+    };
+    escalation::Config {
+        terms: escalation::Kind::ALL
+            .into_iter()
+            .filter_map(terms)
+            .collect(),
+        cost_step: task.escalation.cost_nanousd.map(NanoUsd),
+        on_loop: task.loops.on_stop == OnLoop::Pause,
+    }
 }
 
 fn retry_config(written: &RetryConfig) -> retry::Config {

@@ -8,10 +8,12 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
+use crate::driver::human;
 use crate::driver::policy::policy;
 use crate::driver::session::{Error, Session};
 use crate::driver::{batch, judge};
 use crate::ids::{CallId, RunId, Seq};
+use crate::machine::escalation::{Escalation, HAPPENED, NOT_HAPPENED, about_doubt};
 use crate::machine::event::{Content, Delivery, Exit, SettledBy, Settlement};
 use crate::machine::{Call, Cause, Entry, Event, Outcome, Phase, Policy, Resume, Settle, State};
 use crate::machine::{replay, resume};
@@ -43,6 +45,11 @@ pub enum Ready {
     Refused {
         /// Which.
         outcome: Outcome,
+    },
+    /// A human has to decide this first.
+    Waiting {
+        /// The question.
+        question: Box<Escalation>,
     },
     /// A human has to say whether this call happened.
     InDoubt {
@@ -164,6 +171,13 @@ pub async fn ready(
     rules: &[custom::Rule],
 ) -> Result<Ready, Error> {
     loop {
+        let before = session.state().outcome().cloned();
+        human::catch_up(session).await?;
+        let after = session.state().outcome().cloned();
+        if let Some(outcome) = after.filter(|after| before.as_ref() != Some(after)) {
+            // A human has ended it.
+            return Ok(Ready::Refused { outcome });
+        }
         let now = session.clock.now();
         match resume(session.state(), now, &session.policy) {
             Resume::Close => clear(session).await?,
@@ -174,6 +188,18 @@ pub async fn ready(
             }
             Resume::Refuse { outcome } => return Ok(Ready::Refused { outcome }),
             Resume::Conclude => return Ok(Ready::Conclude),
+            Resume::Wait { escalation } => {
+                let question = session.state().question(&escalation).cloned();
+                return match question {
+                    Some(question) => Ok(Ready::Waiting {
+                        question: Box::new(question.what),
+                    }),
+                    None => Ok(Ready::Start {
+                        cause: Cause::Verbatim,
+                        note: None,
+                    }),
+                };
+            }
             Resume::Start { cause, note } => return Ok(Ready::Start { cause, note }),
             Resume::Settle { calls } => {
                 if let Some(doubt) = settle_all(session, toolbox, rules, calls).await? {
@@ -209,8 +235,18 @@ async fn settle_all(
         let Some(what) = session.state().in_doubt.get(&call).cloned() else {
             continue;
         };
-        let (settlement, by) = settle_by(session, toolbox, rules, call, &what, settle).await;
+        let (settlement, by) = match said_by_human(session.state(), call) {
+            Some(settlement) => (settlement, SettledBy::Human),
+            None => settle_by(session, toolbox, rules, call, &what, settle).await,
+        };
         if let Settlement::Unknown { why } = settlement {
+            if session.state().question_about(call).is_none() {
+                let ask = Box::new(about_doubt(call, &what, &why));
+                let request = None;
+                session
+                    .feed_and_wait(Event::Escalated { request, ask })
+                    .await?;
+            }
             return Ok(Some(Ready::InDoubt {
                 call,
                 what: Box::new(what),
@@ -226,6 +262,27 @@ async fn settle_all(
             .await?;
     }
     Ok(None)
+}
+
+/// What the agent is told where nobody says what the call gave.
+pub const NO_RESULT: &str = "This call was made before an interruption, and a human has confirmed \
+                             that it took effect. Its output was lost. Do not repeat it.";
+
+/// Returns what a human has answered about a call in doubt.
+fn said_by_human(state: &State, call: CallId) -> Option<Settlement> {
+    let ruling = state.question_about(call)?.ruling.as_ref()?;
+    match ruling.option.as_str() {
+        HAPPENED => {
+            let text = ruling.note.clone();
+            let content = Content {
+                text: text.unwrap_or_else(|| NO_RESULT.to_owned()),
+                ..Content::default()
+            };
+            Some(Settlement::Happened { content })
+        }
+        NOT_HAPPENED => Some(Settlement::NotHappened),
+        _ => None,
+    }
 }
 
 async fn settle_by(

@@ -190,5 +190,6 @@ fn staged(
     task.notify.clear();
     // Nothing real happened again, so nothing is taken back.
     task.rollback_on.clear();
+    task.ask_nobody();
     task
 }

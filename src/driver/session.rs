@@ -12,15 +12,19 @@ use std::sync::Arc;
 use crate::clock::{Clock, UnixMs};
 use crate::drill::{Boundary, Side, fault};
 use crate::driver::facts::{put_breaker, read_breaker};
+use crate::driver::notify::{self, Notifier};
 use crate::driver::policy::breaker_config;
+use crate::human::inbox;
 use crate::ids::{RunId, Seq};
 use crate::machine::batch::ItemRow;
-use crate::machine::{Decision, Effect, Event, Outcome, Phase, Policy, State, Status, advance};
+use crate::machine::{
+    Decision, Effect, Escalation, Event, Outcome, Phase, Policy, State, Status, advance,
+};
 use crate::observe::{Moment, Observer, Report, plain};
 use crate::policy::breaker::{self, Breaker};
 use crate::store::{
     BreakerEdit, Committed, Draft, Head, ItemEdit, KeyChange, KeyUse, Message, Ownership, Pending,
-    Store, Summary,
+    QuestionChange, Store, Summary,
 };
 use crate::task::resolved::Resolved;
 use crate::tools::Toolbox;
@@ -48,6 +52,7 @@ pub struct Session {
     state: Option<State>,
     in_flight: VecDeque<InFlight>,
     observers: Vec<Box<dyn Observer>>,
+    notifier: Option<Notifier>,
 }
 
 /// An event on its way to the disk, and what waits behind it.
@@ -57,6 +62,8 @@ struct InFlight {
     boundary: Boundary,
     event: Event,
     notes: Vec<Decision>,
+    /// What humans are asked with it.
+    asked: Vec<Escalation>,
     /// Breakers it moves, in the order of the journal's answer.
     breakers: Vec<String>,
     effects: Vec<Effect>,
@@ -68,6 +75,7 @@ struct Told<'a> {
     at: UnixMs,
     seq: Seq,
     notes: &'a [Decision],
+    asked: &'a [Escalation],
     opened: &'a [String],
     ended: Option<&'a Outcome>,
 }
@@ -119,7 +127,13 @@ impl Session {
             state: Some(state),
             in_flight: VecDeque::new(),
             observers,
+            notifier: None,
         }
+    }
+
+    /// From now on events tell people.
+    pub fn notify(&mut self, notifier: Option<Notifier>) {
+        self.notifier = notifier;
     }
 
     /// Returns where the run stands, with events that are still on their way.
@@ -162,8 +176,26 @@ impl Session {
         let has_breaker = |name: &&String| breaker_config(name, &self.task).is_some();
         let breakers: Vec<String> = breakers.filter(has_breaker).cloned().collect();
         let mut notes = Vec::new();
+        let asked = stored.iter().filter_map(|effect| match effect {
+            Effect::Escalate(what) => Some(Escalation::clone(what)),
+            _ => None,
+        });
+        let asked: Vec<Escalation> = asked.collect();
         for effect in stored {
             self.store_beside(&mut draft, &mut notes, effect, at)?;
+        }
+        if let Some(notifier) = &self.notifier {
+            let about = notify::About {
+                run: &self.run,
+                seq: self.own.last_seq().next(),
+                at,
+                notes: &notes,
+                asked: &asked,
+                ended: ended(&effects),
+                breakers: &breakers,
+                state: self.state(),
+            };
+            draft.letters = notifier.letters(&about, opened_now);
         }
         let pending = self.store.append(&self.own, draft);
         self.in_flight.push_back(InFlight {
@@ -172,6 +204,7 @@ impl Session {
             boundary,
             event,
             notes,
+            asked,
             breakers,
             effects,
         });
@@ -196,6 +229,7 @@ impl Session {
             boundary,
             event,
             notes,
+            asked,
             breakers,
             effects,
             ..
@@ -205,17 +239,14 @@ impl Session {
         };
         fault(boundary, Side::AfterSave);
         let opened = opened(&breakers, &committed, at);
-        let ended = effects.iter().find_map(|effect| match effect {
-            Effect::Finish { outcome } => Some(outcome),
-            _ => None,
-        });
         self.tell(Told {
             event: &event,
             at,
             seq: committed.seq,
             notes: &notes,
+            asked: &asked,
             opened: &opened,
-            ended,
+            ended: ended(&effects),
         });
         Ok(Released {
             boundary,
@@ -268,6 +299,7 @@ impl Session {
             at: told.at,
             event: told.event,
             notes: told.notes,
+            asked: told.asked,
             opened: told.opened,
             ended: told.ended,
             state,
@@ -324,6 +356,17 @@ impl Session {
                 }
             }
             Effect::Item(row) => draft.items.push(self.item_edit(*row)),
+            Effect::Escalate(what) => {
+                draft
+                    .questions
+                    .push(inbox::opened(&what).map_err(Error::Encode)?);
+            }
+            Effect::Close { escalation, ruling } => {
+                draft.questions.push(QuestionChange::Close {
+                    id: escalation,
+                    ruling: inbox::stored(&ruling, None),
+                });
+            }
             Effect::Reply { .. }
             | Effect::Admit { .. }
             | Effect::Execute { .. }
@@ -376,6 +419,7 @@ impl Session {
             | Event::CommitRefused { .. }
             | Event::Broke { .. }
             | Event::TimeUp { .. }
+            | Event::Decided { .. }
             | Event::StopRequested { .. } => match &self.state().phase {
                 Phase::Ended { outcome } => Some(outcome),
                 _ => return None,
@@ -406,18 +450,29 @@ pub struct Released {
 
 /// Breakers that went from closed to open with this event; tools by their name.
 fn opened(names: &[String], committed: &Committed, at: UnixMs) -> Vec<String> {
-    let opened_now = |row: &Option<String>| {
-        let breaker = row.as_deref().and_then(read_breaker);
-        breaker.is_some_and(
-            |breaker| matches!(breaker.state, breaker::State::Open { since, .. } if since == at),
-        )
-    };
     names
         .iter()
-        .zip(&committed.breakers)
-        .filter(|(_, row)| opened_now(row))
-        .map(|(name, _)| name.strip_prefix("tool:").unwrap_or(name).to_owned())
+        .enumerate()
+        .filter(|(place, _)| opened_now(committed, *place, at))
+        .map(|(_, name)| name.strip_prefix("tool:").unwrap_or(name).to_owned())
         .collect()
+}
+
+/// How the run ends with these effects, if it does.
+fn ended(effects: &[Effect]) -> Option<&Outcome> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Finish { outcome } => Some(outcome),
+        _ => None,
+    })
+}
+
+/// Whether the event opened its breaker at `place`.
+fn opened_now(committed: &Committed, place: usize, at: UnixMs) -> bool {
+    let row = committed.breakers.get(place).and_then(Option::as_deref);
+    let breaker = row.and_then(read_breaker);
+    breaker.is_some_and(
+        |breaker| matches!(breaker.state, breaker::State::Open { since, .. } if since == at),
+    )
 }
 
 /// A write's key is claimed in the transaction of its intent. Claiming again for

@@ -33,7 +33,7 @@ use crate::driver::session::{Beside, Error, Released, Session};
 use crate::driver::timer::Timer;
 use crate::driver::translate::{self, Standing};
 use crate::driver::work::{Came, Work};
-use crate::driver::{batch, facts, gateway, judge, models};
+use crate::driver::{batch, facts, gateway, human, judge, models};
 use crate::ids::{AttemptNo, CallId};
 use crate::machine::event::{self, RequestNo, StoppedBy};
 use crate::machine::{Answer, Effect, Event, Next, Phase};
@@ -48,6 +48,9 @@ use crate::tools::Toolbox;
 /// used; more are counted by the gateway.
 const UNTOLD_MAX: u32 = 3;
 
+/// Most questions of one run; an agent that asks more is not to be answered.
+const QUESTIONS_MAX: usize = 500;
+
 /// What the process that supervises lends to an attempt.
 pub struct Outside {
     /// Starts processes.
@@ -58,6 +61,8 @@ pub struct Outside {
     pub sink: Option<Sink>,
     /// Ctrl-C and the like.
     pub stops: mpsc::Receiver<StoppedBy>,
+    /// Whether nobody waits here for humans: a run that asks ends for now.
+    pub is_detached: bool,
 }
 
 /// What an attempt needs besides the run itself.
@@ -266,6 +271,8 @@ struct Attempt<'a> {
     conversations: Conversations,
     /// Model calls that passed since the loop last told what its calls used.
     untold: u32,
+    /// When to look next for what humans did.
+    humans_at: Instant,
     /// Whether nothing of the attempt runs any more.
     is_over: bool,
 }
@@ -323,6 +330,7 @@ impl<'a> Attempt<'a> {
             parked: VecDeque::new(),
             conversations,
             untold: 0,
+            humans_at: Instant::now(),
             is_over: false,
         }
     }
@@ -343,10 +351,13 @@ impl<'a> Attempt<'a> {
     /// Waits for the next thing to happen and deals with it.
     async fn step(&mut self) -> Result<(), Error> {
         let now = self.session.clock.now();
-        let look = self
+        let mut look = self
             .timer
             .next_look(self.session.state(), now)
             .min(self.stage_end());
+        if human::is_asking(self.session) {
+            look = look.min(self.humans_at);
+        }
         tokio::select! {
             biased;
             released = self.session.durable() => self.release(released?).await,
@@ -398,6 +409,10 @@ impl<'a> Attempt<'a> {
                 return self.over().await;
             }
             _ => {}
+        }
+        if Instant::now() >= self.humans_at {
+            self.humans_at = Instant::now() + human::LOOK;
+            human::take_in(self.session).await?;
         }
         match self.timer.passed(self.session.state(), now) {
             Some(limit) => self.session.feed(Event::TimeUp { limit }),
@@ -603,6 +618,14 @@ impl<'a> Attempt<'a> {
                 Ok(())
             }
             Call::Reserve(asked) => self.reserve(request, asked).await,
+            Call::Escalate(asked) => {
+                if self.session.state().questions.len() >= QUESTIONS_MAX {
+                    return self.refuse(request, too_many());
+                }
+                let ask = Box::new(translate::ask(*asked));
+                let request = Some(request);
+                self.session.feed(Event::Escalated { request, ask })
+            }
             Call::Tool(asked) => self.tool(request, asked, facts::By::Us).await,
             Call::Lend(asked) => self.tool(request, asked, facts::By::Asker).await,
             Call::LendEnd(end) => match self.work.lend_end(request, end) {
@@ -941,6 +964,8 @@ impl<'a> Attempt<'a> {
                 | Effect::Free { .. }
                 | Effect::Unrecord { .. }
                 | Effect::Breaker { .. }
+                | Effect::Escalate(_)
+                | Effect::Close { .. }
                 | Effect::Item(_)
                 | Effect::Admit { .. }
                 | Effect::Execute { .. }
@@ -949,7 +974,12 @@ impl<'a> Attempt<'a> {
             }
         }
         fault(boundary, Side::AfterRelease);
-        if is_settled || self.session.state().phase != Phase::Running {
+        let state = self.session.state();
+        let is_running = state.phase == Phase::Running;
+        if is_running && self.ports.outside.is_detached && state.waits_for().is_some() {
+            self.session.feed(Event::Suspended)?;
+        }
+        if is_settled || !is_running {
             self.unpark().await?;
         }
         self.maybe_over().await
@@ -980,6 +1010,11 @@ async fn arrived(channel: Option<&mut Channel>) -> Arrival {
         },
         None => std::future::pending().await,
     }
+}
+
+fn too_many() -> frame::Error {
+    let what = format!("{QUESTIONS_MAX} questions were asked in this run; no more are taken");
+    frame::Error::Internal { what }
 }
 
 fn noticed(notice: &Notice) {

@@ -47,12 +47,18 @@ impl Timer {
         if state.phase != Phase::Running {
             return None;
         }
-        // While a tool works the agent has every right to be silent.
-        if !state.calls.is_empty() || Instant::now() < self.busy_until {
+        // While a tool works, or a human is asked, the agent has every right to be
+        // silent.
+        let is_asking = state.waits_for().is_some();
+        if !state.calls.is_empty() || is_asking || Instant::now() < self.busy_until {
             self.heard();
         }
         if state.left_ms(now) == Some(0) {
             return Some(TimeLimit::Deadline);
+        }
+        // Time that is waited for a human counts for no limit.
+        if is_asking {
+            return None;
         }
         if state
             .reserved_at

@@ -15,11 +15,13 @@ use crate::driver::prices::{self, Rate, Tokens, Unpriced};
 use crate::driver::session::Beside;
 use crate::ids::{ConversationNo, RunId};
 use crate::machine::batch::{BatchAnswer, Item, Progress, Status, count};
+use crate::machine::escalation::{Ask, Choice, Ruling, Source, key_of};
 use crate::machine::event::{Content, RequestNo, Turn};
 use crate::machine::{self, State, Verdict};
 use crate::money::NanoUsd;
 use crate::policy::breaker;
 use crate::policy::budget::{Resource, Spend, Usage};
+use crate::policy::escalation::Kind;
 use crate::store::conversation::{self, Head};
 use crate::store::{self, Store};
 use crate::task::resolved::{Effect, NativeKey, Resolved, Tool};
@@ -594,6 +596,26 @@ pub fn answer(
             content: content.text,
         })),
         machine::Answer::Batch(answer) => method::Answer::Batch(Box::new(batch(*answer))),
+        machine::Answer::Ruled(told) => {
+            let machine::escalation::Told {
+                escalation,
+                ruling,
+                label,
+                is_recorded,
+            } = *told;
+            method::Answer::Escalate(Box::new(method::EscalateAnswer {
+                content: told_text(&ruling, &label),
+                escalation,
+                label,
+                option: ruling.option,
+                note: ruling.note,
+                by: ruling.by,
+                at: ruling.at,
+                source: ruling.source.as_str().to_owned(),
+                recorded: is_recorded,
+                verdict: method::Verdict::Go,
+            }))
+        }
         machine::Answer::Reported {
             call,
             class,
@@ -660,6 +682,52 @@ fn item(item: Item) -> Option<method::ItemAnswer> {
         at: end.due,
         content: end.content.text,
     })
+}
+
+/// Says what was decided, for the model.
+fn told_text(ruling: &Ruling, label: &str) -> String {
+    let option = &ruling.option;
+    let chosen = match label == option {
+        true => format!("`{option}`"),
+        false => format!("`{option}` ({label})"),
+    };
+    let text = match ruling.source {
+        Source::Deadline => format!("Nobody answered in time; the default stands: {chosen}."),
+        _ => format!("{} chose {chosen}.", ruling.by),
+    };
+    match &ruling.note {
+        Some(note) => format!("{text} {note}"),
+        None => text,
+    }
+}
+
+/// Makes the question that a loop asks.
+pub fn ask(asked: method::Escalate) -> Ask {
+    let kind = Kind::OF_AGENTS
+        .into_iter()
+        .find(|kind| Some(kind.as_str()) == asked.kind.as_deref());
+    let mut parts = vec!["agent", &asked.question];
+    parts.extend(asked.options.iter().map(|(id, _)| id.as_str()));
+    let key = key_of(&parts);
+    Ask {
+        kind: kind.unwrap_or(Kind::Agent),
+        key,
+        question: asked.question,
+        recommendation: asked.recommendation,
+        evidence: asked.evidence.unwrap_or_default(),
+        decision: asked.decision.unwrap_or_default(),
+        options: asked
+            .options
+            .into_iter()
+            .map(|(id, label)| Choice { id, label })
+            .collect(),
+        default: asked.default,
+        reversible: asked.reversible.unwrap_or(true),
+        cost: asked.cost_nano_usd.map(NanoUsd),
+        confidence: asked.confidence,
+        deadline_ms: asked.deadline_ms,
+        call: None,
+    }
 }
 
 fn verdict(verdict: Verdict) -> method::Verdict {

@@ -4,7 +4,7 @@ use crate::clock::UnixMs;
 use crate::machine::event::{Event, TimeLimit};
 use crate::machine::{
     About, Answer, Decision, Effect, Outcome, Phase, Policy, State, batch, commit, conclude,
-    ending, resume, saga, tool, turn,
+    ending, escalation, resume, saga, tool, turn,
 };
 
 /// Advances a run by one event. Total: every pair has an answer, none panics.
@@ -22,6 +22,15 @@ pub fn advance(
     let Some(mut state) = state else {
         return create(at, event, policy);
     };
+    if matches!(
+        event,
+        Event::TurnReported(_)
+            | Event::Reserved { .. }
+            | Event::ToolCalled(_)
+            | Event::ToolReported(_)
+    ) {
+        state.waits.interrupted(at);
+    }
     let effects = match event {
         Event::Created { .. } => unexpected(&state, "created"),
         Event::AttemptStarted {
@@ -60,7 +69,7 @@ pub fn advance(
                 link,
                 place,
             };
-            effects.extend(turn::reserved(&mut state, at, call));
+            effects.extend(turn::reserved(&mut state, at, call, policy));
             effects
         }
         Event::CallRefused { why, exit_code } => {
@@ -83,7 +92,7 @@ pub fn advance(
             settlement,
             by,
         } => tool::settled(&mut state, at, call, settlement, by, policy),
-        Event::ToolReported(report) => tool::reported(&mut state, at, report),
+        Event::ToolReported(report) => tool::reported(&mut state, at, report, policy),
         Event::Raised { resource, limit } => {
             match resource {
                 Some(resource) => state.limits.set(resource, limit),
@@ -104,6 +113,16 @@ pub fn advance(
         Event::Verified { round, checks } => {
             conclude::verified(&mut state, at, round, &checks, policy)
         }
+        Event::Escalated { request, ask } => {
+            escalation::asked(&mut state, at, request, *ask, policy)
+        }
+        Event::Decided { escalation, ruling } => {
+            escalation::decided(&mut state, at, &escalation, ruling, policy)
+        }
+        Event::Acknowledged { escalation, seen } => {
+            escalation::acknowledged(&mut state, &escalation, seen)
+        }
+        Event::Suspended => escalation::suspended(&mut state),
         Event::RollbackStarted => saga::started(&mut state, at),
         Event::UndoStarted { call, attempt } => saga::undo_started(&mut state, at, call, attempt),
         Event::UndoEnded(ended) => saga::undo_ended(&mut state, at, &ended, policy),

@@ -21,7 +21,7 @@
 use crate::clock::UnixMs;
 use crate::machine::advance::{run_note, unexpected};
 use crate::machine::event::{CheckEnd, CheckVerdict, TimeLimit};
-use crate::machine::{Effect, Outcome, Phase, Policy, State, saga};
+use crate::machine::{Effect, Outcome, Phase, Policy, State, escalation, saga};
 
 /// Longest text of findings that a model is told, in bytes.
 const FINDINGS_BYTES_MAX: usize = 16 * 1024;
@@ -123,7 +123,12 @@ pub(super) fn end(state: &mut State, at: UnixMs, outcome: Outcome) -> Vec<Effect
     state.phase = Phase::Ended {
         outcome: outcome.clone(),
     };
-    vec![Effect::Finish { outcome }]
+    let mut effects = match outcome {
+        Outcome::Done { .. } => escalation::withdrawn(state, at),
+        _ => vec![],
+    };
+    effects.push(Effect::Finish { outcome });
+    effects
 }
 
 /// The run is stopped in the middle of a part.

@@ -2,14 +2,15 @@
 //!
 //! Two kinds: what is stored in the event's own transaction ([`Effect::Note`],
 //! [`Effect::Record`], [`Effect::Free`], [`Effect::Unrecord`], [`Effect::Breaker`],
-//! [`Effect::Item`]), and what leaves the supervisor and waits until that transaction is
-//! durable (everything else).
+//! [`Effect::Item`], [`Effect::Escalate`], [`Effect::Close`]), and what leaves the
+//! supervisor and waits until that transaction is durable (everything else).
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{BatchNo, CallId, IdempotencyKey, StepNo};
+use crate::ids::{BatchNo, CallId, EscalationId, IdempotencyKey, StepNo};
 use crate::machine::Outcome;
 use crate::machine::batch::{BatchAnswer, ItemRow};
+use crate::machine::escalation::{Escalation, Ruling, Told};
 use crate::machine::event::{Content, RequestNo};
 use crate::policy::breaker;
 use crate::policy::taxonomy::Class;
@@ -56,6 +57,15 @@ pub enum Effect {
         name: String,
         /// How it went.
         outcome: breaker::Outcome,
+    },
+    /// Store a question to a human.
+    Escalate(Box<Escalation>),
+    /// Store that a question is decided, unless it is already.
+    Close {
+        /// The question.
+        escalation: EscalationId,
+        /// How.
+        ruling: Ruling,
     },
     /// Store where an item of a batch stands, for lists over all runs.
     Item(Box<ItemRow>),
@@ -129,6 +139,8 @@ impl Effect {
                 | Self::Unrecord { .. }
                 | Self::Breaker { .. }
                 | Self::Item(_)
+                | Self::Escalate(_)
+                | Self::Close { .. }
         )
     }
 }
@@ -175,6 +187,8 @@ pub enum Answer {
     },
     /// A batch ended.
     Batch(Box<BatchAnswer>),
+    /// A human decided what the loop asked.
+    Ruled(Box<Told>),
     /// A reported tool call was taken in.
     Reported {
         /// The call.

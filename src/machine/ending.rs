@@ -15,6 +15,7 @@ use crate::machine::conclude::conclude;
 use crate::machine::event::Exit;
 use crate::machine::{
     About, Answer, Call, Decision, Effect, Outcome, Phase, Policy, Risk, Settle, Stage, State,
+    escalation,
 };
 use crate::policy::loops::{ErrorKind, Level, Print, ToolTraits};
 
@@ -65,6 +66,7 @@ pub(super) fn exited(
         // It ran no longer than until the last thing that is known of it.
         state.active_ms = state.active_until(state.seen_at);
         state.attempt_at = at;
+        state.waits.attempt_ms = 0;
     }
     if state.phase != Phase::Running {
         return vec![];
@@ -248,7 +250,15 @@ fn abandon(state: &mut State, at: UnixMs, policy: &Policy) -> Vec<Effect> {
         if unsure && settle == Some(Settle::CallAgain) {
             effects.push(Effect::Note(left_to_its_key(state, id, &call)));
         } else if unsure {
+            if settle.is_none_or(|settle| settle == Settle::Human) {
+                let ask = escalation::about_doubt(id, &call, "it was cut off");
+                effects.extend(escalation::open(state, at, ask, policy).1);
+            }
             state.in_doubt.insert(id, call);
+            continue;
+        }
+        if matches!(call.stage, Stage::Approving { .. }) {
+            // Its key was never claimed.
             continue;
         }
         if let Some(key) = call.key {

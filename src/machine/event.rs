@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::UnixMs;
-use crate::ids::{AttemptNo, BatchNo, CallId, ConversationNo, IdempotencyKey, StepNo};
+use crate::ids::{
+    AttemptNo, BatchNo, CallId, ConversationNo, EscalationId, IdempotencyKey, StepNo,
+};
+use crate::machine::escalation::{Ask, Ruling, Seen};
 use crate::machine::{Cause, How};
 use crate::money::NanoUsd;
 use crate::policy::batch::Want;
@@ -226,6 +229,30 @@ pub enum Event {
         /// Why.
         refusal: Refusal,
     },
+    /// A human is asked.
+    Escalated {
+        /// The request to answer, where the agent asks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<RequestNo>,
+        /// What.
+        ask: Box<Ask>,
+    },
+    /// A question was decided.
+    Decided {
+        /// The question.
+        escalation: EscalationId,
+        /// The decision.
+        ruling: Ruling,
+    },
+    /// A human has seen a question.
+    Acknowledged {
+        /// The question.
+        escalation: EscalationId,
+        /// Who, and when.
+        seen: Seen,
+    },
+    /// Nobody waits here for a decision; the run ends for now.
+    Suspended,
     /// The supervisor itself cannot go on.
     Broke {
         /// What broke.
@@ -269,6 +296,10 @@ impl Event {
             Self::CommitStarted { .. } => "commit_started",
             Self::Committed { .. } => "committed",
             Self::CommitRefused { .. } => "commit_refused",
+            Self::Escalated { .. } => "escalated",
+            Self::Decided { .. } => "decided",
+            Self::Acknowledged { .. } => "acknowledged",
+            Self::Suspended => "suspended",
             Self::Broke { .. } => "broke",
         }
     }

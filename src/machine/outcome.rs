@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
 use crate::exit_code;
-use crate::ids::CallId;
+use crate::ids::{CallId, EscalationId};
 use crate::machine::event::{Exit, StoppedBy, TimeLimit};
 use crate::policy::budget::Hit;
 
@@ -74,6 +74,13 @@ pub enum Outcome {
         /// Its tool.
         tool: String,
     },
+    /// A human is asked, and nobody waits here for the answer.
+    Waiting {
+        /// The question.
+        escalation: EscalationId,
+        /// In words.
+        question: String,
+    },
     /// Somebody stopped it.
     Stopped {
         /// Who.
@@ -112,6 +119,8 @@ pub enum Status {
     Unavailable,
     /// Ended: an effect is in doubt.
     InDoubt,
+    /// Ended for now: a human is asked.
+    Waiting,
     /// Ended: interrupted, terminated or stopped.
     Interrupted,
     /// Ended: the supervisor failed.
@@ -120,7 +129,7 @@ pub enum Status {
 
 impl Status {
     /// Every status, in the order of the enum.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Running,
         Self::Crashed,
         Self::Done,
@@ -132,6 +141,7 @@ impl Status {
         Self::Loop,
         Self::Unavailable,
         Self::InDoubt,
+        Self::Waiting,
         Self::Interrupted,
         Self::Internal,
     ];
@@ -150,6 +160,7 @@ impl Status {
             Self::Loop => "loop",
             Self::Unavailable => "unavailable",
             Self::InDoubt => "in_doubt",
+            Self::Waiting => "waiting",
             Self::Interrupted => "interrupted",
             Self::Internal => "internal",
         }
@@ -169,6 +180,7 @@ impl Outcome {
             Self::Loop { .. } => exit_code::LOOP,
             Self::Unavailable { .. } | Self::Parked { .. } => exit_code::UNAVAILABLE,
             Self::InDoubt { .. } => exit_code::IN_DOUBT,
+            Self::Waiting { .. } => exit_code::WAITING,
             Self::Stopped {
                 by: StoppedBy::Interrupt,
             } => exit_code::INTERRUPTED,
@@ -192,6 +204,7 @@ impl Outcome {
             Self::Loop { .. } => Status::Loop,
             Self::Unavailable { .. } | Self::Parked { .. } => Status::Unavailable,
             Self::InDoubt { .. } => Status::InDoubt,
+            Self::Waiting { .. } => Status::Waiting,
             Self::Stopped { .. } => Status::Interrupted,
             Self::Broke { .. } => Status::Internal,
         }
@@ -222,6 +235,10 @@ impl Outcome {
             Self::InDoubt { call, tool } => {
                 format!("call {call} of `{tool}` may or may not have happened")
             }
+            Self::Waiting {
+                escalation,
+                question,
+            } => format!("waiting for a human ({escalation}): {question}"),
             Self::Stopped {
                 by: StoppedBy::Interrupt,
             } => "interrupted".into(),

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::machine::Status;
 use crate::policy::budget::Limits;
 use crate::policy::degrade::{Link, RestConfig};
+use crate::policy::escalation;
 use crate::policy::loops;
 use crate::policy::retry;
 
@@ -24,6 +25,8 @@ pub struct Policy {
     pub retry_budget: retry::Budget,
     /// How loops are found; `None` where nobody looks for them.
     pub loops: Option<loops::Config>,
+    /// When humans are asked.
+    pub escalation: escalation::Config,
     /// Whether the agent has a way to say that it is done.
     pub speaks: bool,
     /// How often the agent may try again after its work failed the checks; `None`
@@ -55,6 +58,8 @@ pub struct ToolPolicy {
     pub retry: retry::Config,
     /// How an in-doubt call is settled.
     pub settle: Settle,
+    /// Whether its calls wait for an approval.
+    pub approve: escalation::Approve,
     /// What the loop detector is told about it.
     pub traits: loops::ToolTraits,
     /// How a call is taken back; `None` where it cannot be.

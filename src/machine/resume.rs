@@ -7,13 +7,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
-use crate::ids::{AttemptNo, CallId, ConversationNo, StepNo};
+use crate::ids::{AttemptNo, CallId, ConversationNo, EscalationId, StepNo};
 use crate::machine::advance::{run_note, unexpected};
 use crate::machine::conclude::limit_reached;
 use crate::machine::event::{StoppedBy, TimeLimit};
 use crate::machine::{
-    Asking, Call, Effect, Outcome, Part, Phase, Policy, Session, Settle, State, Undo,
+    Asking, Call, Effect, Outcome, Part, Phase, Policy, Session, Settle, State, Undo, escalation,
 };
+use crate::policy::escalation::Kind;
 use crate::policy::loops::Detector;
 
 /// Why the agent is started.
@@ -54,6 +55,11 @@ pub enum Resume {
         /// How the run ended.
         outcome: Outcome,
     },
+    /// Wait for this question, then ask again.
+    Wait {
+        /// The question.
+        escalation: EscalationId,
+    },
     /// Settle these calls, then ask again.
     Settle {
         /// Calls and how each is settled.
@@ -93,6 +99,12 @@ pub fn resume(state: &State, now: UnixMs, policy: &Policy) -> Resume {
     if let Some(Outcome::Done { .. }) = outcome {
         return Resume::Nothing;
     }
+    if let Some(Outcome::Waiting { .. }) = outcome
+        && let Some(question) = state.waits_for()
+    {
+        let escalation = question.what.id.clone();
+        return Resume::Wait { escalation };
+    }
     match state.part() {
         // The work is done; no limit speaks against keeping it.
         Some(Part::Committing { .. }) => return Resume::Conclude,
@@ -123,17 +135,23 @@ pub fn resume(state: &State, now: UnixMs, policy: &Policy) -> Resume {
             &format!("The last attempt was stopped because it went in circles: {why}."),
         ),
         Some(Outcome::Rejected { .. }) => told(Cause::Reflection, state),
+        Some(Outcome::Waiting { escalation, .. }) if is_loop(state, escalation) => {
+            told(Cause::Reflection, state)
+        }
         None if state.part() == Some(&Part::Returning) => told(Cause::Reflection, state),
         // What the checks found is still to be corrected.
         None | Some(_) => told(Cause::Verbatim, state),
     }
 }
 
-/// Starts the agent with what the last checks of its work found, and what of it was
-/// taken back, if anything.
+fn is_loop(state: &State, escalation: &EscalationId) -> bool {
+    let question = state.question(escalation);
+    question.is_some_and(|it| it.what.ask.kind == Kind::Loop)
+}
+
+/// Starts the agent with what it does not know yet, if there is something.
 fn told(cause: Cause, state: &State) -> Resume {
-    let parts = [state.findings.clone(), state.saga.told()];
-    let note = parts.into_iter().flatten().reduce(joined);
+    let note = news(state);
     Resume::Start { cause, note }
 }
 
@@ -142,16 +160,25 @@ fn reflect(state: &State, what: &str) -> Resume {
         "{what} The work up to here is kept. Before you go on, say in one sentence why that \
          happened, then take another approach; do not repeat the same calls."
     );
-    let more = [state.findings.clone(), state.saga.told()];
-    note = more.into_iter().flatten().fold(note, joined);
+    if let Some(news) = news(state) {
+        note.push_str(&format!("\n\n{news}"));
+    }
     Resume::Start {
         cause: Cause::Reflection,
         note: Some(note),
     }
 }
 
-fn joined(first: String, second: String) -> String {
-    format!("{first}\n\n{second}")
+/// Returns what the last checks of the work found, what of it was taken back, and
+/// what humans decided meanwhile.
+fn news(state: &State) -> Option<String> {
+    let parts = [
+        state.findings.clone(),
+        state.saga.told(),
+        escalation::decided_meanwhile(state),
+    ];
+    let joined = |first: String, second: String| format!("{first}\n\n{second}");
+    parts.into_iter().flatten().reduce(joined)
 }
 
 /// The agent is about to be started.
@@ -186,6 +213,10 @@ pub(super) fn start(
     state.counts_itself = false;
     state.boot = None;
     state.wire_credit = Default::default();
+    state.waits.attempt_ms = 0;
+    if note.is_some() {
+        escalation::told_by_note(state);
+    }
     let fresh = Session {
         attempt,
         branch: state.branch,

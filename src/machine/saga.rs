@@ -210,7 +210,10 @@ pub(super) fn happened(
         tool: call.tool.clone(),
         args: call.args.clone(),
         key: call.key.clone(),
-        result: has_undo.then(|| content.text.clone()).unwrap_or_default(),
+        result: match has_undo {
+            true => content.text.clone(),
+            false => String::new(),
+        },
         undo: if has_undo { Undo::Due } else { Undo::Missing },
     });
 }

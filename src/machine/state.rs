@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::clock::UnixMs;
-use crate::ids::{AttemptNo, BatchNo, CallId, ConversationNo, IdempotencyKey, StepNo};
+use crate::ids::{
+    AttemptNo, BatchNo, CallId, ConversationNo, EscalationId, IdempotencyKey, StepNo,
+};
 use crate::machine::batch::{Batch, DeadItem, Members};
+use crate::machine::escalation::{Question, Waits};
 use crate::machine::event::{Content, RequestNo};
 use crate::machine::keys::StepKeys;
 use crate::machine::{
@@ -128,6 +131,12 @@ pub struct State {
     pub checkpoint_at: Option<UnixMs>,
     /// When the run ended for now.
     pub ended_at: Option<UnixMs>,
+    /// What humans were asked, in order.
+    pub questions: Vec<Question>,
+    /// How long it has waited for them.
+    pub waits: Waits,
+    /// Spending up to here needs no further question.
+    pub cost_gate: NanoUsd,
     /// Counts for reports.
     pub counters: Counters,
 }
@@ -269,6 +278,11 @@ pub enum Stage {
     Waiting,
     /// The probe's answer.
     Probing,
+    /// A human's approval.
+    Approving {
+        /// The question.
+        escalation: EscalationId,
+    },
 }
 
 /// A key that a call executes under.
@@ -389,15 +403,20 @@ impl State {
             last_error: None,
             checkpoint_at: None,
             ended_at: None,
+            questions: Vec::new(),
+            waits: Waits::default(),
+            cost_gate: policy.escalation.cost_step.unwrap_or_default(),
             counters: Counters::default(),
         }
     }
 
-    /// Returns the time in which the agent ran until `now`, in milliseconds.
+    /// Returns the time in which the agent ran until `now`, in milliseconds, without
+    /// that in which it waited for a human.
     pub fn active_until(&self, now: UnixMs) -> u64 {
         let present = match self.phase {
             Phase::Running | Phase::Ending { .. } | Phase::Concluding { .. } => {
-                now.since(self.attempt_at)
+                let waited = self.waits.in_attempt(self.attempt_at, now);
+                now.since(self.attempt_at).saturating_sub(waited)
             }
             Phase::Created | Phase::Ended { .. } => 0,
         };
@@ -409,7 +428,8 @@ impl State {
         let used = if self.limits.deadline_active {
             self.active_until(now)
         } else {
-            now.since(self.created_at)
+            let waited = self.waits.until(now);
+            now.since(self.created_at).saturating_sub(waited)
         };
         self.limits
             .deadline_ms

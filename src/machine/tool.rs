@@ -15,6 +15,7 @@ use crate::ids::{CallId, ConversationNo};
 use crate::machine::advance::{run_note, unexpected};
 use crate::machine::batch::{self, Members};
 use crate::machine::ending::stop;
+use crate::machine::escalation::{self, Approval, HAPPENED, Held, NOT_HAPPENED};
 use crate::machine::event::{
     Content, Delivery, Judged, Report, RequestNo, SettledBy, Settlement, ToolCall, ToolEnd,
 };
@@ -67,7 +68,26 @@ pub(super) fn called(
             answered_at_once(state, at, id, &asked, class, content, note, policy)
         }
         None => {
-            let mut call = Call {
+            let (stage, mut effects) = match escalation::approval(state, at, id, &asked, policy) {
+                Approval::Go => (Stage::Executing, vec![]),
+                Approval::Wait {
+                    escalation,
+                    effects,
+                } => (Stage::Approving { escalation }, effects),
+                Approval::Declined(text) => {
+                    let content = error(text);
+                    let mut note = run_note(
+                        state,
+                        "answer_from_record",
+                        "escalation.recorded",
+                        "this call was declined before; the recorded decision answers",
+                    );
+                    note.otherwise = "a human would have been asked the same again".into();
+                    let class = Class::Semantic;
+                    return answered_at_once(state, at, id, &asked, class, content, note, policy);
+                }
+            };
+            let call = Call {
                 tool: asked.tool,
                 args: asked.args,
                 identity: asked.identity,
@@ -75,7 +95,7 @@ pub(super) fn called(
                 step: state.step,
                 attempt: 1,
                 waited_ms: 0,
-                stage: Stage::Executing,
+                stage,
                 requests: vec![asked.request],
                 called_at: at,
                 batch: None,
@@ -84,21 +104,82 @@ pub(super) fn called(
             if policy.risk(&call.tool) != Risk::Read {
                 *state.step_keys.0.entry(call.tool.clone()).or_default() += 1;
             }
-            state.counters.tries += 1;
-            let go = call.go(id);
+            let goes = call.stage == Stage::Executing;
             state.calls.insert(id, call);
-            go.into_iter().collect()
+            if goes {
+                effects.extend(execute_first(state, id));
+            }
+            effects
         }
     }
 }
 
-/// Returns the answer to a call that is not carried out, if it is not.
-fn immediate(state: &mut State, asked: &ToolCall) -> Option<(Class, Content, Decision)> {
-    let error = |text: String| Content {
+/// Lets a call's first try go.
+fn execute_first(state: &mut State, id: CallId) -> Vec<Effect> {
+    state.counters.tries += 1;
+    let go = state.calls.get_mut(&id).and_then(|call| call.go(id));
+    go.into_iter().collect()
+}
+
+/// A human approved a call: it is made.
+pub(super) fn approved(state: &mut State, id: CallId) -> Vec<Effect> {
+    execute_first(state, id)
+}
+
+/// A human declined a call: it is answered with the decision.
+pub(super) fn declined(
+    state: &mut State,
+    at: UnixMs,
+    id: CallId,
+    text: String,
+    policy: &Policy,
+) -> Vec<Effect> {
+    let Some(call) = state.calls.remove(&id) else {
+        return unexpected(state, "the decline of a call that is not under way");
+    };
+    let (class, content) = (Class::Semantic, error(text));
+    count(state, class, &call.tool, &content.text);
+    let print = answer_print(&call.tool, &call.args, &content, class, policy);
+    let reply = Reply {
+        requests: &call.requests,
+        call: id,
+        content,
+        class,
+    };
+    look_for_loop(state, at, print, reply, policy)
+}
+
+fn error(text: String) -> Content {
+    Content {
         text,
         is_error: true,
         ..Content::default()
-    };
+    }
+}
+
+/// What the loop detector is told of an answer that no tool gave.
+fn answer_print(
+    tool: &str,
+    args: &serde_json::Value,
+    content: &Content,
+    class: Class,
+    policy: &Policy,
+) -> Print {
+    let unknown = ToolTraits::default();
+    let traits = policy.tool(tool).map_or(&unknown, |it| &it.traits);
+    let text = content.text.clone().into();
+    Print::of(
+        tool,
+        args,
+        &text,
+        content.is_error,
+        error_kind(class),
+        traits,
+    )
+}
+
+/// Returns the answer to a call that is not carried out, if it is not.
+fn immediate(state: &mut State, asked: &ToolCall) -> Option<(Class, Content, Decision)> {
     let note = |action: &str, rule: &str, why: &str| {
         let mut note = run_note(state, action, rule, why);
         note.evidence = asked
@@ -200,16 +281,7 @@ fn answered_at_once(
         tool: asked.tool.clone(),
     };
     note.class = Some(class);
-    let print = Print::of(
-        &asked.tool,
-        &asked.args,
-        &content.text.clone().into(),
-        content.is_error,
-        error_kind(class),
-        policy
-            .tool(&asked.tool)
-            .map_or(&ToolTraits::default(), |tool| &tool.traits),
-    );
+    let print = answer_print(&asked.tool, &asked.args, &content, class, policy);
     count(state, class, &asked.tool, &content.text);
     let mut effects = vec![Effect::Note(note)];
     let reply = Reply {
@@ -218,7 +290,7 @@ fn answered_at_once(
         content,
         class,
     };
-    effects.extend(look_for_loop(state, at, print, reply));
+    effects.extend(look_for_loop(state, at, print, reply, policy));
     effects
 }
 
@@ -248,14 +320,14 @@ pub(super) fn ended(state: &mut State, at: UnixMs, end: ToolEnd, policy: &Policy
         .record(end.judged.class);
     let settle = tool.map_or(Settle::Human, |tool| tool.settle);
     if unknown && !settle.is_native() {
-        return unanswered_write(state, &end, &call, policy);
+        return unanswered_write(state, at, &end, &call, policy);
     }
     if unknown || end.judged.class.is_retryable() {
         if let Some(effects) = try_again(state, at, &end, &call, policy) {
             return effects;
         }
         if unknown && settle != Settle::CallAgain {
-            return in_doubt(state, end.call, &end.judged);
+            return in_doubt(state, at, end.call, &end.judged, policy);
         }
     }
     let note = judged_note(state, &end, &call, "conclude");
@@ -265,12 +337,18 @@ pub(super) fn ended(state: &mut State, at: UnixMs, end: ToolEnd, policy: &Policy
 }
 
 /// A write did not answer and its tool cannot be asked twice.
-fn unanswered_write(state: &mut State, end: &ToolEnd, call: &Call, policy: &Policy) -> Vec<Effect> {
+fn unanswered_write(
+    state: &mut State,
+    at: UnixMs,
+    end: &ToolEnd,
+    call: &Call,
+    policy: &Policy,
+) -> Vec<Effect> {
     let settle = policy
         .tool(&call.tool)
         .map_or(Settle::Human, |tool| tool.settle);
     if settle != Settle::Probe {
-        return in_doubt(state, end.call, &end.judged);
+        return in_doubt(state, at, end.call, &end.judged, policy);
     }
     if let Some(call) = state.calls.get_mut(&end.call) {
         call.stage = Stage::Probing;
@@ -281,7 +359,13 @@ fn unanswered_write(state: &mut State, end: &ToolEnd, call: &Call, policy: &Poli
 }
 
 /// A write may or may not have happened and nothing here can tell.
-fn in_doubt(state: &mut State, id: CallId, judged: &Judged) -> Vec<Effect> {
+fn in_doubt(
+    state: &mut State,
+    at: UnixMs,
+    id: CallId,
+    judged: &Judged,
+    policy: &Policy,
+) -> Vec<Effect> {
     let Some(call) = state.calls.remove(&id) else {
         return unexpected(state, "doubt about a call that is not under way");
     };
@@ -305,6 +389,10 @@ fn in_doubt(state: &mut State, id: CallId, judged: &Judged) -> Vec<Effect> {
     let reason = outcome.describe();
     let exit_code = outcome.exit_code();
     let mut effects = vec![Effect::Note(note)];
+    if state.question_about(id).is_none() {
+        let ask = escalation::about_doubt(id, &call, &judged.why);
+        effects.extend(escalation::open(state, at, ask, policy).1);
+    }
     for request in &call.requests {
         let answer = Answer::Stopping {
             reason: reason.clone(),
@@ -473,6 +561,9 @@ fn give_answer(
         state.counters.retried_to_success += 1;
     }
     let happened = matches!(class, Class::Success | Class::Partial);
+    if happened {
+        escalation::use_up(state, &call);
+    }
     if let Some(key) = call.key.clone() {
         effects.push(if happened {
             Effect::Record {
@@ -503,30 +594,25 @@ fn give_answer(
         });
     }
     count(state, class, &call.tool, &content.text);
-    let print = print.unwrap_or_else(|| {
-        Print::of(
-            &call.tool,
-            &call.args,
-            &content.text.clone().into(),
-            content.is_error,
-            error_kind(class),
-            policy
-                .tool(&call.tool)
-                .map_or(&ToolTraits::default(), |tool| &tool.traits),
-        )
-    });
+    let print =
+        print.unwrap_or_else(|| answer_print(&call.tool, &call.args, &content, class, policy));
     let reply = Reply {
         requests: &call.requests,
         call: id,
         content,
         class,
     };
-    effects.extend(look_for_loop(state, at, print, reply));
+    effects.extend(look_for_loop(state, at, print, reply, policy));
     effects
 }
 
 /// A tool that the loop ran itself.
-pub(super) fn reported(state: &mut State, at: UnixMs, report: Report) -> Vec<Effect> {
+pub(super) fn reported(
+    state: &mut State,
+    at: UnixMs,
+    report: Report,
+    policy: &Policy,
+) -> Vec<Effect> {
     state.spoke = true;
     if let Some(stopping) = stopping(state, report.request) {
         return stopping;
@@ -558,14 +644,17 @@ pub(super) fn reported(state: &mut State, at: UnixMs, report: Report) -> Vec<Eff
     }
     let conversation = report.conversation.unwrap_or_else(|| state.main());
     let finding = observe(state, at, conversation, report.print);
-    let (noted, verdict) = act_on(state, conversation, finding.as_ref());
+    let (noted, verdict) = act_on(state, conversation, finding.as_ref(), policy);
     effects.extend(noted);
     let answer = Answer::Reported {
         call,
         class,
-        verdict: verdict.clone(),
+        verdict,
     };
-    effects.extend(reply_or_stop(state, finding, &[report.request], &answer));
+    let requests = [report.request];
+    effects.extend(reply_or_stop(
+        state, at, finding, &requests, &answer, policy,
+    ));
     effects
 }
 
@@ -578,6 +667,12 @@ pub(super) fn settled(
     by: SettledBy,
     policy: &Policy,
 ) -> Vec<Effect> {
+    let option = match &settlement {
+        Settlement::Happened { .. } => Some(HAPPENED),
+        Settlement::NotHappened => Some(NOT_HAPPENED),
+        Settlement::Unknown { .. } => None,
+    };
+    let closed = option.map_or_else(Vec::new, |it| escalation::settled(state, at, id, it));
     // Before a resume the call is in doubt; put it back to where it was.
     if let Some(call) = state.in_doubt.remove(&id) {
         state.calls.insert(id, call);
@@ -600,11 +695,12 @@ pub(super) fn settled(
             }
         };
         let mut effects = vec![Effect::Note(note)];
+        effects.extend(closed);
         effects.extend(batch::settled(state, at, id, members, settlement, policy));
         done_after_doubt(state);
         return effects;
     }
-    let effects = match settlement {
+    let mut effects = match settlement {
         Settlement::Happened { content } => {
             note.why = "it had happened; its result is recorded".into();
             let mut effects = vec![Effect::Note(note)];
@@ -654,10 +750,11 @@ pub(super) fn settled(
                 why: why.clone(),
                 evidence: why,
             };
-            effects.extend(in_doubt(state, id, &judged));
+            effects.extend(in_doubt(state, at, id, &judged, policy));
             effects
         }
     };
+    effects.extend(closed);
     done_after_doubt(state);
     effects
 }
@@ -685,7 +782,13 @@ struct Reply<'a> {
     class: Class,
 }
 
-fn look_for_loop(state: &mut State, at: UnixMs, print: Print, reply: Reply<'_>) -> Vec<Effect> {
+fn look_for_loop(
+    state: &mut State,
+    at: UnixMs,
+    print: Print,
+    reply: Reply<'_>,
+    policy: &Policy,
+) -> Vec<Effect> {
     let Reply {
         requests,
         call,
@@ -694,14 +797,14 @@ fn look_for_loop(state: &mut State, at: UnixMs, print: Print, reply: Reply<'_>) 
     } = reply;
     let main = state.main();
     let finding = observe(state, at, main, print);
-    let (mut effects, verdict) = act_on(state, main, finding.as_ref());
+    let (mut effects, verdict) = act_on(state, main, finding.as_ref(), policy);
     let answer = Answer::Tool {
         call,
         content,
         class,
         verdict,
     };
-    effects.extend(reply_or_stop(state, finding, requests, &answer));
+    effects.extend(reply_or_stop(state, at, finding, requests, &answer, policy));
     effects
 }
 
@@ -710,7 +813,9 @@ fn look_for_loop(state: &mut State, at: UnixMs, print: Print, reply: Reply<'_>) 
 pub(super) fn look(state: &mut State, at: UnixMs, print: Print) -> (Vec<Effect>, Option<Outcome>) {
     let main = state.main();
     let finding = observe(state, at, main, print);
-    let (noted, _) = act_on(state, main, finding.as_ref());
+    // What it was called for is done: there is nothing to hold back for a human.
+    let stops = Policy::default();
+    let (noted, _) = act_on(state, main, finding.as_ref(), &stops);
     let stops = finding.filter(|finding| finding.level == Level::Stop);
     (
         noted,
@@ -735,6 +840,7 @@ fn act_on(
     state: &mut State,
     conversation: ConversationNo,
     finding: Option<&Finding>,
+    policy: &Policy,
 ) -> (Vec<Effect>, Verdict) {
     let Some(finding) = finding else {
         return (vec![], Verdict::Go);
@@ -747,6 +853,7 @@ fn act_on(
     let action = match finding.level {
         Level::Warn => "warn",
         Level::Steer => "steer",
+        Level::Stop if policy.escalation.on_loop => "pause",
         Level::Stop => "stop",
     };
     let mut note = run_note(
@@ -769,6 +876,8 @@ fn act_on(
         it.steer.clone_from(&finding.steer);
     }
     let verdict = match finding.level {
+        // What is held until a human has spoken says what they said.
+        Level::Stop if policy.escalation.on_loop => Verdict::Go,
         Level::Stop => Verdict::stop(&Outcome::Loop {
             why: finding.why.clone(),
         }),
@@ -779,10 +888,24 @@ fn act_on(
 
 fn reply_or_stop(
     state: &mut State,
+    at: UnixMs,
     finding: Option<Finding>,
     requests: &[RequestNo],
     answer: &Answer,
+    policy: &Policy,
 ) -> Vec<Effect> {
+    if let Some(finding) = finding.as_ref().filter(|it| it.level == Level::Stop)
+        && state.phase == Phase::Running
+        && policy.escalation.on_loop
+    {
+        let ask = escalation::about_loop(state, &finding.why, &finding.identity);
+        let hold = |request: &RequestNo| Held::Reply {
+            request: *request,
+            answer: answer.clone(),
+        };
+        let held = requests.iter().map(hold).collect();
+        return escalation::hold(state, at, ask, held, state.on_wire, policy);
+    }
     let mut effects: Vec<Effect> = requests
         .iter()
         .map(|request| Effect::Reply {

@@ -4,6 +4,7 @@ use crate::clock::UnixMs;
 use crate::ids::ConversationNo;
 use crate::machine::advance::run_note;
 use crate::machine::ending::stop;
+use crate::machine::escalation::{self, Held};
 use crate::machine::event::{End, Place, RequestNo, Turn};
 use crate::machine::model::After;
 use crate::machine::{Answer, Effect, Kind, Next, Outcome, Phase, Policy, State, Verdict, model};
@@ -100,6 +101,17 @@ pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn, policy: &Polic
         return effects;
     }
     effects.extend(answer(state, conversation, turn.request, Next::Take));
+    if state.on_wire || state.phase != Phase::Running {
+        return effects;
+    }
+    // A loop that only tells what it used is asked about after the turn that did it.
+    if let Some(ask) = escalation::about_cost(state, NanoUsd(0), policy)
+        && let Some(Effect::Reply { request, answer }) =
+            effects.pop_if(|last| matches!(last, Effect::Reply { .. }))
+    {
+        let held = vec![Held::Reply { request, answer }];
+        effects.extend(escalation::hold(state, at, ask, held, false, policy));
+    }
     effects
 }
 
@@ -190,7 +202,7 @@ pub(super) struct Call {
 }
 
 /// The loop wants the worst case of a model call held back.
-pub(super) fn reserved(state: &mut State, at: UnixMs, call: Call) -> Vec<Effect> {
+pub(super) fn reserved(state: &mut State, at: UnixMs, call: Call, policy: &Policy) -> Vec<Effect> {
     let Call {
         request,
         worst,
@@ -210,6 +222,14 @@ pub(super) fn reserved(state: &mut State, at: UnixMs, call: Call) -> Vec<Effect>
             exit_code: outcome.exit_code(),
         };
         return over_budget(state, &hit, Some((request, stopping)));
+    }
+    if let Some(ask) = escalation::about_cost(state, worst.cost, policy) {
+        let held = Held::Reserve {
+            request,
+            worst,
+            max_tokens,
+        };
+        return escalation::hold(state, at, ask, vec![held], link.is_some(), policy);
     }
     let reservation = state.next_reservation;
     state.next_reservation += 1;

@@ -9,7 +9,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
-use crate::machine::Outcome;
+use crate::machine::{Outcome, Status};
 use crate::observe::{Moment, Observer, Report};
 
 /// Writes for a CI page.
@@ -81,6 +81,18 @@ pub fn markdown(report: &Report) -> String {
     }
     if let Some(error) = &report.last_error {
         text.push_str(&format!("| last error | {} |\n", escape(error)));
+    }
+    for asked in &report.questions {
+        text.push_str(&format!(
+            "| asked ({}) | {} {} |\n",
+            asked.id,
+            escape(&asked.question),
+            escape(&asked.answer())
+        ));
+    }
+    let open = report.questions.iter().find(|asked| asked.option.is_none());
+    if let Some(open) = open.filter(|_| report.status == Status::Waiting) {
+        text.push_str(&format!("\nTo answer: `agentguard answer {}`\n", open.id));
     }
     if report.exit_code != Some(0) {
         text.push_str(&format!(

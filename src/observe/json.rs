@@ -1,6 +1,7 @@
 //! A run as JSON lines, for programs.
 //!
 //! One object a line: `{"v":1,"run":…,"seq":…,"at":…,"event":{…},"decisions":[…]}`;
+//! where a human is asked, `{"v":1,"run":…,"escalation":{…}}` comes after it;
 //! the last one is `{"v":1,"run":…,"result":{…}}`, a [`Report`]. New fields may
 //! come; present ones stay.
 
@@ -8,6 +9,7 @@ use std::io::Write;
 
 use serde_json::json;
 
+use crate::observe::question::View;
 use crate::observe::{Moment, Observer, Report};
 
 /// The version of the lines.
@@ -40,6 +42,10 @@ impl Observer for Events {
             "event": moment.event,
             "decisions": moment.notes,
         }));
+        for what in moment.asked {
+            let question = View::of(moment.run, what, None, None, moment.at);
+            self.line(&json!({"v": VERSION, "run": moment.run, "escalation": question}));
+        }
         if moment.ended.is_some() {
             let report = Report::of(moment.run, moment.state);
             self.line(&json!({"v": VERSION, "run": moment.run, "result": report}));

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::machine::{Decision, Event, How, Kind};
+use crate::machine::{Decision, Escalation, Event, How, Kind};
 use crate::observe::timeline::span;
 use crate::observe::{Moment, Observer, plain};
 use crate::policy::budget::Resource;
@@ -38,8 +38,19 @@ pub fn describe(moment: &Moment<'_>) -> Vec<String> {
             .iter()
             .map(|tool| format!("the breaker of `{tool}` opened")),
     );
+    lines.extend(moment.asked.iter().map(how_to_answer));
     // Errors and evidence are words of the outside.
     lines.iter().map(|line| plain::line(line)).collect()
+}
+
+/// `to answer: agentguard answer e-7f3ak2m9 --choose approve|decline`
+fn how_to_answer(what: &Escalation) -> String {
+    let options: Vec<&str> = what.ask.options.iter().map(|it| it.id.as_str()).collect();
+    format!(
+        "to answer: agentguard answer {} --choose {}",
+        what.id,
+        options.join("|")
+    )
 }
 
 fn event_line(moment: &Moment<'_>) -> Option<String> {

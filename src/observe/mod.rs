@@ -9,6 +9,7 @@ pub mod json;
 pub mod lines;
 pub mod plain;
 pub mod progress;
+pub mod question;
 pub mod report;
 pub mod timeline;
 pub mod transcript;
@@ -17,7 +18,7 @@ pub use report::Report;
 
 use crate::clock::UnixMs;
 use crate::ids::{RunId, Seq};
-use crate::machine::{Decision, Event, Outcome, State};
+use crate::machine::{Decision, Escalation, Event, Outcome, State};
 
 /// A durable event and what came of it.
 pub struct Moment<'a> {
@@ -35,6 +36,8 @@ pub struct Moment<'a> {
     pub opened: &'a [String],
     /// How the run ended, if it did with this event.
     pub ended: Option<&'a Outcome>,
+    /// What humans are asked with it.
+    pub asked: &'a [Escalation],
     /// The state, which may be a few events ahead.
     pub state: &'a State,
 }

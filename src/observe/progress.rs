@@ -80,16 +80,21 @@ impl Progress {
 impl Observer for Progress {
     fn on(&mut self, moment: &Moment<'_>) {
         let noteworthy = moment.notes.iter().any(|note| {
-            [
+            let shown = [
                 "warn",
                 "steer",
                 "stop",
+                "pause",
                 "retry",
                 "refuse",
                 "send_back",
                 "reject",
-            ]
-            .contains(&note.action.as_str())
+                "escalate",
+                "decide",
+                "acknowledge",
+                "suspend",
+            ];
+            shown.contains(&note.action.as_str())
         });
         if noteworthy {
             self.warning = describe(moment).pop();
@@ -143,6 +148,9 @@ fn message(state: &State, now: UnixMs, warning: Option<&str>) -> String {
             String::new()
         };
         parts.push(format!("{}{attempt}", call.tool));
+    }
+    if let Some(question) = state.waits_for().filter(|_| state.phase == Phase::Running) {
+        parts.push(format!("waiting for a human ({})", question.what.id));
     }
     if let Phase::Ending { outcome } = &state.phase {
         parts.push(format!("ending: {}", outcome.describe()));

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMs;
-use crate::ids::{AttemptNo, RunId, StepNo};
+use crate::ids::{AttemptNo, EscalationId, RunId, StepNo};
 use crate::machine::event::FileCounts;
-use crate::machine::{Outcome, Phase, State, Status};
+use crate::machine::{Outcome, Phase, Question, State, Status};
 use crate::money::NanoUsd;
 use crate::policy::budget::Resource;
 
@@ -96,6 +96,12 @@ pub struct Report {
     /// The folder that the agent works on, where it is staged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace: Option<Workspace>,
+    /// What humans were asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<Asked>,
+    /// How long the run waited for them, in milliseconds.
+    #[serde(default)]
+    pub waited_ms: u64,
     /// Limits and what is used of them, in the limit's unit.
     pub limits: BTreeMap<String, Used>,
 }
@@ -151,6 +157,42 @@ pub struct Degraded {
     pub link: String,
     /// Why.
     pub why: String,
+}
+
+/// What a human was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The question's number.
+    pub id: EscalationId,
+    /// What led to it.
+    pub kind: String,
+    /// The question.
+    pub question: String,
+    /// What was decided.
+    #[serde(default)]
+    pub option: Option<String>,
+    /// By whom.
+    #[serde(default)]
+    pub by: Option<String>,
+    /// How it came: an answer, the deadline.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// Who has seen it first.
+    #[serde(default)]
+    pub seen_by: Option<String>,
+}
+
+impl Asked {
+    /// Returns what came of it, in words.
+    pub fn answer(&self) -> String {
+        match (&self.option, &self.by, &self.seen_by) {
+            (Some(_), _, _) if self.source.as_deref() == Some("withdrawn") => "withdrawn".into(),
+            (Some(option), Some(by), _) => format!("{option}, by {by}"),
+            (Some(option), None, _) => option.clone(),
+            (None, _, Some(seen)) => format!("open, seen by {seen}"),
+            (None, _, None) => "open".into(),
+        }
+    }
 }
 
 /// A limit and what is used of it.
@@ -227,8 +269,23 @@ impl Report {
             result: state.done.clone().filter(|result| !result.is_null()),
             degraded: degraded(state),
             workspace: Workspace::of(state),
+            questions: state.questions.iter().map(asked).collect(),
+            waited_ms: state.waits.until(state.seen_at),
             limits: limits(state),
         }
+    }
+}
+
+fn asked(question: &Question) -> Asked {
+    let (what, ruling) = (&question.what, question.ruling.as_ref());
+    Asked {
+        id: what.id.clone(),
+        kind: what.ask.kind.as_str().to_owned(),
+        question: what.ask.question.clone(),
+        option: ruling.map(|ruling| ruling.option.clone()),
+        by: ruling.map(|ruling| ruling.by.clone()),
+        source: ruling.map(|ruling| ruling.source.as_str().to_owned()),
+        seen_by: question.seen.as_ref().map(|seen| seen.by.clone()),
     }
 }
 
@@ -288,6 +345,7 @@ fn error_class(outcome: &Outcome) -> Option<String> {
         Outcome::Parked { .. } => "transient",
         Outcome::Unavailable { .. } => "persistent",
         Outcome::InDoubt { .. } => "in_doubt",
+        Outcome::Waiting { .. } => "waiting",
         Outcome::Stopped { .. } => "interrupted",
         Outcome::Broke { .. } => "internal",
     };

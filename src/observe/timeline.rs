@@ -234,6 +234,20 @@ pub(super) fn text(
             ),
             Refusal::Locked { why } => format!("not committed: {}", excerpt(why)),
         },
+        Event::Escalated { ask, .. } => format!("a human is asked: {}", excerpt(&ask.question)),
+        Event::Decided { escalation, ruling } => {
+            let note = ruling.note.as_deref().unwrap_or_default();
+            format!(
+                "question {escalation}: `{}`, by {}{}",
+                ruling.option,
+                ruling.by,
+                in_brackets(note)
+            )
+        }
+        Event::Acknowledged { escalation, seen } => {
+            format!("question {escalation} was seen by {}", seen.by)
+        }
+        Event::Suspended => "nobody waits here for an answer: the run ends for now".into(),
         Event::Broke { error } => format!("agentguard cannot go on: {error}"),
     }
 }

@@ -9,12 +9,14 @@
 //! - [`breaker`]: when not to call at all;
 //! - [`loops`]: when a run goes round in circles;
 //! - [`budget`]: what a run may still use;
-//! - [`degrade`]: which model answers instead.
+//! - [`degrade`]: which model answers instead;
+//! - [`escalation`]: when a human is asked.
 
 pub mod batch;
 pub mod breaker;
 pub mod budget;
 pub mod degrade;
+pub mod escalation;
 pub mod loops;
 pub mod retry;
 pub mod taxonomy;

@@ -37,6 +37,13 @@ pub enum Error {
         asked: String,
     },
 
+    /// No question has this number.
+    #[error("there is no question `{asked}`")]
+    NoSuchQuestion {
+        /// What was asked for, as typed.
+        asked: String,
+    },
+
     /// Several runs start like this.
     #[error("`{asked}` could be any of {} runs", matches.len())]
     Ambiguous {
@@ -190,6 +197,7 @@ impl Error {
                 }
             },
             Self::NoSuchRun { .. } => "list the runs with `agentguard runs`".to_owned(),
+            Self::NoSuchQuestion { .. } => "list them with `agentguard inbox --all`".to_owned(),
             Self::Ambiguous { matches, .. } => {
                 let names: Vec<_> = matches.iter().map(RunId::as_str).collect();
                 format!("give more characters: {}", names.join(", "))

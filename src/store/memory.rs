@@ -12,10 +12,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::UnixMs;
-use crate::ids::{Epoch, IdempotencyKey, RunId, Seq};
+use crate::ids::{Epoch, EscalationId, IdempotencyKey, RunId, Seq};
 
 use super::breaker::{BreakerEdit, BreakerRow, Change};
 use super::conversation::{Head, Message};
+use super::human::{
+    Decided, LetterRow, Posted, QuestionChange, QuestionRow, QuestionRuling, ruled,
+};
 use super::items::{self, ItemEdit, ItemFilter, ItemNo, StoredItem};
 use super::key::{self, KeyChange, KeyRow, KeyState};
 use super::own::{Holder, Ownership};
@@ -51,6 +54,8 @@ struct Journal {
     last_ticket: i64,
     turns: u64,
     served: BTreeMap<(String, RunId), u64>,
+    questions: Vec<QuestionRow>,
+    letters: Vec<LetterRow>,
     /// Writes that are not durable yet; `None` where each is at once.
     held: Option<VecDeque<Write>>,
     fail_next: VecDeque<Error>,
@@ -384,6 +389,88 @@ impl Store for Memory {
         })
     }
 
+    fn questions(
+        &self,
+        run: Option<&RunId>,
+        start: &str,
+        open_only: bool,
+    ) -> Result<Vec<QuestionRow>> {
+        let journal = self.journal();
+        let passes = |row: &&QuestionRow| {
+            run.is_none_or(|run| row.run == *run)
+                && row.question.id.as_str().starts_with(start)
+                && !(open_only && row.ruling.is_some())
+        };
+        Ok(journal.questions.iter().filter(passes).cloned().collect())
+    }
+
+    fn decide(
+        &self,
+        id: &EscalationId,
+        ruling: QuestionRuling,
+        late: Option<QuestionRuling>,
+    ) -> Pending<Decided> {
+        let id = id.clone();
+        self.submit(move |journal| {
+            let row = journal.question(&id)?;
+            let written = ruled(row, &ruling, late.as_ref());
+            let is_ours = written.as_ref() == Some(&ruling);
+            if written.is_some() {
+                row.ruling = written;
+            }
+            let row = row.clone();
+            Ok(Decided { row, is_ours })
+        })
+    }
+
+    fn acknowledge(&self, id: &EscalationId, by: &str, at: UnixMs) -> Pending<QuestionRow> {
+        let (id, by) = (id.clone(), by.to_owned());
+        self.submit(move |journal| {
+            let row = journal.question(&id)?;
+            row.seen.get_or_insert((by, at));
+            Ok(row.clone())
+        })
+    }
+
+    fn letters(&self, run: Option<&RunId>) -> Result<Vec<LetterRow>> {
+        let journal = self.journal();
+        let passes = |row: &&LetterRow| run.is_none_or(|run| row.run == *run);
+        Ok(journal.letters.iter().filter(passes).cloned().collect())
+    }
+
+    fn claim_letter(&self, id: &str, at: UnixMs, until: UnixMs) -> Pending<bool> {
+        let id = id.to_owned();
+        self.submit(move |journal| {
+            let mut letters = journal.letters.iter_mut();
+            let Some(row) = letters.find(|row| row.id == id && row.due <= at) else {
+                return Ok(false);
+            };
+            row.due = until;
+            row.tries += 1;
+            Ok(true)
+        })
+    }
+
+    fn posted(&self, id: &str, posted: Posted) -> Pending<()> {
+        let id = id.to_owned();
+        self.submit(move |journal| {
+            match posted {
+                Posted::Sent | Posted::Failed { again: None, .. } => {
+                    journal.letters.retain(|row| row.id != id);
+                }
+                Posted::Failed {
+                    error,
+                    again: Some(again),
+                } => {
+                    for row in journal.letters.iter_mut().filter(|row| row.id == id) {
+                        (row.due, row.error) = (again, Some(error.clone()));
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
     fn remove(&self, run: &RunId) -> Result<Collected> {
         self.submit_now(|journal| {
             journal.run(run)?.refuse_held()?;
@@ -501,11 +588,54 @@ impl Journal {
             body: draft.body,
             notes: draft.notes,
         });
-        Ok(Committed {
+        let committed = Committed {
             seq,
             lost,
             breakers,
-        })
+        };
+        for change in draft.questions {
+            self.change_question(run, change);
+        }
+        for letter in draft.letters {
+            if letter.only_if.is_none_or(|wanted| wanted(&committed))
+                && !self.letters.iter().any(|row| row.id == letter.id)
+            {
+                self.letters.push(LetterRow {
+                    id: letter.id,
+                    run: run.clone(),
+                    posted: draft.at,
+                    due: letter.due,
+                    tries: 0,
+                    error: None,
+                    body: letter.body,
+                });
+            }
+        }
+        Ok(committed)
+    }
+
+    fn question(&mut self, id: &EscalationId) -> Result<&mut QuestionRow> {
+        let mut rows = self.questions.iter_mut();
+        rows.find(|row| row.question.id == *id)
+            .ok_or_else(|| Error::NoSuchQuestion {
+                asked: id.to_string(),
+            })
+    }
+
+    fn change_question(&mut self, run: &RunId, change: QuestionChange) {
+        match change {
+            QuestionChange::Open(question) => self.questions.push(QuestionRow {
+                run: run.clone(),
+                question,
+                seen: None,
+                ruling: None,
+            }),
+            QuestionChange::Close { id, ruling } => {
+                if let Ok(row) = self.question(&id) {
+                    row.ruling.get_or_insert(ruling);
+                }
+            }
+        }
     }
 
     fn put_item(&mut self, run: &RunId, edit: ItemEdit, at: UnixMs) -> Result<()> {
@@ -616,6 +746,8 @@ impl Journal {
             self.items.retain(|(of, _, _), _| of != run);
             self.queue.retain(|_, waiting| waiting.run != *run);
             self.served.retain(|(_, served), _| served != run);
+            self.questions.retain(|row| row.run != *run);
+            self.letters.retain(|row| row.run != *run);
         }
         let keys = self.keys.len();
         self.keys.retain(|_, row| {

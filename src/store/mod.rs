@@ -29,6 +29,7 @@
 pub mod breaker;
 pub mod conversation;
 mod error;
+pub mod human;
 mod items;
 pub mod key;
 pub mod lock;
@@ -44,6 +45,9 @@ pub mod sqlite;
 pub use breaker::{BreakerEdit, BreakerRow, Change};
 pub use conversation::{Head, Message};
 pub use error::Error;
+pub use human::{
+    Decided, Letter, LetterRow, NewQuestion, Posted, QuestionChange, QuestionRow, QuestionRuling,
+};
 pub use items::{ItemEdit, ItemFilter, ItemNo, StoredItem};
 pub use key::{KeyChange, KeyResult, KeyRow, KeyState, KeyUse};
 pub use memory::Memory;
@@ -57,7 +61,7 @@ pub use retry_queue::{RetryAsk, Ticket, Turn};
 pub use sqlite::Sqlite;
 
 use crate::clock::UnixMs;
-use crate::ids::{IdempotencyKey, RunId, Seq};
+use crate::ids::{EscalationId, IdempotencyKey, RunId, Seq};
 
 /// The result of a store's method.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -182,6 +186,48 @@ pub trait Store: Send + Sync {
     /// Gives a turn back, or leaves the queue before it came. Leaving twice is
     /// no error.
     fn leave(&self, own: &Ownership, ticket: Ticket) -> Pending<()>;
+
+    /// Returns questions to humans, the oldest first.
+    ///
+    /// - `run`: only those of this run.
+    /// - `start`: only those whose number begins so, `e-` included; empty for any.
+    /// - `open_only`: without those that are decided.
+    fn questions(
+        &self,
+        run: Option<&RunId>,
+        start: &str,
+        open_only: bool,
+    ) -> Result<Vec<QuestionRow>>;
+
+    /// Decides a question, unless it is decided: of many that try, in whatever
+    /// process, exactly one succeeds, and once the answer is there its decision
+    /// survives a kill and never changes.
+    ///
+    /// - `late`: the decision that stands instead if `ruling` comes after the
+    ///   deadline.
+    ///
+    /// Errors: [`Error::NoSuchQuestion`].
+    fn decide(
+        &self,
+        id: &EscalationId,
+        ruling: QuestionRuling,
+        late: Option<QuestionRuling>,
+    ) -> Pending<Decided>;
+
+    /// Notes that a human has seen a question; the first one is kept.
+    ///
+    /// Errors: [`Error::NoSuchQuestion`].
+    fn acknowledge(&self, id: &EscalationId, by: &str, at: UnixMs) -> Pending<QuestionRow>;
+
+    /// Returns the messages to humans that are not sent, the oldest first.
+    fn letters(&self, run: Option<&RunId>) -> Result<Vec<LetterRow>>;
+
+    /// Claims a message that is due at `at`: until `until` nobody else gets it.
+    /// Answers whether it was had.
+    fn claim_letter(&self, id: &str, at: UnixMs, until: UnixMs) -> Pending<bool>;
+
+    /// Notes what came of a try to send a message.
+    fn posted(&self, id: &str, posted: Posted) -> Pending<()>;
 
     /// Removes a run: its events, its folder, and the messages no other run
     /// needs. Its executed keys stay, because a side effect outlives its run.

@@ -3,6 +3,7 @@
 //! ```text
 //! <state>/                     0700
 //!   journal.db (-wal, -shm)    0600, the journal of all runs
+//!   answer.key                 0600, signs the tokens of notifications
 //!   results/r-7f3ak2m9-12      0600, results too large for the journal
 //!   locks/                     0700, locks on paths that runs share
 //!   runs/r-7f3ak2m9/           0700, the files of one run
@@ -135,6 +136,31 @@ impl Paths {
         Ok(KeyResult::File(Path::new("results").join(name)))
     }
 
+    /// Returns the secret of that name, 32 bytes in a file of the state folder that
+    /// only its user can read. `fresh` becomes it where there is none; of two
+    /// processes that come at once both get the same.
+    pub fn keep_secret(&self, name: &str, fresh: [u8; 32]) -> Result<Vec<u8>> {
+        let path = self.state.join(name);
+        let failed = |cause| io_error("read", &path, cause);
+        if let Some(secret) = read_secret(&path).map_err(failed)? {
+            return Ok(secret);
+        }
+        self.make_state()?;
+        // Whole before it has its name, which is given once.
+        let own = format!("{name}.{}", std::process::id());
+        write_durably(&self.state, &own, &fresh)?;
+        let unfinished = self.state.join(own);
+        let linked = std::fs::hard_link(&unfinished, &path);
+        let _ = std::fs::remove_file(&unfinished);
+        match linked {
+            Ok(()) => sync_folder(&self.state).map_err(failed)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(io_error("create", &path, error)),
+        }
+        let gone = || failed(io::ErrorKind::NotFound.into());
+        read_secret(&path).map_err(failed)?.ok_or_else(gone)
+    }
+
     /// Returns a result that [`keep_result`](Self::keep_result) kept.
     pub fn read_result(&self, result: &KeyResult) -> Result<String> {
         match result {
@@ -148,6 +174,18 @@ impl Paths {
                 Ok(text)
             }
         }
+    }
+}
+
+fn read_secret(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) if bytes.len() == 32 => Ok(Some(bytes)),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is no secret of 32 bytes",
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::ids::{Epoch, RunId, Seq};
 
 use super::breaker::BreakerEdit;
 use super::conversation::{Head, Message};
+use super::human::{Letter, QuestionChange};
 use super::items::ItemEdit;
 use super::key::{KeyChange, KeyRow};
 use super::{Error, Result};
@@ -57,6 +58,10 @@ pub struct Draft {
     pub items: Vec<ItemEdit>,
     /// Breakers to move.
     pub breakers: Vec<BreakerEdit>,
+    /// Questions to humans that are asked or closed.
+    pub questions: Vec<QuestionChange>,
+    /// Messages to humans.
+    pub letters: Vec<Letter>,
     /// The run's new row for listing; only where its status changes.
     pub summary: Option<Summary>,
 }

@@ -132,6 +132,11 @@ pub fn check_timeout() -> Duration {
     Duration(300_000)
 }
 
+/// `escalation.types.*.deadline`: long enough to come back from lunch.
+pub fn escalation_deadline() -> Duration {
+    Duration(1_800_000)
+}
+
 /// `notify[].on`: every end that a person should hear of.
 pub fn occasions() -> Vec<Occasion> {
     vec![

@@ -63,6 +63,9 @@ pub struct Resolved {
     /// The folder that the agent works on, and locks.
     #[serde(default)]
     pub workspace: Workspace,
+    /// When a human is asked.
+    #[serde(default)]
+    pub escalation: Escalation,
     /// Who is told.
     pub notify: Vec<Notify>,
 }
@@ -72,6 +75,16 @@ impl Resolved {
     pub fn tool(&self, name: &str) -> Option<&Tool> {
         let lent = |names: Vec<String>| names.iter().find_map(|it| self.lent.get(it));
         self.tools.get(name).or_else(|| lent(lent_names(name)))
+    }
+
+    /// Takes away every rule by which a human is asked, for a task that is only
+    /// played: nobody is there.
+    pub fn ask_nobody(&mut self) {
+        self.loops.on_stop = OnLoop::Stop;
+        self.escalation.cost_nanousd = None;
+        for tool in self.tools.values_mut().chain(self.lent.values_mut()) {
+            tool.approve = Approve::Never;
+        }
     }
 
     /// Joins the relative paths (`agent.cwd`, `input.prompt_file`,
@@ -404,6 +417,9 @@ pub struct Tool {
     /// How a call is taken back.
     #[serde(default)]
     pub undo: Option<Undo>,
+    /// Whether calls wait for an approval.
+    #[serde(default)]
+    pub approve: Approve,
     /// How it is retried.
     pub retry: RetryConfig,
     /// When it is no longer called; `None`: always called.
@@ -709,6 +725,42 @@ pub struct Workspace {
     pub locks: Vec<PathBuf>,
     /// How long a lock is waited for.
     pub lock_wait_ms: u64,
+}
+
+/// When a human is asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Escalation {
+    /// Asked each time this much more would be spent, in nano-USD, above 0.
+    pub cost_nanousd: Option<u64>,
+    /// How each type of question is treated, by its name.
+    pub types: BTreeMap<String, EscalationType>,
+}
+
+/// How questions of a type are treated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EscalationType {
+    /// Above 0.
+    pub deadline_ms: u64,
+    /// The option that stands then; `None`: by what can be taken back.
+    pub default: Option<String>,
+}
+
+/// Whether calls of a tool wait for an approval.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Approve {
+    /// None does.
+    #[default]
+    Never,
+    /// Every one does.
+    Always,
+    /// Those that meet all of these.
+    When {
+        /// More than so many nano-USD in the argument at this path.
+        above_nanousd: Option<(u64, Vec<String>)>,
+        /// One of these values in the argument at this path.
+        arguments: Vec<(Vec<String>, Vec<Value>)>,
+    },
 }
 
 /// Who is told, and of what.

@@ -424,6 +424,7 @@ fn every_section_of_the_schema_is_read() {
         "verify",
         "rollback",
         "workspace",
+        "escalation",
         "notify",
     ];
     known.sort_unstable();

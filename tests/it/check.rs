@@ -295,6 +295,7 @@ R206  info     no price is known for a loop that reports tokens
 R207  warning  one call may take longer than the whole run
 R301  warning  nobody is told when a run fails
 R302  warning  nobody is told of some ends that need a person
+R303  warning  an irreversible tool may need a human, and nobody is told
 R401  warning  a rule has no examples
 R402  error    an example does not match its rule
 R403  error    an earlier rule takes everything

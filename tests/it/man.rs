@@ -105,6 +105,12 @@ Run:
   rollback     Take back what a run did
   dead-letters Items and runs that failed for good: look, try again, take off the list
 
+Humans:
+  inbox        List what runs ask humans, over all runs
+  answer       Answer what a run asks
+  wait         Wait until a human has decided, then go on with the run
+  notify       List notifications that are not sent yet, or send them
+
 Task files:
   init         Write a commented task file to begin with
   check        Read a task file as an operator would, and say what is wrong or missing
@@ -130,6 +136,7 @@ Inside a run:
   tool         Inside a run: call a guarded tool
   batch        Inside a run: hand several items to a guarded tool
   report       Inside a run: tell of a tool that the loop ran itself
+  escalate     Inside a run: ask a human
   state        Inside a run: ask where the run stands, as JSON
   lock         Run a command while holding a lock on a path
 

@@ -18,6 +18,8 @@
 //! - a run that is done was verified if it is to be, in as many rounds as it may have;
 //! - a staged folder is the old one until its change is in place, changes once, and is
 //!   the new one when the run is done;
+//! - a decided question never changes, whatever comes in the same millisecond, and
+//!   what needs an approval takes effect with one only;
 //! - every run ends.
 //!
 //! `AGENTGUARD_SEED=123 cargo test simulation` plays one seed again;
@@ -25,8 +27,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::simulation_humans::Humans;
 use agentguard::clock::UnixMs;
-use agentguard::ids::{CallId, IdempotencyKey, RunId, Seq};
+use agentguard::ids::{CallId, EscalationId, IdempotencyKey, RunId, Seq};
 use agentguard::machine::batch::{self, Members, Progress};
 use agentguard::machine::event::{
     BatchCall, BatchItem, CheckEnd, CheckVerdict, CommitMethod, Content, Delivery, Exit,
@@ -41,6 +44,7 @@ use agentguard::money::NanoUsd;
 use agentguard::policy::batch::Want;
 use agentguard::policy::breaker::Admission;
 use agentguard::policy::budget::{Limits, Usage};
+use agentguard::policy::escalation::{self, Approve, Kind, Terms};
 use agentguard::policy::loops::{self, ErrorKind, Print, ToolTraits};
 use agentguard::policy::retry;
 use agentguard::policy::taxonomy::Class;
@@ -109,6 +113,8 @@ struct World {
     state: Option<State>,
     inbox: VecDeque<Event>,
     agent: Agent,
+    /// Who is asked, and what they said: durable.
+    humans: Humans,
     crashes: u64,
     crash_percent: u32,
     /// Whether the staged folder is the new one.
@@ -164,6 +170,7 @@ impl World {
                 attempts,
             },
             settle,
+            approve: Approve::Never,
             traits: ToolTraits::default(),
         };
         let lends = seed % 2 == 1;
@@ -191,6 +198,16 @@ impl World {
             models: agentguard::machine::ModelPolicy::default(),
             retry_budget: retry::Budget::default(),
             loops: Some(loops::Config::default()),
+            escalation: escalation::Config {
+                terms: BTreeMap::from([(
+                    Kind::Approval,
+                    Terms {
+                        deadline_ms: Some(1_000),
+                        default: None,
+                    },
+                )]),
+                ..escalation::Config::default()
+            },
             speaks: true,
             rollback_on: match random.random_bool(0.5) {
                 true => BTreeSet::from([Status::Rejected, Status::Failed, Status::Budget]),
@@ -199,6 +216,12 @@ impl World {
             verify_tries: random.random_bool(0.4).then(|| random.random_range(0..3)),
             stages: random.random_bool(0.4),
         };
+        let mut policy = policy;
+        if random.random_bool(0.4)
+            && let Some(mail) = policy.tools.get_mut("mail")
+        {
+            mail.approve = Approve::Always;
+        }
         let steps = random.random_range(1..8);
         let crash_percent = random.random_range(0..12);
         let reserves = random.random_bool(0.5);
@@ -207,6 +230,7 @@ impl World {
             random,
             policy,
             run: RunId::from_bits(seed),
+            humans: Humans::new(seed, &RunId::from_bits(seed)),
             now: UnixMs(1_000_000),
             journal: Vec::new(),
             keys: BTreeMap::new(),
@@ -287,6 +311,7 @@ impl World {
                     self.feed(Event::RollbackStarted);
                 }
                 Resume::Nothing => return self.ended(),
+                Resume::Wait { escalation } => self.is_decided(&escalation),
                 Resume::Start { .. } if self.rolls_back => {
                     self.check_undone();
                     self.check_effects(false);
@@ -567,6 +592,9 @@ impl World {
 
     /// The agent does its next thing.
     fn agent_acts(&mut self) {
+        if self.agent.waiting && self.live().waits_for().is_some() {
+            return self.humans_act();
+        }
         if self.agent.waiting {
             assert!(
                 !self.agent.in_batch,
@@ -623,6 +651,28 @@ impl World {
             self.feed(Event::ToolCalled(call));
         }
     }
+
+    /// Somebody answers, or nobody waits for it here.
+    fn humans_act(&mut self) {
+        let question = self.live().waits_for().expect("something is asked");
+        let id = question.what.id.clone();
+        if self.random.random_bool(0.3) {
+            return self.feed(Event::Suspended);
+        }
+        self.is_decided(&id);
+    }
+
+    /// The decision is durable before the run hears of it, and may be heard of after
+    /// a crash only.
+    fn is_decided(&mut self, id: &EscalationId) {
+        let what = self.live().question(id).expect("it was asked").what.clone();
+        let ruling = self.humans.decide(&what, &mut self.random);
+        if self.crashes_now() {
+            return self.crash();
+        }
+        self.now = self.now.max(ruling.at);
+        let escalation = id.clone();
+        self.feed(Event::Decided { escalation, ruling });
 
     /// The batch of this step: the items that the agent has no result for. Sometimes it
     /// goes on without them, unless the step is its last.
@@ -738,6 +788,8 @@ impl World {
                 cap.0
             );
         }
+        self.humans.take_in(&effects);
+        self.humans.check(&state);
         self.state = Some(state);
         // What is stored beside the event is in the same transaction.
         for effect in &effects {
@@ -794,6 +846,8 @@ impl World {
             | Effect::Unrecord { .. }
             | Effect::Breaker { .. }
             | Effect::Item(_)
+            | Effect::Escalate(_)
+            | Effect::Close { .. }
             | Effect::Finish { .. } => {}
             Effect::Admit { batch } => {
                 let admission = match self.random.random_range(0..30) {
@@ -984,6 +1038,15 @@ impl World {
 
     /// The outside: a tool with a native key ignores what it did before.
     fn take_effect(&mut self, tool: &str, what: &str) {
+        if self.policy.tools[tool].approve == Approve::Always {
+            let (_, item) = what.split_once(':').expect("tool:item");
+            let args = serde_json::json!({ "item": item }).to_string();
+            assert!(
+                self.humans.has_approved(&args),
+                "seed {}: {what} was not approved",
+                self.seed
+            );
+        }
         let native = self.policy.tools[tool].settle.is_native();
         let times = self.effects.entry(what.to_owned()).or_default();
         *times = if native { 1 } else { *times + 1 };

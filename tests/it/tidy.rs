@@ -15,19 +15,25 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("channel", &[]),
     ("drill", &["machine", "policy", "task"]),
     ("observe", &["machine", "policy", "task"]),
+    (
+        "human",
+        &[
+            "drill", "machine", "observe", "policy", "store", "task", "tools",
+        ],
+    ),
     ("tools", &["machine", "policy", "process", "task"]),
     ("verify", &["machine", "process", "task", "tools"]),
     (
         "driver",
         &[
-            "channel", "drill", "machine", "observe", "policy", "process", "staging", "store",
+            "channel", "drill", "human", "machine", "observe", "policy", "process", "staging", "store",
             "task", "tools", "verify",
         ],
     ),
     (
         "cli",
         &[
-            "channel", "drill", "driver", "machine", "observe", "policy", "process", "staging",
+            "channel", "drill", "driver", "human", "machine", "observe", "policy", "process", "staging",
             "store", "task", "tools", "verify",
         ],
     ),

@@ -7,13 +7,13 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::channel::frame::{self, Code};
 use crate::channel::method::{
-    BatchAnswer, BatchCounts, Briefing, Cause, Count, Deadline, Input, ItemAnswer, LentAnswer,
-    Money, NAMES, NativeKey, Next, ReportAnswer, ReservationNo, ReserveAnswer, ToolAnswer,
-    ToolInfo, Unfinished, Verbatim,
+    BatchAnswer, BatchCounts, Briefing, Cause, Count, Deadline, EscalateAnswer, Input, ItemAnswer,
+    LentAnswer, Money, NAMES, NativeKey, Next, ReportAnswer, ReservationNo, ReserveAnswer,
+    ToolAnswer, ToolInfo, Unfinished, Verbatim,
 };
 use crate::channel::params::FIELDS;
 use crate::clock::UnixMs;
-use crate::ids::{AttemptNo, BatchNo, CallId, RunId};
+use crate::ids::{AttemptNo, BatchNo, CallId, EscalationId, RunId};
 
 const PAGE: &str = include_str!("../../../docs/protocol.md");
 
@@ -187,6 +187,21 @@ fn answers() -> Vec<(&'static str, Answer)> {
                 class: "success".into(),
                 verdict: steer,
             }),
+        ),
+        (
+            "escalate",
+            Answer::Escalate(Box::new(EscalateAnswer {
+                escalation: EscalationId::from_bits(7),
+                option: "keep".into(),
+                label: "keep it".into(),
+                note: Some("n".into()),
+                by: "anna".into(),
+                at: UnixMs(0),
+                source: "answer".into(),
+                recorded: true,
+                content: "c".into(),
+                verdict: Verdict::Go,
+            })),
         ),
     ]
 }

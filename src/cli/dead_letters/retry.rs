@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Store;
 use super::select::Letter;
 use crate::cli::error::{Failure, Kind};
-use crate::cli::supervise::{self, Show};
+use crate::cli::supervise::{self, Patience, Show};
 use crate::cli::{Global, Result, look};
 use crate::driver::by_hand::{self, Redone};
 use crate::driver::host::{self, GoOn};
@@ -103,9 +103,14 @@ pub fn retry(global: &Global, store: Store, chosen: &[Letter], json: bool) -> Re
 
 /// Goes on with a failed run.
 fn resume(global: &Global, store: &Store, run: &RunId) -> Result {
-    supervise::supervise(global, &Show::nothing(), store.clone(), async |host| {
-        host::go_on(host, run.as_str(), &GoOn::default()).await
-    })
+    let patience = Patience::detached();
+    supervise::supervise(
+        global,
+        &Show::nothing(),
+        &patience,
+        store.clone(),
+        async |host| host::go_on(host, run.as_str(), &GoOn::default()).await,
+    )
 }
 
 fn redo(

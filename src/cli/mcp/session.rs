@@ -12,7 +12,7 @@ use crate::channel::client;
 use crate::channel::mcp::Link;
 use crate::channel::method::Verbatim;
 use crate::cli::error::{Failure, Kind};
-use crate::cli::supervise::{Show, supervise};
+use crate::cli::supervise::{Patience, Show, supervise};
 use crate::cli::{Global, Result, open, run};
 use crate::driver::host;
 use crate::task::resolved::{InheritEnv, Launch, Protocol};
@@ -35,7 +35,8 @@ pub fn main(global: &Global, task: &Path, own: &[&str], words: &[&str]) -> Resul
     agent.has_our_stdio = true;
     let file = std::path::absolute(task).unwrap_or_else(|_| task.to_owned());
     let store = open::store(global)?;
-    supervise(global, &Show::quiet(true), store, async |host| {
+    let patience = Patience::attached();
+    supervise(global, &Show::quiet(true), &patience, store, async |host| {
         host::begin(host, resolved, &file, &base).await
     })
 }

@@ -72,6 +72,7 @@ impl Page {
             ),
             ("error class", or_none(&report.error_class)),
             ("in doubt", doubt.join(", ")),
+            ("asked", asked(report)),
             (
                 "started",
                 format!(
@@ -248,6 +249,19 @@ fn head(name: &str, skipped: usize, flag: &str) -> String {
 
 fn skipped(count: usize, all: bool) -> usize {
     if all { 0 } else { count.saturating_sub(LATEST) }
+}
+
+fn asked(report: &Report) -> String {
+    let each = report.questions.iter().map(|asked| {
+        format!(
+            "{} ({}) {} {}",
+            asked.id,
+            asked.kind,
+            asked.question,
+            asked.answer()
+        )
+    });
+    each.collect::<Vec<_>>().join("; ")
 }
 
 fn steps(report: &Report) -> String {

@@ -12,7 +12,7 @@ pub const APPLICATION_ID: i32 = 0x6167_7264;
 pub const KNOWN: u32 = STEPS.len() as u32;
 
 /// Step `n` makes schema `n + 1` out of schema `n`.
-const STEPS: [&str; 2] = [JOURNAL, REPLIES_AND_ITEMS];
+const STEPS: [&str; 2] = [JOURNAL, PATTERNS];
 
 /// Schema 1: the journal.
 ///
@@ -115,8 +115,8 @@ CREATE TABLE retry_served (
 ";
 
 /// Schema 2: what models answered, for an attempt that asks the same again; lists over
-/// all runs.
-const REPLIES_AND_ITEMS: &str = "
+/// all runs; what humans are asked and told.
+const PATTERNS: &str = "
 -- Byte for byte as the agent got it; apart from the events, which are read far
 -- more often.
 CREATE TABLE replies (
@@ -150,6 +150,42 @@ CREATE TABLE items (
 
 -- append: which row is this item's; show: the items of a run.
 CREATE UNIQUE INDEX items_of_run ON items (run, tool, item);
+
+-- Questions to humans. Decided by one conditional write: WHERE decided IS NULL.
+CREATE TABLE escalations (
+    id         TEXT NOT NULL PRIMARY KEY,
+    run        INTEGER NOT NULL REFERENCES runs (number) ON DELETE CASCADE,
+    opened     INTEGER NOT NULL,
+    deadline   INTEGER,
+    body       TEXT NOT NULL,           -- JSON
+    seen       INTEGER,
+    seen_by    TEXT,
+    decided    INTEGER,
+    option     TEXT,
+    decided_by TEXT,
+    note       TEXT,
+    source     TEXT,
+    token      TEXT,                    -- which token decided, if one did
+    CHECK ((decided IS NULL) = (option IS NULL))
+) STRICT;
+
+-- inbox: what waits. remove, and what a run asked: all of a run.
+CREATE INDEX escalations_open ON escalations (opened) WHERE decided IS NULL;
+CREATE INDEX escalations_by_run ON escalations (run);
+
+-- Messages to humans that are not sent yet.
+CREATE TABLE outbox (
+    id     TEXT NOT NULL PRIMARY KEY,
+    run    INTEGER NOT NULL REFERENCES runs (number) ON DELETE CASCADE,
+    posted INTEGER NOT NULL,
+    due    INTEGER NOT NULL,            -- next try, or the end of a claim
+    tries  INTEGER NOT NULL DEFAULT 0,
+    error  TEXT,
+    body   TEXT NOT NULL                -- JSON
+) STRICT;
+
+-- What a run has to send; and for its removal.
+CREATE INDEX outbox_by_run ON outbox (run);
 ";
 
 /// Returns the schema of a database; 0 for an empty one.

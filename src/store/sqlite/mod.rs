@@ -5,6 +5,7 @@
 //! - `writer`      one thread owns the write connection; group commit
 //! - `write`       what is written in a transaction, statement by statement
 //! - `queue`       the retry queue's statements
+//! - `human`       questions to humans, messages to them
 //! - `read`        queries, on a connection of their own
 //! - `collect`     removal of runs and of what nothing refers to
 //! - `fault`       what SQLite's errors mean to a reader
@@ -15,6 +16,7 @@
 
 mod collect;
 mod fault;
+mod human;
 mod migrations;
 mod open;
 mod queue;
@@ -27,8 +29,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 use crate::clock::UnixMs;
-use crate::ids::{Epoch, IdempotencyKey, RunId, Seq};
+use crate::ids::{Epoch, EscalationId, IdempotencyKey, RunId, Seq};
 
+use super::human::{Decided, LetterRow, Posted, QuestionRow, QuestionRuling};
 use super::key::{INLINE_BYTES_MAX, KeyChange, KeyResult};
 use super::{
     BreakerEdit, BreakerRow, Collected, Committed, Draft, Error, Filter, GcRules, Head, Holder,
@@ -292,6 +295,50 @@ impl Store for Sqlite {
         let number = own.number();
         self.writer
             .submit(move |conn| Ok(queue::leave(conn, number, ticket)?))
+    }
+
+    fn questions(
+        &self,
+        run: Option<&RunId>,
+        start: &str,
+        open_only: bool,
+    ) -> Result<Vec<QuestionRow>> {
+        let number = run.map(|run| self.number(run)).transpose()?;
+        self.read(|conn| Ok(human::questions(conn, number, start, open_only)?))
+    }
+
+    fn decide(
+        &self,
+        id: &EscalationId,
+        ruling: QuestionRuling,
+        late: Option<QuestionRuling>,
+    ) -> Pending<Decided> {
+        let id = id.clone();
+        self.writer
+            .submit(move |conn| human::decide(conn, &id, &ruling, late.as_ref()))
+    }
+
+    fn acknowledge(&self, id: &EscalationId, by: &str, at: UnixMs) -> Pending<QuestionRow> {
+        let (id, by) = (id.clone(), by.to_owned());
+        self.writer
+            .submit(move |conn| human::acknowledge(conn, &id, &by, at))
+    }
+
+    fn letters(&self, run: Option<&RunId>) -> Result<Vec<LetterRow>> {
+        let number = run.map(|run| self.number(run)).transpose()?;
+        self.read(|conn| Ok(human::letters(conn, number)?))
+    }
+
+    fn claim_letter(&self, id: &str, at: UnixMs, until: UnixMs) -> Pending<bool> {
+        let id = id.to_owned();
+        self.writer
+            .submit(move |conn| Ok(human::claim_letter(conn, &id, at, until)?))
+    }
+
+    fn posted(&self, id: &str, posted: Posted) -> Pending<()> {
+        let id = id.to_owned();
+        self.writer
+            .submit(move |conn| Ok(human::posted(conn, &id, &posted)?))
     }
 
     fn remove(&self, run: &RunId) -> Result<Collected> {

@@ -14,7 +14,7 @@ use crate::store::{
 };
 
 use super::fault::Fault;
-use super::read;
+use super::{human, read};
 
 type Outcome<T> = std::result::Result<T, Fault>;
 
@@ -106,6 +106,12 @@ pub(super) fn append(
     }
     for edit in draft.breakers {
         committed.breakers.push(edit_breaker(conn, edit)?);
+    }
+    for change in draft.questions {
+        human::change(conn, number, change)?;
+    }
+    for letter in draft.letters {
+        human::post(conn, number, draft.at, letter, &committed)?;
     }
     Ok(committed)
 }

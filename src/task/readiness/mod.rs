@@ -64,6 +64,7 @@ rules! {
     TIMEOUT_PAST_DEADLINE = "R207", Warn, "one call may take longer than the whole run";
     NO_NOTIFY = "R301", Warn, "nobody is told when a run fails";
     NOTIFY_GAPS = "R302", Warn, "nobody is told of some ends that need a person";
+    NOBODY_ASKED = "R303", Warn, "an irreversible tool may need a human, and nobody is told";
     RULE_UNTESTED = "R401", Warn, "a rule has no examples";
     RULE_FAILS = "R402", Error, "an example does not match its rule";
     RULE_UNREACHABLE = "R403", Error, "an earlier rule takes everything";
@@ -176,6 +177,11 @@ verify: [{command: [v]}]
         for (name, more, want) in rows {
             assert_eq!(tool(&format!("{good}, {more}")), want, "row: {name}");
         }
+        let done_only = QUIET.replace("{command: [n]}", "{on: [done], command: [n]}");
+        let text = format!(
+            "{done_only}tools: {{t: {{{good}, effect: irreversible, key: \"{{a}}\", probe: {{command: [p]}}}}}}\n"
+        );
+        assert_eq!(found(&text), "R302 notify, R303 tools.t");
         assert_eq!(
             tool("command: [c], effect: read"),
             "R101 tools.t, R105 tools.t, R107 tools.t"

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use super::{
-    IRREVERSIBLE_RETRIED, KEY_OPTIONAL, Look, TIMEOUT_PAST_DEADLINE, TOOL_DESCRIPTION, TOOL_EFFECT,
-    TOOL_IN_DOUBT, TOOL_INPUT, TOOL_KEY, TOOL_OPTION, TOOL_PLAIN_HTTP, TOOL_TIMEOUT, TOOL_UNDO,
-    TOOL_UNREACHABLE,
+    IRREVERSIBLE_RETRIED, KEY_OPTIONAL, Look, NOBODY_ASKED, TIMEOUT_PAST_DEADLINE,
+    TOOL_DESCRIPTION, TOOL_EFFECT, TOOL_IN_DOUBT, TOOL_INPUT, TOOL_KEY, TOOL_OPTION,
+    TOOL_PLAIN_HTTP, TOOL_TIMEOUT, TOOL_UNDO, TOOL_UNREACHABLE,
 };
 use crate::task::locate::KeyPath;
-use crate::task::resolved::{Action, Effect, Protocol, Tool};
+use crate::task::resolved::{Action, Effect, Occasion, Protocol, Tool};
 use crate::task::template::Template;
 use crate::task::units::Duration;
 
@@ -116,6 +116,20 @@ impl Look<'_> {
                 path,
                 message,
                 "add `undo:` with a `command` that takes a call back, or write `effect: irreversible`",
+            );
+        }
+        let asks = [Occasion::Waiting, Occasion::InDoubt];
+        let mut targets = self.task.notify.iter();
+        let is_told = targets.any(|it| asks.iter().any(|occasion| it.on.contains(occasion)));
+        if tool.effect == Effect::Irreversible && !is_told {
+            let message = format!(
+                "tool `{name}` cannot be undone, and nobody is told when a human has to decide about it"
+            );
+            self.find(
+                NOBODY_ASKED,
+                path,
+                message,
+                "add `notify: [{on: [waiting, in_doubt], command: [./notify.sh]}]`",
             );
         }
         if tool.effect == Effect::Irreversible && tool.retry.attempts > 1 {

@@ -7,6 +7,7 @@
 //! written, lest a wrong key be called a missing one.
 
 mod agent;
+mod escalation;
 mod mcp;
 mod patterns;
 mod rule;
@@ -86,6 +87,9 @@ impl Checker<'_> {
         let workspace = self
             .section_or_default(&top.key("workspace"))
             .and_then(|it| self.workspace(it));
+        let escalation = self
+            .section_or_default(&top.key("escalation"))
+            .and_then(|it| self.escalation(it));
         let notify = self.list(&top.key("notify"), Self::notify);
         Some(Resolved {
             name: name.unwrap_or_else(|| stem.to_owned()),
@@ -104,6 +108,7 @@ impl Checker<'_> {
             rollback_on: BTreeSet::from_iter(rollback?.on).into_iter().collect(),
             verify: verify?,
             workspace: workspace?,
+            escalation: escalation?,
             notify: notify?,
         })
     }

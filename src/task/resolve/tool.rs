@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use super::{Arguments, Checker, Scope, texts_in};
 use crate::task::locate::{KeyPath, Part, Segment};
 use crate::task::resolved::{
-    Action, BatchConfig, Body, BreakerConfig, Effect, LoopTraits, Method, NativeKey, Probe, Tool,
-    Undo,
+    Action, Approve, BatchConfig, Body, BreakerConfig, Effect, LoopTraits, Method, NativeKey,
+    Probe, Tool, Undo,
 };
 use crate::task::schema;
 use crate::task::template::Template;
@@ -107,6 +107,7 @@ impl Checker<'_> {
                 None,
             );
         }
+        let approve = self.approve(&path.key("approve"), tool.approve, arguments);
         let retry = self.tool_retry(&path.key("retry"), &tool.retry, retry, tool.effect);
         let breaker = match tool.breaker {
             Some(setting) => self.breaker(&path.key("breaker"), setting),
@@ -125,6 +126,7 @@ impl Checker<'_> {
             native_key: None,
             probe,
             undo: undo.flatten(),
+            approve: approve?,
             retry: retry?,
             breaker: breaker?,
             batch: BatchConfig {
@@ -431,6 +433,7 @@ impl Checker<'_> {
             native_key,
             probe: None,
             undo: None,
+            approve: Approve::Never,
             retry: retry?,
             breaker: None,
             batch: BatchConfig::default(),

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{BreakerSetting, Effect, KeyScope, Probe, Tool, ToolRetry, Undo};
+use super::{Approve, BreakerSetting, Effect, KeyScope, Probe, Tool, ToolRetry, Undo};
 use crate::task::defaults;
 use crate::task::units::Duration;
 
@@ -42,6 +42,8 @@ pub struct McpTool {
     pub probe: Option<Probe>,
     /// How a successful call is taken back.
     pub undo: Option<Undo>,
+    /// Whether calls wait for a human's approval.
+    pub approve: Option<Approve>,
     /// How long one call may take.
     #[schemars(extend("x-positive" = "duration"))]
     pub timeout: Duration,
@@ -86,6 +88,7 @@ impl Default for McpTool {
             native_key: None,
             probe: None,
             undo: None,
+            approve: None,
             timeout: defaults::tool_timeout(),
             retry: ToolRetry::default(),
             breaker: None,
@@ -117,6 +120,7 @@ impl McpTool {
             native_key: None,
             probe: self.probe,
             undo: self.undo,
+            approve: self.approve,
             retry: self.retry,
             breaker: self.breaker,
             batch: super::tool::Batch::default(),

@@ -8,6 +8,7 @@
 //! What the types cannot say (one of two keys, a template that parses) is
 //! checked where they are resolved, in `task::resolve`.
 
+mod escalation;
 mod mcp;
 mod patterns;
 mod rule;
@@ -22,6 +23,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use escalation::{Approve, ApproveWord, Escalation, EscalationType, EscalationTypes};
 pub use mcp::{McpKey, McpServer, McpTool};
 pub use patterns::{
     Breaker, BreakerSetting, Loops, OnLoop, Retry, RetryBudget, Strategy, Thresholds, ToolRetry,
@@ -102,6 +104,9 @@ pub struct Task {
     /// The folder that the agent works on, and locks on what it shares.
     #[serde(default)]
     pub workspace: Workspace,
+    /// When a human is asked.
+    #[serde(default)]
+    pub escalation: Escalation,
     /// Who is told when something happens.
     #[serde(default)]
     pub notify: Vec<Notify>,

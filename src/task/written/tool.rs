@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{BreakerSetting, ToolRetry};
+use super::{Approve, BreakerSetting, ToolRetry};
 use crate::task::defaults;
 use crate::task::units::Duration;
 
@@ -64,6 +64,9 @@ pub struct Tool {
     /// How a call is taken back when the run is rolled back.
     #[serde(default)]
     pub undo: Option<Undo>,
+    /// Whether calls wait for a human's approval.
+    #[serde(default)]
+    pub approve: Option<Approve>,
     /// How this tool is retried; what is not written comes from the top.
     #[serde(default)]
     pub retry: ToolRetry,

@@ -14,14 +14,14 @@ use agentguard::store::{
 use super::support::{Scratch, bodies, event, expected, key_use, new_run, run_id};
 
 /// One journal and how to reach it.
-trait House {
+pub(super) trait House {
     /// Another handle to the same journal, as another process has.
     fn store(&self) -> Arc<dyn Store>;
     /// Takes the run's lock away from under its owner.
     fn steal(&self, run: &RunId);
 }
 
-struct OnDisk(Scratch);
+pub(super) struct OnDisk(pub(super) Scratch);
 
 impl House for OnDisk {
     fn store(&self) -> Arc<dyn Store> {
@@ -53,6 +53,8 @@ macro_rules! on_every_store {
         }
     };
 }
+
+pub(super) use on_every_store;
 
 on_every_store! {
     events_come_back_in_order_and_byte_for_byte
