@@ -673,6 +673,7 @@ impl World {
         self.now = self.now.max(ruling.at);
         let escalation = id.clone();
         self.feed(Event::Decided { escalation, ruling });
+    }
 
     /// The batch of this step: the items that the agent has no result for. Sometimes it
     /// goes on without them, unless the step is its last.
