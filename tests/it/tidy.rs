@@ -26,15 +26,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "driver",
         &[
-            "channel", "drill", "human", "machine", "observe", "policy", "process", "staging", "store",
-            "task", "tools", "verify",
+            "channel", "drill", "human", "machine", "observe", "policy", "process", "staging",
+            "store", "task", "tools", "verify",
         ],
     ),
     (
         "cli",
         &[
-            "channel", "drill", "driver", "human", "machine", "observe", "policy", "process", "staging",
-            "store", "task", "tools", "verify",
+            "channel", "drill", "driver", "human", "machine", "observe", "policy", "process",
+            "staging", "store", "task", "tools", "verify",
         ],
     ),
 ];
