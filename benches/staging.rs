@@ -56,7 +56,9 @@ fn main() {
             };
             note(
                 name,
-                timed(|| drop(carry_out(&stage, Some(&ready), &|_| {}).unwrap())),
+                timed(|| {
+                    carry_out(&stage, Some(&ready), &|_| {}).unwrap();
+                }),
             );
             clean(&run).unwrap();
         }
@@ -86,8 +88,8 @@ fn make(asked: &Asked, run: &Path) -> Stage {
     Stage::make(asked, run, &Halt::default()).unwrap().0
 }
 
-fn copy(from: &Path, to: &PathBuf) {
-    let copied = Command::new("cp").arg("-a").args([from, to]).status();
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
     assert!(copied.unwrap().success());
 }
 

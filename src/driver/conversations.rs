@@ -401,7 +401,7 @@ impl Conversations {
         }
         let offers = self.lines.values().any(|line| line.offers_tools);
         if offers && !caller.offers_tools {
-            return best.new(asked);
+            return best.begin(asked);
         }
         if let Some(found) = best.leaves(self, caller, asked) {
             return found;
@@ -415,7 +415,7 @@ impl Conversations {
                 ..Found::goes_on(self.main, &line.chain, kept, asked.index(kept))
             };
         }
-        best.new(asked)
+        best.begin(asked)
     }
 }
 
@@ -534,7 +534,7 @@ impl Candidates<'_> {
 
     /// A conversation that is new; with a beginning that it shares with another, if
     /// there is an answer in it.
-    fn new(&self, asked: &Asked) -> Found {
+    fn begin(&self, asked: &Asked) -> Found {
         let shared = self.0.iter().filter_map(|it| {
             let kept = fit::common(it.chain, &asked.marks);
             let has_answer = it.chain[..kept].iter().any(|link| link.is_reply);

@@ -249,7 +249,7 @@ mod tests {
             for (path, content) in files {
                 let path = PathBuf::from(path);
                 let above: Vec<_> = path.ancestors().skip(1).map(PathBuf::from).collect();
-                let is_free = tree.get(&path).is_none()
+                let is_free = !tree.contains_key(&path)
                     && above
                         .iter()
                         .all(|it| tree.get(it).is_none_or(Node::is_folder));

@@ -56,9 +56,7 @@ pub(super) fn shares_blocks(folder: &Path) -> bool {
     // linux/magic.h
     const KINDS: [i64; 3] = [0x9123_683e, 0x5846_5342, 0xca45_1a4e];
     #[cfg(target_os = "linux")]
-    let kind = rustix::fs::statfs(folder)
-        .ok()
-        .and_then(|found| i64::try_from(found.f_type).ok());
+    let kind = rustix::fs::statfs(folder).ok().map(|found| found.f_type);
     #[cfg(not(target_os = "linux"))]
     let kind = folder.exists().then_some(0_i64);
     kind.is_some_and(|kind| KINDS.contains(&kind))

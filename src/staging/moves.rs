@@ -291,7 +291,10 @@ impl Step {
                 }
             },
             // Not empty: others have put something in.
-            Act::MakeFolder { .. } => Ok(drop(fs::remove_dir(&place))),
+            Act::MakeFolder { .. } => {
+                let _ = fs::remove_dir(&place);
+                Ok(())
+            }
             Act::Mode { old, .. } if is_there(&place) => set_mode(&place, *old),
             Act::Mode { .. } => Ok(()),
         }

@@ -150,8 +150,10 @@ impl Resolved {
             });
             found.next().unwrap_or_else(|| path.to_owned())
         };
+        if let Some(stage) = &mut self.workspace.stage {
+            *stage = copy_of(stage);
+        }
         self.agent.cwd = copy_of(&self.agent.cwd);
-        self.workspace.stage = self.workspace.stage.as_deref().map(copy_of);
         self.workspace.locks.clear();
     }
 }

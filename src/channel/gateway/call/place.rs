@@ -144,7 +144,7 @@ pub(in super::super) fn speaker(said: &Said) -> Speaker {
 
 fn is_run_by_agent(tool: &Offered<'_>) -> bool {
     let is_known = |name: &&str| tool.name.starts_with(*name);
-    tool.kind != ToolKind::BuiltIn || RUN_BY_AGENT.iter().any(|name| is_known(&name))
+    tool.kind != ToolKind::BuiltIn || RUN_BY_AGENT.iter().any(is_known)
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
