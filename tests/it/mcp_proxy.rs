@@ -382,6 +382,8 @@ fn killed_at_every_point_each_effect_happens_once() {
         });
     for point in points {
         let sandbox = sandbox(&task.to_string());
+        // What the probe looks at is there before the first call.
+        sandbox.write("ledger.txt", "");
         let first = sandbox.run_with((VARIABLE, &point), &["run", "task.yaml"]);
         assert_eq!(first.code, 137, "{point}: {first:?}");
         let second = sandbox.run(&["resume", "latest"]);
