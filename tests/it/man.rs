@@ -139,6 +139,7 @@ Inside a run:
   escalate     Inside a run: ask a human
   state        Inside a run: ask where the run stands, as JSON
   lock         Run a command while holding a lock on a path
+  mcp          Speak MCP: serve the tools of the task, or guard those of a server
 
 Other:
   rm           Remove runs: their events, conversations and files

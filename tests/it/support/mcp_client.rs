@@ -63,6 +63,12 @@ impl Client {
 
     /// Waits for the first line that `is_it`; the others are kept.
     pub fn wait(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        let read = |line: &String| serde_json::from_str(line).ok().filter(&is_it);
+        // Answers come in any order.
+        if let Some(place) = self.besides.iter().position(|line| read(line).is_some()) {
+            let line = self.besides.remove(place);
+            return read(&line).expect("it was just found");
+        }
         loop {
             let Some(line) = self.next() else {
                 let log = self.stderr();
