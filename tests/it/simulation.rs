@@ -54,7 +54,8 @@ use rand_chacha::ChaCha8Rng;
 /// In an unoptimised build a run costs twenty times as much.
 const RUNS: u64 = if cfg!(debug_assertions) { 600 } else { 10_000 };
 const EVENTS_MAX: usize = 2_000;
-const TOOLS: [&str; 4] = ["look", "charge", "mail", "ship"];
+/// The last one is carried out by the agent, as an MCP proxy does; no batch has it.
+const TOOLS: [&str; 5] = ["look", "charge", "mail", "ship", "post"];
 
 #[test]
 fn simulated_runs_hold_their_promises() {
@@ -117,8 +118,6 @@ struct World {
     is_in_place: bool,
     /// Whether the agent has the worst case of each model call held back.
     reserves: bool,
-    /// Whether the agent carries out some of the tools itself, as an MCP proxy does.
-    lends: bool,
 }
 
 /// The most that a turn costs.
@@ -169,11 +168,10 @@ impl World {
             approve: Approve::Never,
             traits: ToolTraits::default(),
         };
-        let lends = seed % 2 == 1;
-        let own_key = if lends {
-            Settle::CallAgain
-        } else {
-            Settle::NativeKey
+        let takes_key = seed % 2 == 1;
+        let post = match takes_key {
+            true => Settle::CallAgain,
+            false => Settle::Human,
         };
         let policy = Policy {
             limits: Limits {
@@ -184,12 +182,13 @@ impl World {
             },
             tools: BTreeMap::from([
                 (TOOLS[0].to_owned(), tool(Risk::Read, Settle::Human, 4)),
-                (TOOLS[1].to_owned(), tool(Risk::Write, own_key, 3)),
+                (TOOLS[1].to_owned(), tool(Risk::Write, Settle::NativeKey, 3)),
                 (
                     TOOLS[2].to_owned(),
                     tool(Risk::Irreversible, Settle::Probe, 2),
                 ),
                 (TOOLS[3].to_owned(), tool(Risk::Write, Settle::Human, 2)),
+                (TOOLS[4].to_owned(), tool(Risk::Write, post, 3)),
             ]),
             models: agentguard::machine::ModelPolicy::default(),
             retry_budget: retry::Budget::default(),
@@ -243,7 +242,6 @@ impl World {
             crash_percent,
             is_in_place: false,
             reserves,
-            lends,
         }
     }
 
@@ -394,7 +392,10 @@ impl World {
             self.seed
         );
         let is_new = done && self.policy.stages;
-        assert_eq!(self.is_in_place, is_new, "seed {}: {outcome:?}", self.seed);
+        // A rollback takes calls back; what was committed before stays in place.
+        if !self.rolls_back {
+            assert_eq!(self.is_in_place, is_new, "seed {}: {outcome:?}", self.seed);
+        }
         let rounds = self.rounds_failed();
         let tries = self.policy.verify_tries.unwrap_or_default();
         assert!(rounds <= tries + 1, "seed {}: {rounds} rounds", self.seed);
@@ -735,7 +736,7 @@ impl World {
             recorded_class: None,
             resembles: None,
             admission: Admission::Go,
-            is_lent: self.lends && (tool == "charge" || tool == "ship"),
+            is_lent: tool == TOOLS[4],
             loop_id: None,
             refused: None,
             args,
@@ -1158,7 +1159,7 @@ fn undo_end(call: CallId, class: Class, delivery: Delivery) -> UndoEnd {
 /// What the last step wants to have happened.
 fn wanted(step: u64) -> Vec<String> {
     (0..step % 3 + 1)
-        .map(|number| format!("{}:{step}-{number}", TOOLS[((step + number) % 4) as usize]))
+        .map(|number| format!("{}:{step}-{number}", TOOLS[((step + number) % 5) as usize]))
         .collect()
 }
 
