@@ -417,6 +417,7 @@ fn every_section_of_the_schema_is_read() {
         "upstream",
         "fallbacks",
         "tools",
+        "mcp",
         "rules",
         "loops",
         "retry",

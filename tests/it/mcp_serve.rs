@@ -91,6 +91,12 @@ fn a_client_gets_the_tools_and_calls_them_under_guard() {
         assert_eq!(text(&charged["result"]), "charged\n");
     }
     assert_eq!(sandbox.read("ledger.txt"), "u1\n");
+    let batch = json!({"tool": "charge", "items": [{"id": "1", "args": {"who": "u1"}}, {"id": "2", "args": {"who": "u2"}}]});
+    let batch = client.call("agentguard_batch", &batch);
+    assert_eq!(batch["isError"], false, "{batch}");
+    assert!(text(&batch).contains("\"succeeded\":2"), "{batch}");
+    let unasked = client.call("agentguard_escalate", &json!({}));
+    assert!(text(&unasked).contains("question is missing"), "{unasked}");
     let state = client.call("agentguard_state", &json!({}));
     let state: Value = serde_json::from_str(text(&state)).unwrap();
     assert_eq!(state["limits"]["cost_usd"]["left"], 2);

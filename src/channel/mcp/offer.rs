@@ -17,6 +17,12 @@ use crate::channel::method::Verbatim;
 /// Where the run stands, as a tool.
 pub(super) const STATE: &str = "agentguard_state";
 
+/// Several items for one guarded tool.
+pub(super) const BATCH: &str = "agentguard_batch";
+
+/// A question to a human.
+pub(super) const ESCALATE: &str = "agentguard_escalate";
+
 /// What can be called at this moment.
 #[derive(Debug, Deserialize)]
 pub(super) struct Offer {
@@ -68,13 +74,8 @@ impl Offer {
 
     /// Returns the result of `tools/list`.
     pub(super) fn list(&self, is_modern: bool) -> String {
-        let own = [json!({
-            "name": STATE,
-            "description": "Says where this supervised run stands: its step, what is left of its \
-                            budget and time, and which tools are available now.",
-            "inputSchema": {"type": "object"},
-            "annotations": {"readOnlyHint": true},
-        })];
+        let batch = (!self.tools.is_empty()).then(|| self.batch());
+        let own = batch.into_iter().chain([escalate(), state()]);
         let tools: Vec<Value> = self.tools.iter().map(Tool::shown).chain(own).collect();
         let list = match is_modern {
             true => json!({"tools": tools, "cacheScope": "private", "ttlMs": 0}),
@@ -113,15 +114,26 @@ impl Offer {
         args: &str,
         id: Option<&str>,
     ) -> Result<Request, String> {
-        if name == STATE {
-            return Ok(Request::State);
+        let ask = |method| {
+            let params = Verbatim::from_text(args).map_err(|error| error.to_string())?;
+            Ok(Request::Ask {
+                method,
+                params,
+                has_schema: false,
+            })
+        };
+        match name {
+            STATE => return Ok(Request::State),
+            BATCH => return ask("batch"),
+            ESCALATE => return ask("escalate"),
+            _ => {}
         }
         let Some(tool) = self.tools.iter().find(|tool| tool.name == name) else {
             let names: Vec<&str> = self.tools.iter().map(|tool| tool.name.as_str()).collect();
             let name: String = name.chars().take(80).collect();
             let known = names.join(", ");
             return Err(format!(
-                "Unknown tool: {name}. The tools are: {known}, {STATE}"
+                "Unknown tool: {name}. The tools are: {known}, {BATCH}, {ESCALATE}, {STATE}"
             ));
         };
         let mut params = json!({"name": name});
@@ -133,6 +145,33 @@ impl Offer {
             method: "tool",
             params: params.map_err(|error| error.to_string())?,
             has_schema: tool.output_schema().is_some(),
+        })
+    }
+
+    /// Returns [`BATCH`] as MCP shows it.
+    fn batch(&self) -> Value {
+        let names: Vec<&str> = self.tools.iter().map(|tool| tool.name.as_str()).collect();
+        json!({
+            "name": BATCH,
+            "description": "Hands several items to one tool: each is done once by its id, with its own \
+                            tries. Says for each whether it succeeded, is to be tried again later, or \
+                            failed for good, and why.",
+            "inputSchema": {
+                "type": "object",
+                "properties": {
+                    "tool": {"type": "string", "enum": names},
+                    "items": {"type": "array", "minItems": 1, "items": {
+                        "type": "object",
+                        "properties": {
+                            "id": {"type": "string", "description": "What makes it this item, such as an invoice's number."},
+                            "args": {"type": "object", "description": "The tool's arguments for it."},
+                        },
+                        "required": ["id", "args"],
+                    }},
+                    "policy": {"type": "string", "description": "What has to succeed: `required` (all, the default), `optional`, or a share such as `90%`."},
+                },
+                "required": ["tool", "items"],
+            },
         })
     }
 
@@ -180,6 +219,38 @@ impl Tool {
     }
 }
 
+/// Returns [`ESCALATE`] as MCP shows it.
+fn escalate() -> Value {
+    json!({
+        "name": ESCALATE,
+        "description": "Asks a human and waits for the decision. For what you may not or cannot decide \
+                        yourself: something that cannot be taken back, a case nobody foresaw, doubt.",
+        "inputSchema": {
+            "type": "object",
+            "properties": {
+                "question": {"type": "string"},
+                "options": {"type": "array", "items": {"type": "string"}, "description": "One word each; `yes` and `no` where left out."},
+                "recommendation": {"type": "string", "description": "What you would do."},
+                "evidence": {"type": "string", "description": "What a human should see first."},
+                "reversible": {"type": "boolean", "description": "Whether what follows can be taken back."},
+                "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+            },
+            "required": ["question"],
+        },
+    })
+}
+
+/// Returns [`STATE`] as MCP shows it.
+fn state() -> Value {
+    json!({
+        "name": STATE,
+        "description": "Says where this supervised run stands: its step, what is left of its \
+                        budget and time, and which tools are available now.",
+        "inputSchema": {"type": "object"},
+        "annotations": {"readOnlyHint": true},
+    })
+}
+
 /// MCP wants the type of the arguments to be said.
 fn object_schema(schema: &Value) -> Value {
     let mut schema = schema.clone();
@@ -216,7 +287,7 @@ mod tests {
             .iter()
             .map(|it| it["name"].as_str().unwrap())
             .collect();
-        assert_eq!(names, ["look", "mail", STATE]);
+        assert_eq!(names, ["look", "mail", BATCH, ESCALATE, STATE]);
         assert_eq!(list["tools"][0]["inputSchema"]["type"], "object");
         assert_eq!(list["tools"][0]["annotations"]["readOnlyHint"], true);
         assert!(list["tools"][0]["outputSchema"].is_object());
@@ -254,7 +325,7 @@ mod tests {
         let why = offer().request("lok", "{}", None).unwrap_err();
         assert_eq!(
             why,
-            "Unknown tool: lok. The tools are: look, mail, agentguard_state"
+            "Unknown tool: lok. The tools are: look, mail, agentguard_batch, agentguard_escalate, agentguard_state"
         );
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Answer {
     content: String,
     json: Option<Box<RawValue>>,
     is_error: bool,
+    /// Of a batch: whether what had to succeed did.
+    met: Option<bool>,
     class: String,
     /// The file with the whole response.
     pub(super) output_path: Option<String>,
@@ -49,9 +51,14 @@ pub(super) enum NativeKey {
 impl Answer {
     /// Reads it.
     pub(super) fn read(json: &str) -> Result<Self, String> {
-        serde_json::from_str(json).map_err(|error| {
+        let mut answer: Self = serde_json::from_str(json).map_err(|error| {
             format!("agentguard's own answer cannot be read ({error}); its versions may differ")
-        })
+        })?;
+        // A batch is told as it is: each item with its end.
+        if let Some(met) = answer.met {
+            (answer.content, answer.is_error) = (json.to_owned(), !met);
+        }
+        Ok(answer)
     }
 
     /// Whether what a server said is what the client gets: what kept failing below is
@@ -199,6 +206,19 @@ mod tests {
         }
         let stopped = answer(stop).result(true, false);
         assert!(stopped.contains("(exit code 22): loop.") && stopped.contains("\"isError\":true"));
+    }
+
+    #[test]
+    fn a_batch_is_told_with_each_of_its_items() {
+        let whole = json!({"batch": 1, "met": false, "items": [{"id": "7", "status": "dead"}], "verdict": "go"});
+        let result: Value = serde_json::from_str(&answer(whole).result(false, false)).unwrap();
+        assert_eq!(result["isError"], true);
+        assert!(
+            result["content"][0]["text"]
+                .as_str()
+                .unwrap()
+                .contains("\"status\":\"dead\"")
+        );
     }
 
     #[test]
