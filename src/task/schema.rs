@@ -79,9 +79,14 @@ fn tidy(schema: &mut Value) {
                     .join("\n\n");
             }
             for (key, inner) in node.iter_mut() {
-                // Data, not schema.
-                if !matches!(key.as_str(), "default" | "examples" | "enum" | "const") {
-                    tidy(inner);
+                match (key.as_str(), inner) {
+                    // Data, not schema.
+                    ("default" | "examples" | "enum" | "const", _) => {}
+                    // A key of the task file may have any of these names.
+                    ("properties" | "$defs", Value::Object(named)) => {
+                        named.values_mut().for_each(tidy);
+                    }
+                    (_, inner) => tidy(inner),
                 }
             }
         }

@@ -426,6 +426,7 @@ fn every_section_of_the_schema_is_read() {
         "rollback",
         "workspace",
         "escalation",
+        "mcp",
         "notify",
     ];
     known.sort_unstable();
