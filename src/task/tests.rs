@@ -426,7 +426,6 @@ fn every_section_of_the_schema_is_read() {
         "rollback",
         "workspace",
         "escalation",
-        "mcp",
         "notify",
     ];
     known.sort_unstable();
