@@ -20,11 +20,11 @@ pub const GROUPS: [(&str, &[&str]); 6] = [
             "dead-letters",
         ],
     ),
+    ("Humans", &["inbox", "answer", "wait", "notify"]),
     (
         "Task files",
         &["init", "check", "chain", "verify", "drill", "schema"],
     ),
-    ("Humans", &["inbox", "answer", "wait", "notify"]),
     (
         "Look",
         &[

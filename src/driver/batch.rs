@@ -20,7 +20,7 @@ use crate::policy::loops::ToolTraits;
 use crate::policy::loops::fingerprint::identity;
 use crate::policy::taxonomy::Class;
 use crate::store::{self, KeyState};
-use crate::task::resolved::{Approve, Effect, Resolved, Tool};
+use crate::task::resolved::{Effect, Resolved, Tool};
 use crate::tools::Job;
 
 /// Longest text of an item's result that an answer to a batch carries, in bytes.
@@ -43,10 +43,6 @@ pub fn gather(
         let expected = format!("a tool of the task: {}", known.join(", "));
         return Ok(Err(wrong("tool", expected, format!("`{}`", asked.tool))));
     };
-    if !by_human && tool.approve != Approve::Never {
-        let expected = "a tool whose calls need no approval; call this one with `tool`".into();
-        return Ok(Err(wrong("tool", expected, format!("`{}`", asked.tool))));
-    }
     let want = match asked.policy.as_deref().map(str::parse).transpose() {
         Ok(want) => want.unwrap_or_default(),
         Err::<_, NoWant>(_) => {

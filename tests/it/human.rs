@@ -452,7 +452,25 @@ fn an_answer_that_comes_early_is_kept() {
     assert_eq!(inbox(&sandbox, &["--all"]).len(), 1, "asked once");
 }
 
-/// Kept for the binary's own name in scripts.
+#[test]
+fn items_of_a_batch_that_need_an_approval_are_not_done_in_it() {
+    let script = "
+        agentguard batch pay items.jsonl > ended.jsonl
+        agentguard turn --done --result out || exit
+    ";
+    let sandbox = sandbox(TASK, script);
+    let items = [("a", 10), ("b", 100)].map(|(id, usd)| {
+        format!("{{\"id\":\"{id}\",\"args\":{{\"to\":\"{id}\",\"usd\":{usd}}}}}\n")
+    });
+    sandbox.write("items.jsonl", &items.concat());
+    let ran = sandbox.run(&["run", "task.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(sandbox.read("ledger.txt"), "a\n");
+    let ended = sandbox.read("ended.jsonl");
+    assert!(ended.contains("above 50.00 USD"), "{ended}");
+    assert!(inbox(&sandbox, &["--all"]).is_empty());
+}
+
 #[test]
 fn outside_a_run_nothing_can_be_asked() {
     let ran = finish(

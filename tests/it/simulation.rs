@@ -632,6 +632,7 @@ impl World {
             // from its conversation. What failed it may try again or leave.
             let missing: Vec<_> = wanted(step)
                 .into_iter()
+                .chain(self.items_alone(step))
                 .filter(|what| !self.agent.has.contains(what))
                 .collect();
             let last = step + 1 >= self.agent.steps;
@@ -646,6 +647,17 @@ impl World {
             let call = self.facts(request, tool, item);
             self.agent.asked = Some(what);
             self.feed(Event::ToolCalled(call));
+        }
+    }
+
+    /// The items of this step's batch that a human is asked about, one at a time.
+    fn items_alone(&self, step: u64) -> Vec<String> {
+        match wanted_items(step) {
+            Some((tool, items)) if self.policy.tools[tool].approve != Approve::Never => {
+                let named = items.into_iter().map(|item| format!("{tool}:{item}"));
+                named.collect()
+            }
+            _ => vec![],
         }
     }
 
@@ -676,6 +688,9 @@ impl World {
     /// goes on without them, unless the step is its last.
     fn batch(&mut self, request: u64, step: u64) -> Option<BatchCall> {
         let (tool, items) = wanted_items(step)?;
+        if self.policy.tools[tool].approve != Approve::Never {
+            return None;
+        }
         let name = |item: &String| format!("{tool}:{item}");
         let missing: Vec<_> = items
             .into_iter()

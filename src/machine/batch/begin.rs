@@ -48,10 +48,19 @@ pub(in crate::machine) fn called(
         items: Vec::with_capacity(asked.items.len()),
         tool: asked.tool,
     };
-    let total = asked.items.len();
+    let (total, tool) = (asked.items.len(), batch.tool.clone());
     let mut ends = Vec::new();
     state.batches.insert(no, batch);
-    for (place, item) in asked.items.into_iter().enumerate() {
+    for (place, mut item) in asked.items.into_iter().enumerate() {
+        let approve = policy.tool(&tool).map(|tool| &tool.approve);
+        if !asked.by_human
+            && item.recorded.is_none()
+            && let Some(why) = approve.and_then(|approve| approve.asks(&item.args))
+        {
+            // A human is asked about one call at a time.
+            let text = format!("Not done: {why}. Call `{tool}` for this item alone.");
+            item.refused.get_or_insert(text);
+        }
         let call = state.next_call;
         state.next_call = call.next();
         let (end, attempts) = known_end(state, &item, asked.by_human);
