@@ -207,15 +207,18 @@ fn servers_and_clients_from_npm_and_fastmcp() {
     // The inspector, on its command line.
     let sandbox = Sandbox::new();
     sandbox.write("task.yaml", TASK);
+    // It takes what stands behind two dashes for its own, and lets no variable of ours through.
+    let state = sandbox.state();
+    let state = state.display();
+    let words: Vec<String> = server.iter().map(|word| format!("'{word}'")).collect();
+    let script = sandbox.write(
+        "server.sh",
+        &format!("AGENTGUARD_STATE='{state}' exec {}\n", words.join(" ")),
+    );
+    let script = script.to_string_lossy().into_owned();
     let mut command = Command::new(inspector.join("mcp-inspector"));
-    command.arg("--cli").args(&server).args([
-        "--method",
-        "tools/call",
-        "--tool-name",
-        "echo",
-        "--tool-arg",
-        "message=m",
-    ]);
+    command.args(["--cli", "sh", &script, "--method", "tools/call"]);
+    command.args(["--tool-name", "echo", "--tool-arg", "message=m"]);
     let ran = finish(surrounded(&sandbox, &mut command));
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(ran.stdout.contains("Echo: m"), "{ran:?}");
@@ -237,11 +240,16 @@ turns:
     say: Done.
 "#;
 
-fn with_agent(name: &str, wanted: &(&str, &str, Package), command: &[&str], model: &str) {
-    let Some(folder) = programs(wanted) else {
-        return;
-    };
-    let upstream = Upstream::start(SCRIPT);
+/// Runs an agent whose model answers from `script`; returns what is left of it.
+fn with_agent(
+    name: &str,
+    wanted: &(&str, &str, Package),
+    command: &[&str],
+    model: &str,
+    script: &str,
+) -> Option<Sandbox> {
+    let folder = programs(wanted)?;
+    let upstream = Upstream::start(script);
     let sandbox = Sandbox::new();
     let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/mcp/server.py");
     let proxy = json!(["mcp", "proxy", "--name", "notes", "--", "python3", server]);
@@ -256,7 +264,9 @@ fn with_agent(name: &str, wanted: &(&str, &str, Package), command: &[&str], mode
     };
     let task = json!({
         "name": name,
-        "agent": {"preset": name, "command": command.iter().map(|word| fill(word)).collect::<Vec<_>>(), "cwd": "work", "grace": "2s"},
+        "agent": {"preset": name, "command": command.iter().map(|word| fill(word)).collect::<Vec<_>>(), "cwd": "work", "grace": "2s",
+            // Else Claude Code keeps the tools of servers behind a search.
+            "env": {"ENABLE_TOOL_SEARCH": "auto"}},
         "input": {"prompt": "Charge order o17, then note n1."},
         "limits": {"cost_usd": 90, "deadline": "150s", "tool_calls": 10},
         "prices": {model: {"input": 3, "output": 0.15}, "*": {"input": 3, "output": 0.15}},
@@ -281,12 +291,7 @@ fn with_agent(name: &str, wanted: &(&str, &str, Package), command: &[&str], mode
     let ran: Ran = finish(&mut command);
     let why = || format!("{ran:?}\n{}", sandbox.run(&["why", "latest"]).stdout);
     assert_eq!(ran.code, 0, "{}", why());
-    assert_eq!(sandbox.read("work/charges.txt"), "o17\n", "{}", why());
-    assert_eq!(sandbox.read("work/ledger.txt"), "note n1\n", "{}", why());
-    // The call that was answered from the record is none; nor is one counted twice.
-    let report: Value = sandbox.report();
-    assert_eq!(report["tool_calls"], 2, "{report}");
-    say(&format!("{name}: charged once, noted once"));
+    Some(sandbox)
 }
 
 #[test]
@@ -297,11 +302,22 @@ fn claude_code_gets_the_tools_of_the_task() {
     #[rustfmt::skip]
     let command = ["claude", "-p", "{prompt}", "--dangerously-skip-permissions", "--output-format", "json",
         "--mcp-config={work}/servers.json"];
-    with_agent("claude-code", &CLAUDE, &command, "claude-opus-5-5");
+    let Some(sandbox) = with_agent("claude-code", &CLAUDE, &command, "claude-opus-5-5", SCRIPT)
+    else {
+        return;
+    };
+    assert_eq!(sandbox.read("work/charges.txt"), "o17\n");
+    assert_eq!(sandbox.read("work/ledger.txt"), "note n1\n");
+    // The call that was answered from the record is none; nor is one counted twice.
+    let report: Value = sandbox.report();
+    assert_eq!(report["tool_calls"], 2, "{report}");
+    say("claude-code: charged once, noted once");
 }
 
+/// Its tools are in namespaces, which a scripted model does not know: that it connects
+/// is what is shown.
 #[test]
-fn codex_gets_the_tools_of_the_task() {
+fn codex_reaches_a_server_behind_the_proxy() {
     if !is_asked("mcp-agents", false) {
         return;
     }
@@ -310,5 +326,10 @@ fn codex_gets_the_tools_of_the_task() {
         "-m", "gpt-5-codex", "-c", "web_search=\"disabled\"",
         "-c", "mcp_servers.notes.command=\"{binary}\"", "-c", "mcp_servers.notes.args={proxy}",
         "-c", "mcp_servers.notes.env_vars=[\"AGENTGUARD_SOCKET\"]", "{prompt}"];
-    with_agent("codex", &CODEX, &command, "gpt-5-codex");
+    let script =
+        "usage: {input: 1000, output: 1}\nprice: {input: 3, output: 0.15}\nturns: [{say: Done.}]\n";
+    let Some(sandbox) = with_agent("codex", &CODEX, &command, "gpt-5-codex", script) else {
+        return;
+    };
+    assert!(sandbox.read("work/server.log").contains("tools/list"));
 }
