@@ -43,3 +43,4 @@ mod taxonomy;
 mod tidy;
 mod tools;
 mod verify;
+mod walkthrough;

@@ -105,6 +105,12 @@ Run:
   rollback     Take back what a run did
   dead-letters Items and runs that failed for good: look, try again, take off the list
 
+Humans:
+  inbox        List what runs ask humans, over all runs
+  answer       Answer what a run asks
+  wait         Wait until a human has decided, then go on with the run
+  notify       List notifications that are not sent yet, or send them
+
 Task files:
   init         Write a commented task file to begin with
   check        Read a task file as an operator would, and say what is wrong or missing
@@ -112,12 +118,6 @@ Task files:
   verify       Make the checks of a task now
   drill        Rehearse a task against every kind of failure, offline
   schema       Print the JSON Schema of the task file
-
-Humans:
-  inbox        List what runs ask humans, over all runs
-  answer       Answer what a run asks
-  wait         Wait until a human has decided, then go on with the run
-  notify       List notifications that are not sent yet, or send them
 
 Look:
   runs         List runs, the latest first

@@ -209,14 +209,14 @@ fn a_replay_commits_nothing_to_the_staged_folder() {
         "task.yaml",
         "
 name: staged
-agent: {command: [sh, ../loop.sh], cwd: app, grace: 2s}
+agent: {command: [sh, loop.sh], cwd: app, grace: 2s}
 limits: {deadline: 1m}
 workspace: {stage: app}
 ",
     );
     sandbox.write("app/story.txt", "once");
     sandbox.write(
-        "loop.sh",
+        "app/loop.sh",
         "echo upon a time >> story.txt\nagentguard turn --done --role assistant --content told\n",
     );
     let ran = sandbox.run(&["run", "task.yaml"]);
