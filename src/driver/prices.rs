@@ -240,7 +240,7 @@ impl<'a> Rate<'a> {
             return true;
         };
         let million = 1_000_000;
-        let cost = |tokens: Tokens| catalogue(model, None, &tokens, SystemTime::now());
+        let cost = |tokens: Tokens| of_catalogue(model, None, &tokens, SystemTime::now());
         let plain = cost(Tokens {
             input: million,
             ..Tokens::default()
@@ -279,7 +279,7 @@ impl<'a> Rate<'a> {
         let cost = match self.source {
             Source::Listed(price) => listed(price, tokens),
             Source::Catalogue { model, tier } => {
-                let at = |tier| catalogue(model, tier, tokens, time);
+                let at = |tier| of_catalogue(model, tier, tokens, time);
                 // A known model has a price for any count; should that fail, it
                 // costs more than any cap.
                 let known = |cost: Option<NanoUsd>| cost.unwrap_or(NanoUsd(u64::MAX));
@@ -306,7 +306,7 @@ impl<'a> Rate<'a> {
             Source::Listed(_) => usual,
             Source::Catalogue { model, .. } => {
                 let usage = Usage::from([(UsageKey::WEB_SEARCHES, searches as f64)]);
-                let known = price(&PriceRequest::new(model, &usage));
+                let known = listing(model).and_then(|it| it.price(it.ask(model, &usage)));
                 known.filter(|fee| fee.0 > 0).unwrap_or(usual)
             }
         }
@@ -315,15 +315,7 @@ impl<'a> Rate<'a> {
 
 /// Returns the most tokens that a model reads at once, if the catalogue knows it.
 pub fn window(model: &str) -> Option<u64> {
-    let usage = Usage::new();
-    let found = genai_prices::calculate(&PriceRequest::new(model, &usage)).ok()?;
-    let provider = Calculator::bundled()
-        .providers()
-        .find(|provider| provider.id() == found.provider_id)?;
-    let mut models = provider.models();
-    models
-        .find(|model| model.id() == found.model_id)?
-        .context_window()
+    listing(model)?.window
 }
 
 /// Google says `ON_DEMAND_PRIORITY` on one of its platforms.
@@ -367,10 +359,47 @@ fn listed(price: &Price, tokens: &Tokens) -> NanoUsd {
 
 /// What the catalogue says of a model whatever is asked.
 struct Listing {
-    /// Whose it is, where naming it leads to the same model.
-    provider: Option<String>,
+    /// The part of the catalogue that has it.
+    part: Arc<Calculator>,
+    /// Whose name it has.
+    provider: String,
+    /// The most tokens that it reads at once.
+    window: Option<u64>,
     /// It has a price for output that is not plain text.
     makes_media: bool,
+}
+
+impl Listing {
+    fn ask<'a>(&'a self, model: &'a str, usage: &'a Usage) -> PriceRequest<'a> {
+        PriceRequest::new(model, usage).with_provider_id(&self.provider)
+    }
+
+    fn price(&self, asked: PriceRequest<'_>) -> Option<NanoUsd> {
+        let price = self.part.calculate(&asked).ok()?;
+        // A hair less, so that the noise of the last digit is not rounded up.
+        let nano = (price.total_price * 1e9 - 1e-3).ceil();
+        (nano >= 0.0).then_some(NanoUsd(nano as u64))
+    }
+
+    /// Reports whether a model has a price for output that is not plain text.
+    fn makes_media(&self, model: &str) -> bool {
+        let each = 1_000.0;
+        let kinds = [
+            UsageKey::OUTPUT_IMAGE_TOKENS,
+            UsageKey::OUTPUT_AUDIO_TOKENS,
+            UsageKey::OUTPUT_VIDEO_TOKENS,
+            UsageKey::OUTPUT_CITATION_TOKENS,
+            UsageKey::OUTPUT_REASONING_TOKENS,
+        ];
+        let all = each * kinds.len() as f64;
+        let cost = |usage: &Usage| self.price(self.ask(model, usage));
+        let text = cost(&Usage::from([(UsageKey::OUTPUT_TOKENS, all)]));
+        let mut media = Usage::from([(UsageKey::OUTPUT_TOKENS, all)]);
+        for kind in kinds {
+            media.insert(kind, each);
+        }
+        cost(&media) != text
+    }
 }
 
 /// Models that are remembered; agents name few.
@@ -401,17 +430,23 @@ fn listing(model: &str) -> Option<Arc<Listing>> {
 }
 
 fn look_up(model: &str) -> Option<Listing> {
+    let (provider, part) = catalogue::part_for(model)?;
     let nothing = Usage::new();
-    let asked = PriceRequest::new(model, &nothing);
-    let found = genai_prices::calculate(&asked).ok()?;
-    let named = genai_prices::calculate(&asked.with_provider_id(&found.provider_id));
-    let is_same = named.is_ok_and(|named| {
-        (&named.provider_id, &named.model_id) == (&found.provider_id, &found.model_id)
-    });
-    Some(Listing {
-        provider: is_same.then_some(found.provider_id),
-        makes_media: makes_media(model),
-    })
+    let asked = PriceRequest::new(model, &nothing).with_provider_id(&provider);
+    let found = part.calculate(&asked).ok()?;
+    let window = part
+        .providers()
+        .flat_map(|provider| provider.models())
+        .find(|model| model.id() == found.model_id)
+        .and_then(|model| model.context_window());
+    let mut listing = Listing {
+        part,
+        provider,
+        window,
+        makes_media: false,
+    };
+    listing.makes_media = listing.makes_media(model);
+    Some(listing)
 }
 
 fn has_price(model: &str) -> bool {
@@ -424,31 +459,11 @@ fn is_dearer(model: &str, tier: &str) -> bool {
         output: 1_000,
         ..Tokens::default()
     };
-    let cost = |tier| catalogue(model, tier, &tokens, SystemTime::now());
+    let cost = |tier| of_catalogue(model, tier, &tokens, SystemTime::now());
     cost(Some(tier)) > cost(None)
 }
 
-/// Reports whether a model has a price for output that is not plain text.
-fn makes_media(model: &str) -> bool {
-    let each = 1_000.0;
-    let kinds = [
-        UsageKey::OUTPUT_IMAGE_TOKENS,
-        UsageKey::OUTPUT_AUDIO_TOKENS,
-        UsageKey::OUTPUT_VIDEO_TOKENS,
-        UsageKey::OUTPUT_CITATION_TOKENS,
-        UsageKey::OUTPUT_REASONING_TOKENS,
-    ];
-    let all = each * kinds.len() as f64;
-    let cost = |usage: &Usage| price(&PriceRequest::new(model, usage));
-    let text = cost(&Usage::from([(UsageKey::OUTPUT_TOKENS, all)]));
-    let mut media = Usage::from([(UsageKey::OUTPUT_TOKENS, all)]);
-    for kind in kinds {
-        media.insert(kind, each);
-    }
-    cost(&media) != text
-}
-
-fn catalogue(
+fn of_catalogue(
     model: &str,
     tier: Option<&str>,
     tokens: &Tokens,
@@ -468,22 +483,13 @@ fn catalogue(
         (UsageKey::OUTPUT_TOKENS, tokens.output as f64),
     ]);
     let (tier, listing) = (tier.map(str::to_lowercase), listing(model)?);
-    let mut asked = PriceRequest::new(model, &usage).with_timestamp(time);
-    if let Some(provider) = &listing.provider {
-        asked = asked.with_provider_id(provider);
-    }
+    let mut asked = listing.ask(model, &usage).with_timestamp(time);
     if let Some(tier) = &tier {
         asked = asked.with_price_context("service_tier", tier);
     }
-    price(&asked)
+    listing.price(asked)
 }
 
-fn price(asked: &PriceRequest<'_>) -> Option<NanoUsd> {
-    let price = genai_prices::calculate(asked).ok()?;
-    // A hair less, so that the noise of the last digit is not rounded up.
-    let nano = (price.total_price * 1e9 - 1e-3).ceil();
-    (nano >= 0.0).then_some(NanoUsd(nano as u64))
-}
-
+mod catalogue;
 #[cfg(test)]
 mod tests;

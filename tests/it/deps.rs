@@ -26,7 +26,7 @@ fn every_dependency_has_an_allowed_licence_and_comes_from_the_registry() {
     assert_eq!(problems, Vec::<String>::new());
 }
 
-fn packages() -> Vec<Value> {
+pub fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version=1", "--locked", "--offline"])
         .args([

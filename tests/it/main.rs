@@ -29,6 +29,7 @@ mod man;
 mod mcp_others;
 mod mcp_proxy;
 mod mcp_serve;
+mod prices;
 mod process;
 mod replay;
 mod rollback;
