@@ -172,14 +172,11 @@ fn is_id(json: &str) -> bool {
 /// Looks at brackets outside strings only and needs no valid JSON, so that it
 /// can stand before the parser.
 pub fn deeper_than(line: &[u8], depth_max: usize) -> bool {
-    let mut depth = 0_usize;
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in line {
+    let (mut rest, mut depth) = (line, 0_usize);
+    while let [byte, behind @ ..] = rest {
+        rest = behind;
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
+            b'"' => rest = behind_string(rest),
             b'{' | b'[' => {
                 depth += 1;
                 if depth > depth_max {
@@ -191,6 +188,17 @@ pub fn deeper_than(line: &[u8], depth_max: usize) -> bool {
         }
     }
     false
+}
+
+/// Skips to what follows the string that has begun. Most of a long line is strings.
+fn behind_string(mut rest: &[u8]) -> &[u8] {
+    while let Some(at) = memchr::memchr2(b'"', b'\\', rest) {
+        if rest[at] == b'"' {
+            return &rest[at + 1..];
+        }
+        rest = rest.get(at + 2..).unwrap_or_default();
+    }
+    &[]
 }
 
 /// Returns the line, line end included, that asks for `method`.

@@ -9,7 +9,9 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 
+use foldhash::quality::RandomState;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
@@ -24,12 +26,14 @@ const KEPT_BYTES_MAX: usize = 1 << 20;
 /// Bytes that a message takes at least.
 const ENTRY_BYTES: usize = 400;
 
-/// Tells messages apart, to the byte.
-type Key = [u8; 32];
+/// Tells messages apart, to the byte: two hashes that nobody outside can aim at, and
+/// the length. Each byte of a history is hashed with every call, so they are fast ones.
+type Key = (u64, u64, usize);
 
 /// Messages that were read, the latest first.
 #[derive(Default)]
 pub(super) struct Known {
+    hashers: [RandomState; 2],
     young: HashMap<Key, Entry>,
     old: HashMap<Key, Entry>,
     young_bytes: usize,
@@ -53,7 +57,7 @@ impl Known {
     ) -> (Vec<Said>, Vec<Option<Digest>>) {
         let mut is_answered = false;
         let messages = asked.messages.iter().map(|raw| {
-            let key = key(asked, raw.get(), is_answered);
+            let key = self.key(asked, raw.get(), is_answered);
             let read = self.recall(&key).unwrap_or_else(|| {
                 let said = asked.said(raw);
                 let meaning = meaning(asked, raw, &said, volatile);
@@ -77,7 +81,7 @@ impl Known {
     /// Returns the system prompt as it is compared.
     pub(super) fn system(&mut self, asked: &Asked<'_>, volatile: &Volatile) -> [u8; 32] {
         let raw = asked.system.map_or("", |raw| raw.get());
-        let key = key(asked, raw, false);
+        let key = self.key(asked, raw, false);
         if let Some((_, meaning)) = self.system.filter(|(known, _)| *known == key) {
             return meaning;
         }
@@ -125,14 +129,12 @@ impl Known {
         self.young_bytes += entry.bytes;
         self.young.insert(key, entry);
     }
-}
 
-fn key(asked: &Asked<'_>, raw: &str, is_answered: bool) -> Key {
-    let mut key = Sha256::new();
-    key.update(asked.api.name());
-    key.update([u8::from(is_answered)]);
-    key.update(raw);
-    key.finalize().into()
+    fn key(&self, asked: &Asked<'_>, raw: &str, is_answered: bool) -> Key {
+        let [one, other] = &self.hashers;
+        let hash = |hasher: &RandomState| hasher.hash_one((asked.api.name(), is_answered, raw));
+        (hash(one), hash(other), raw.len())
+    }
 }
 
 fn meaning(asked: &Asked<'_>, raw: &RawValue, said: &Said, volatile: &Volatile) -> Option<Digest> {
