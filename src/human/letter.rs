@@ -56,9 +56,8 @@ pub struct Action {
 /// Returns the ways to answer a question.
 pub fn actions(entry: &Entry, secret: Option<&Secret>) -> Vec<Action> {
     let what = &entry.what;
-    let expires_at = what
-        .deadline
-        .unwrap_or_else(|| what.opened_at.plus(LIFE_MS));
+    let latest = what.opened_at.plus(LIFE_MS);
+    let expires_at = what.deadline.map_or(latest, |deadline| deadline.min(latest));
     let action = |choice: &crate::machine::escalation::Choice| Action {
         option: choice.id.clone(),
         label: choice.label.clone(),

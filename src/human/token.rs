@@ -2,7 +2,8 @@
 //!
 //! A notification carries one for each option, so that whoever gets it can answer
 //! without an account here: by a command, a link, a bot. It is signed with a secret
-//! of the state folder, ends with the question's deadline, and works once, since a
+//! of the state folder, ends with the question's deadline (after a week, where that is
+//! later or there is none), and works once, since a
 //! question is decided once.
 //!
 //! ```text
@@ -21,8 +22,8 @@ use crate::store::{self, Paths};
 /// What begins the signed text, so that a signature serves nothing else.
 const PURPOSE: &[u8] = b"agentguard answer 1\n";
 
-/// How long a token lives whose question has no deadline: a week.
-pub const LIFE_MS: u64 = 7 * 24 * 3_600_000;
+/// How long a token lives at most, whatever its question's deadline.
+pub const LIFE_MS: u64 = crate::task::defaults::TOKEN_LIFE_MS;
 
 /// Longest token that is read, in bytes.
 const TOKEN_BYTES_MAX: usize = 512;

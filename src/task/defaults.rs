@@ -137,6 +137,9 @@ pub fn escalation_deadline() -> Duration {
     Duration(1_800_000)
 }
 
+/// How long a token of a notification answers at most: a week.
+pub const TOKEN_LIFE_MS: u64 = 7 * 24 * 3_600_000;
+
 /// `notify[].on`: every end that a person should hear of.
 pub fn occasions() -> Vec<Occasion> {
     vec![

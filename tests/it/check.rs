@@ -295,7 +295,8 @@ R206  info     no price is known for a loop that reports tokens
 R207  warning  one call may take longer than the whole run
 R301  warning  nobody is told when a run fails
 R302  warning  nobody is told of some ends that need a person
-R303  warning  an irreversible tool may need a human, and nobody is told
+R303  warning  a human may have to decide, and nobody is told
+R304  warning  a deadline is longer than the life of the tokens that answer
 R401  warning  a rule has no examples
 R402  error    an example does not match its rule
 R403  error    an earlier rule takes everything
@@ -303,6 +304,7 @@ R404  warning  a rule is for a tool that does not exist
 R501  error    a secret stands in the task file
 R502  info     the agent sees every secret of the environment
 R601  warning  nothing checks the work
+R701  warning  tools write, and the folder is not staged
 --- stderr
 
 "#]]

@@ -2,16 +2,18 @@
 //! missing before it may run unattended.
 //!
 //! Each rule has a stable id, never reused: `R1xx` tools, `R2xx` limits, `R3xx`
-//! notifications, `R4xx` own rules, `R5xx` secrets, `R6xx` the checks of
-//! the work. [`RULES`] is the table that
+//! notifications and questions, `R4xx` own rules, `R5xx` secrets, `R6xx` the checks
+//! of the work, `R7xx` the folder that the agent works on. [`RULES`] is the table that
 //! the documentation prints. Errors are things that will not work as written;
 //! warnings are missing for production; infos are good to know.
 //!
 //! Not here: anything that needs a look at the disk.
 
 mod limits;
+mod questions;
 mod rules;
 mod secrets;
+mod stage;
 mod tools;
 mod verify;
 
@@ -64,7 +66,8 @@ rules! {
     TIMEOUT_PAST_DEADLINE = "R207", Warn, "one call may take longer than the whole run";
     NO_NOTIFY = "R301", Warn, "nobody is told when a run fails";
     NOTIFY_GAPS = "R302", Warn, "nobody is told of some ends that need a person";
-    NOBODY_ASKED = "R303", Warn, "an irreversible tool may need a human, and nobody is told";
+    NOBODY_ASKED = "R303", Warn, "a human may have to decide, and nobody is told";
+    TOKEN_LIFE = "R304", Warn, "a deadline is longer than the life of the tokens that answer";
     RULE_UNTESTED = "R401", Warn, "a rule has no examples";
     RULE_FAILS = "R402", Error, "an example does not match its rule";
     RULE_UNREACHABLE = "R403", Error, "an earlier rule takes everything";
@@ -72,6 +75,7 @@ rules! {
     SECRET_WRITTEN = "R501", Error, "a secret stands in the task file";
     EVERYTHING_INHERITED = "R502", Info, "the agent sees every secret of the environment";
     NO_VERIFY = "R601", Warn, "nothing checks the work";
+    NO_STAGE = "R701", Warn, "tools write, and the folder is not staged";
 }
 
 /// A finding before its place in the text is known.
@@ -99,9 +103,11 @@ pub(crate) fn findings(
     look.tools();
     look.limits();
     look.notify();
+    look.questions();
     look.rules(try_example);
     look.secrets();
     look.verification();
+    look.stage();
     look.drafts.sort_by_key(|draft| draft.rule.id);
     look.drafts
 }
@@ -151,6 +157,7 @@ limits: {deadline: 1h, cost_usd: 1, idle: 5m}
 prices: {m: {input: 1, output: 2}}
 notify: [{command: [n]}]
 verify: [{command: [v]}]
+workspace: {stage: w}
 ";
 
     fn tool(body: &str) -> String {
@@ -177,7 +184,30 @@ verify: [{command: [v]}]
         for (name, more, want) in rows {
             assert_eq!(tool(&format!("{good}, {more}")), want, "row: {name}");
         }
+        let server = |body: &str| found(&format!("{QUIET}mcp: {{m: {{{body}}}}}\n"));
+        #[rustfmt::skip]
+        let rows = [
+            ("a server's read", "tools: {t: {effect: read}}", ""),
+            ("a server's sound write", "tools: {t: {effect: irreversible, key: \"{a}\", probe: {command: [p]}}}", ""),
+            ("a server's write without key and probe", "tools: {t: {effect: write}}", "R102 mcp.m.tools.t, R103 mcp.m.tools.t, R112 mcp.m.tools.t"),
+            ("a server's tool without an effect", "tools: {t: {key: \"{a}\", probe: {command: [p]}, undo: {command: [u]}}}", "R106 mcp.m.tools.t"),
+            ("writes that nobody names", "default: {effect: write}", "R102 mcp.m.default"),
+            ("reads that nobody names", "default: {effect: read}", ""),
+        ];
+        for (name, body, want) in rows {
+            assert_eq!(server(body), want, "row: {name}");
+        }
+        let unstaged = QUIET.replace("workspace: {stage: w}\n", "");
+        let write = "description: d, timeout: 5s, input: {properties: {a: {}}, required: [a]}, effect: write, key: \"{a}\", probe: {command: [p]}, undo: {command: [u]}";
+        let tools = |action: &str| format!("{unstaged}tools: {{t: {{{write}, {action}}}}}\n");
+        assert_eq!(found(&tools("command: [c]")), "R701 workspace");
+        assert_eq!(found(&tools("http: {url: \"https://a.test\"}")), "");
         let done_only = QUIET.replace("{command: [n]}", "{on: [done], command: [n]}");
+        let asks = "effect: write, key: \"{a}\", probe: {command: [p]}, undo: {command: [u]}, approve: always";
+        assert_eq!(
+            found(&format!("{done_only}tools: {{t: {{{good}, {asks}}}}}\n")),
+            "R302 notify, R303 tools.t.approve"
+        );
         let text = format!(
             "{done_only}tools: {{t: {{{good}, effect: irreversible, key: \"{{a}}\", probe: {{command: [p]}}}}}}\n"
         );
@@ -227,6 +257,9 @@ verify: [{command: [v]}]
             ("a quiet file", QUIET, ""),
             ("the least file", "agent: {command: [a]}\n", "R201 limits, R202 limits, R301 , R502 agent, R601 "),
             ("idle beyond the deadline", "agent: {command: [a], inherit_env: false}\nlimits: {deadline: 5m, idle: 5m, cost_usd: 1}\nprices: {m: {input: 1, output: 2}}\nnotify: [{command: [n]}]\n", "R204 limits.idle, R601 "),
+            ("nobody to ask about a loop and about money", "agent: {command: [a], inherit_env: false}\nlimits: {deadline: 5m, cost_usd: 9, idle: 1m}\nprices: {m: {input: 1, output: 2}}\nloops: {on_stop: pause}\nescalation: {cost_usd: 1}\nnotify: [{on: [failed], command: [n]}]\nverify: [{command: [v]}]\n", "R302 notify, R303 loops.on_stop, R303 escalation.cost_usd"),
+            ("a question that outlives its tokens", &format!("{QUIET}escalation: {{types: {{approval: {{deadline: 8d}}, agent: {{deadline: 7d}}}}}}\n"), "R304 escalation.types.approval.deadline"),
+            ("a run that outlives the tokens of a question without a deadline", "agent: {command: [a], inherit_env: [PATH]}\nlimits: {deadline: 30d, cost_usd: 1, idle: 5m}\nprices: {m: {input: 1, output: 2}}\nnotify: [{command: [n]}]\nverify: [{command: [v]}]\n", "R304 limits.deadline"),
             ("limits that nobody sees", "agent: {command: [a], inherit_env: false, protocol: none}\nlimits: {deadline: 5m, cost_usd: 1, steps: 3}\nnotify: [{command: [n]}]\ntools: {t: {description: d, command: [c], timeout: 1s, effect: read, input: {}}}\n", "R111 tools, R203 limits, R205 limits.cost_usd, R205 limits.steps, R601 "),
             ("a gap in the notifications", "agent: {command: [a], inherit_env: false}\nlimits: {deadline: 5m, tokens: 1k, idle: 1m}\nnotify: [{on: [failed], command: [n]}]\n", "R202 limits, R302 notify, R601 "),
         ];

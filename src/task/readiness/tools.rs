@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use super::{
-    IRREVERSIBLE_RETRIED, KEY_OPTIONAL, Look, NOBODY_ASKED, TIMEOUT_PAST_DEADLINE,
+    IRREVERSIBLE_RETRIED, KEY_OPTIONAL, Look, TIMEOUT_PAST_DEADLINE,
     TOOL_DESCRIPTION, TOOL_EFFECT, TOOL_IN_DOUBT, TOOL_INPUT, TOOL_KEY, TOOL_OPTION,
     TOOL_PLAIN_HTTP, TOOL_TIMEOUT, TOOL_UNDO, TOOL_UNREACHABLE,
 };
 use crate::task::locate::KeyPath;
-use crate::task::resolved::{Action, Effect, Occasion, Protocol, Tool};
+use crate::task::resolved::{Action, Approve, Effect, Protocol, Tool};
 use crate::task::template::Template;
 use crate::task::units::Duration;
 
@@ -26,6 +26,33 @@ impl Look<'_> {
         }
         for (name, tool) in &task.tools {
             self.tool(&tools.key(name), name, tool);
+        }
+        self.servers();
+    }
+
+    /// Tools of MCP servers: what they take, their servers say.
+    fn servers(&mut self) {
+        let mcp = KeyPath::root().key("mcp");
+        for (name, tool) in &self.task.lent {
+            let Some((server, tool_name)) = name.split_once('/').filter(|it| it.0 != "*") else {
+                continue;
+            };
+            let of_server = mcp.key(server);
+            if tool_name == "*" {
+                let path = of_server.key("default");
+                if self.is_written(&path) && tool.effect != Effect::Read && tool.key.is_none() {
+                    let message = format!(
+                        "tools of `{server}` that are not named write and have no key: the same \
+                         call made twice by the model happens twice"
+                    );
+                    let fix = "name those that write under `tools`, each with a `key:`";
+                    self.find(TOOL_KEY, &path, message, fix);
+                }
+                continue;
+            }
+            let path = of_server.key("tools").key(tool_name);
+            self.tool_effect(&path, name);
+            self.tool_write(&path, name, tool);
         }
     }
 
@@ -61,17 +88,7 @@ impl Look<'_> {
                 "add `timeout: 30s`, a little more than it usually takes",
             );
         }
-        if !self.is_written(&path.key("effect")) {
-            let message = format!(
-                "tool `{name}` does not say what it does to the world; it is taken for a write"
-            );
-            self.find(
-                TOOL_EFFECT,
-                path,
-                message,
-                "add `effect: read`, `write` or `irreversible`",
-            );
-        }
+        self.tool_effect(path, name);
         if tool.input.is_none() {
             let message =
                 format!("tool `{name}` does not say which arguments it takes; none is checked");
@@ -84,6 +101,20 @@ impl Look<'_> {
                 path,
                 message,
                 "add `description:` with a sentence",
+            );
+        }
+    }
+
+    fn tool_effect(&mut self, path: &KeyPath, name: &str) {
+        if !self.is_written(&path.key("effect")) {
+            let message = format!(
+                "tool `{name}` does not say what it does to the world; it is taken for a write"
+            );
+            self.find(
+                TOOL_EFFECT,
+                path,
+                message,
+                "add `effect: read`, `write` or `irreversible`",
             );
         }
     }
@@ -118,19 +149,15 @@ impl Look<'_> {
                 "add `undo:` with a `command` that takes a call back, or write `effect: irreversible`",
             );
         }
-        let asks = [Occasion::Waiting, Occasion::InDoubt];
-        let mut targets = self.task.notify.iter();
-        let is_told = targets.any(|it| asks.iter().any(|occasion| it.on.contains(occasion)));
+        let is_told = self.tells_of_questions();
         if tool.effect == Effect::Irreversible && !is_told {
             let message = format!(
                 "tool `{name}` cannot be undone, and nobody is told when a human has to decide about it"
             );
-            self.find(
-                NOBODY_ASKED,
-                path,
-                message,
-                "add `notify: [{on: [waiting, in_doubt], command: [./notify.sh]}]`",
-            );
+            self.nobody_asked(path, message);
+        } else if tool.approve != Approve::Never && !is_told {
+            let message = format!("calls of `{name}` wait for an approval, and nobody is told");
+            self.nobody_asked(&path.key("approve"), message);
         }
         if tool.effect == Effect::Irreversible && tool.retry.attempts > 1 {
             let message = format!(
