@@ -118,7 +118,9 @@ fn answer_by_token(store: &dyn Store, token: &str, note: Option<String>, by: Str
     if let Some(ruling) = &entry.ruling {
         if entry.token.as_deref() == Some(claim.mark.as_str()) {
             return Err(Failure::usage(format!(
-                "the token was used already, at {}",
+                "the token was used already: {} decided `{}` at {}",
+                plain::line(&ruling.by),
+                plain::line(&ruling.option),
                 open::instant(ruling.at)
             )));
         }

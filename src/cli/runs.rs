@@ -173,13 +173,18 @@ fn listed(
     let mut found = Vec::new();
     for record in records {
         let seen = Seen::look(store, record)?;
-        if by_status && !args.status.iter().any(|status| status == seen.status()) {
+        let is_wanted = |status| !by_status || args.status.iter().any(|it| it == status);
+        // Whether a run that is alive waits for a human, its events tell.
+        if seen.holder.is_none() && !is_wanted(seen.status()) {
+            continue;
+        }
+        let report = seen.report(store);
+        if !is_wanted(status(&seen, report.as_ref())) {
             continue;
         }
         if found.len() == wanted {
             return Ok((found, true));
         }
-        let report = seen.report(store);
         found.push((seen, report));
     }
     Ok((found, false))
@@ -187,8 +192,8 @@ fn listed(
 
 fn row(seen: &Seen, report: std::result::Result<&Report, &String>, now: UnixMs) -> Vec<String> {
     let pid = seen.holder.as_ref().and_then(|holder| holder.pid);
-    let status = match pid {
-        Some(pid) => format!("{} ({pid})", seen.status()),
+    let shown = match pid {
+        Some(pid) => format!("{} ({pid})", status(seen, report)),
         None => report.map_or(seen.status(), Report::status_text).to_owned(),
     };
     let (step, cost, error) = match report {
@@ -202,13 +207,18 @@ fn row(seen: &Seen, report: std::result::Result<&Report, &String>, now: UnixMs) 
     vec![
         seen.run().to_string(),
         seen.record.new.task.clone(),
-        status,
+        shown,
         step,
         cost,
         format!("{} ago", ago(now.since(seen.record.new.at))),
         span(duration_ms(seen, now)),
         crate::observe::plain::excerpt(&error, 200),
     ]
+}
+
+/// Returns the status, in a word.
+fn status<'a>(seen: &'a Seen, report: std::result::Result<&'a Report, &String>) -> &'a str {
+    report.map_or(seen.status(), |report| report.status.as_str())
 }
 
 /// Returns how long a run has taken: to its end, to now while it runs, to the

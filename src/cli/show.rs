@@ -171,7 +171,7 @@ fn page(store: &dyn Store, seen: Seen) -> std::result::Result<Page, Failure> {
     if seen.holder.is_none() {
         close(&mut history.calls, &history.state, &rules);
     }
-    let report = seen.as_seen(Report::of(seen.run(), &history.state));
+    let report = seen.as_seen(store, Report::of(seen.run(), &history.state))?;
     let now = open::clock().now();
     let until = match seen.holder {
         Some(_) => now,

@@ -361,7 +361,7 @@ fn hint(run: &str, outcome: &Outcome) -> Option<String> {
             limit: crate::machine::event::TimeLimit::Deadline,
         } => Some(format!("to go on: {resume} --raise deadline=+30m")),
         Outcome::Rejected { .. } => Some(format!(
-            "to see what was found: agentguard show {run}; to give the agent more tries: {resume}"
+            "to see what was found: agentguard show {run}; to try again: {resume}"
         )),
         Outcome::Conflict { .. } => Some(format!(
             "to see the change: agentguard diff {run}; to try again once the conflict is resolved: \

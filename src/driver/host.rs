@@ -29,14 +29,15 @@ use crate::human::outbox::{Post, Sending};
 use crate::ids::{RunId, StepNo};
 use crate::machine::event::StoppedBy;
 use crate::machine::{
-    Cause, Checkpoint, Entry, Escalation, Event, Outcome, Part, Phase, Saga, Status, advance,
+    Cause, Checkpoint, Entry, Escalation, Event, Outcome, Part, Phase, Saga, State, Status, advance,
     checkpoints,
 };
 use crate::observe::Observer;
 use crate::policy::budget::Resource;
+use crate::policy::escalation::Kind;
 use crate::policy::taxonomy::custom;
 use crate::store::path_lock::PathLock;
-use crate::store::{self, Draft, NewRun, Ownership, Store};
+use crate::store::{self, Draft, NewRun, Ownership, RunRecord, Store};
 use crate::task::resolved::{InheritEnv, Resolved};
 use crate::tools::{ToolHome, Toolbox};
 use crate::verify;
@@ -264,13 +265,24 @@ pub async fn begin(
 
 /// Goes on with the run that `asked` names.
 pub async fn go_on(host: Host, asked: &str, how: &GoOn) -> Result<Finished, Error> {
+    let (record, own) = own(&host, asked)?;
+    go_on_with(host, &record, own, how).await
+}
+
+/// Goes on with a run that is owned.
+async fn go_on_with(
+    host: Host,
+    record: &RunRecord,
+    own: Ownership,
+    how: &GoOn,
+) -> Result<Finished, Error> {
     let TakenUp {
         locks: _locks,
         mut session,
         ports,
         setup,
         sending,
-    } = take_up(host, asked).await?;
+    } = take_up(host, record, own).await?;
     let run = session.run.clone();
     for (resource, raise) in &how.raise {
         let limit = raised(&session, *resource, *raise)?;
@@ -299,7 +311,10 @@ pub async fn roll_back(host: Host, asked: &str) -> Result<RolledBack, Error> {
         mut ports,
         sending,
         ..
-    } = take_up(host, asked).await?;
+    } = {
+        let (record, own) = own(&host, asked)?;
+        take_up(host, &record, own).await?
+    };
     let doubt = recover::settle(&mut session, &ports.toolbox, &ports.rules).await?;
     if doubt.is_none() {
         let is_under_way = matches!(session.state().part(), Some(Part::RollingBack { .. }));
@@ -327,16 +342,25 @@ struct TakenUp {
     sending: Option<Sending>,
 }
 
-async fn take_up(host: Host, asked: &str) -> Result<TakenUp, Error> {
+/// Finds the run that `asked` names, and holds it from here on.
+fn own(host: &Host, asked: &str) -> Result<(RunRecord, Ownership), Error> {
     let record = host.store.find(asked)?;
-    let run = record.new.run.clone();
-    let setup: Setup = serde_json::from_str(&record.new.body).map_err(|source| Error::Setup {
-        run: run.clone(),
+    let own = host.store.own(&record.new.run, host.clock.now())?;
+    Ok((record, own))
+}
+
+/// Reads what stays true for a whole run.
+fn setup(record: &RunRecord) -> Result<Setup, Error> {
+    serde_json::from_str(&record.new.body).map_err(|source| Error::Setup {
+        run: record.new.run.clone(),
         source,
-    })?;
+    })
+}
+
+async fn take_up(mut host: Host, record: &RunRecord, own: Ownership) -> Result<TakenUp, Error> {
+    let run = record.new.run.clone();
+    let setup = setup(record)?;
     let rules = rules(&setup.task)?;
-    let own = host.store.own(&run, host.clock.now())?;
-    let mut host = host;
     let locks = lock(&mut host, &setup.task, &run).await?;
     let task = staging::moved(setup.task.clone(), &run, host.store.paths())?;
     let toolbox = toolbox(&host, &run, &task)?;
@@ -394,18 +418,34 @@ pub async fn wait(mut host: Host, asked: &str) -> Result<Finished, Error> {
         &host.outside.environment,
         &run,
     ));
+    // Whether a run whose process was lost had asked something.
+    let mut had_asked = None;
     loop {
         let is_held = host.store.holder(&run)?.is_some();
         let record = host.store.find(run.as_str())?;
-        let status = record.summary.status.as_str();
-        let asks = [Status::Waiting, Status::InDoubt].map(Status::as_str);
-        if !is_held {
-            if !asks.contains(&status) {
-                return left_as_it_is(&host, &run);
+        if is_held {
+            had_asked = None;
+        } else {
+            let asks = match record.summary.status.as_str() {
+                "" | "running" => match had_asked {
+                    Some(asked) => asked,
+                    None => *had_asked.insert(is_asking(&host, &record)?),
+                },
+                status => [Status::Waiting, Status::InDoubt].iter().any(|it| it.as_str() == status),
+            };
+            if !asks {
+                return left_as_it_is(&host, &record);
             }
             if !human::is_undecided(host.store.as_ref(), &run, host.clock.now()).await? {
-                finish(sending).await;
-                return go_on(host, run.as_str(), &GoOn::default()).await;
+                match host.store.own(&run, host.clock.now()) {
+                    Ok(own) => {
+                        finish(sending).await;
+                        return go_on_with(host, &record, own, &GoOn::default()).await;
+                    }
+                    // Another one that waited was first: its end is waited for.
+                    Err(store::Error::Held { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
         let stopped = tokio::select! {
@@ -420,13 +460,8 @@ pub async fn wait(mut host: Host, asked: &str) -> Result<Finished, Error> {
 }
 
 /// How a run ended that nobody has to go on with.
-fn left_as_it_is(host: &Host, run: &RunId) -> Result<Finished, Error> {
-    let record = host.store.find(run.as_str())?;
-    let setup: Setup = serde_json::from_str(&record.new.body).map_err(|source| Error::Setup {
-        run: run.clone(),
-        source,
-    })?;
-    let state = recover::state(host.store.as_ref(), run, &policy(&setup.task))?;
+fn left_as_it_is(host: &Host, record: &RunRecord) -> Result<Finished, Error> {
+    let state = standing_of(host, record)?;
     let lost = Outcome::Crashed {
         exit: crate::machine::event::Exit::Lost,
     };
@@ -434,8 +469,21 @@ fn left_as_it_is(host: &Host, run: &RunId) -> Result<Finished, Error> {
         Some(outcome @ Outcome::Done { .. }) => Ending::WasDone(outcome),
         other => Ending::Refused(other.unwrap_or(lost)),
     };
-    let run = run.clone();
+    let run = record.new.run.clone();
     Ok(Finished { run, ending })
+}
+
+/// Whether the journal of a run that nobody holds ends with an open question.
+fn is_asking(host: &Host, record: &RunRecord) -> Result<bool, Error> {
+    let state = standing_of(host, record)?;
+    let mut open = state.open_questions();
+    // What could not be undone holds nobody up.
+    Ok(open.any(|it| it.what.ask.kind != Kind::Undo))
+}
+
+fn standing_of(host: &Host, record: &RunRecord) -> Result<State, Error> {
+    let policy = policy(&setup(record)?.task);
+    Ok(recover::state(host.store.as_ref(), &record.new.run, &policy)?)
 }
 
 /// Sees attempts and their ends through until the run has ended for good: one that

@@ -39,6 +39,7 @@ use crate::machine::event::{self, RequestNo, StoppedBy};
 use crate::machine::{Answer, Effect, Event, Next, Phase};
 use crate::money::NanoUsd;
 use crate::policy::budget::Spend;
+use crate::policy::escalation::Kind;
 use crate::policy::taxonomy::custom;
 use crate::process::{Agent, Exit, Launcher, Mark, Output, Stdio, Swept, sweep_marked};
 use crate::task::resolved::Protocol;
@@ -267,6 +268,8 @@ struct Attempt<'a> {
     windows: HashMap<RequestNo, Window>,
     /// Model calls that wait until others have shown what they cost.
     parked: VecDeque<(RequestNo, method::Reserve)>,
+    /// Turns that were said again while a human is asked whether to go on.
+    said_again: Vec<RequestNo>,
     /// Which model call belongs to which conversation.
     conversations: Conversations,
     /// Model calls that passed since the loop last told what its calls used.
@@ -328,6 +331,7 @@ impl<'a> Attempt<'a> {
             work,
             windows: HashMap::new(),
             parked: VecDeque::new(),
+            said_again: Vec::new(),
             conversations,
             untold: 0,
             humans_at: Instant::now(),
@@ -581,7 +585,10 @@ impl<'a> Attempt<'a> {
                 {
                     // Asked again because the answer was lost; nothing changes.
                     self.catch_up().await?;
-                    self.repeat_turn(request);
+                    match self.is_turn_held() {
+                        true => self.said_again.push(request),
+                        false => self.repeat_turn(request),
+                    }
                     return Ok(());
                 }
                 let exchange = seen.map(|seen| {
@@ -830,6 +837,14 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
+    /// Whether a human has to say first whether the loop may go on.
+    fn is_turn_held(&self) -> bool {
+        let state = self.session.state();
+        let mut open = state.open_questions();
+        let holds = |kind| matches!(kind, Kind::Cost | Kind::Loop);
+        state.phase == Phase::Running && open.any(|it| holds(it.what.ask.kind))
+    }
+
     fn repeat_turn(&self, request: RequestNo) {
         let state = self.session.state();
         let verdict = match (&state.phase, state.outcome()) {
@@ -974,6 +989,11 @@ impl<'a> Attempt<'a> {
             }
         }
         fault(boundary, Side::AfterRelease);
+        if !self.is_turn_held() {
+            for request in std::mem::take(&mut self.said_again) {
+                self.repeat_turn(request);
+            }
+        }
         let state = self.session.state();
         let is_running = state.phase == Phase::Running;
         if is_running && self.ports.outside.is_detached && state.waits_for().is_some() {

@@ -122,7 +122,7 @@ pub fn advance(
         Event::Acknowledged { escalation, seen } => {
             escalation::acknowledged(&mut state, &escalation, seen)
         }
-        Event::Suspended => escalation::suspended(&mut state),
+        Event::Suspended => escalation::suspended(&mut state, escalation::Unheld::Detached),
         Event::RollbackStarted => saga::started(&mut state, at),
         Event::UndoStarted { call, attempt } => saga::undo_started(&mut state, at, call, attempt),
         Event::UndoEnded(ended) => saga::undo_ended(&mut state, at, &ended, policy),

@@ -117,7 +117,7 @@ fn finish(state: &mut State, at: UnixMs, outcome: Outcome, policy: &Policy) -> V
 pub(super) fn end(state: &mut State, at: UnixMs, outcome: Outcome) -> Vec<Effect> {
     state.active_ms = state.active_until(at);
     state.ended_at = Some(at);
-    if outcome.exit_code() != 0 {
+    if !matches!(outcome, Outcome::Done { .. } | Outcome::Waiting { .. }) {
         state.last_error = Some(outcome.describe());
     }
     state.phase = Phase::Ended {

@@ -40,7 +40,9 @@ pub(super) fn stop(
             return vec![Effect::Finish { outcome }];
         }
     }
-    state.last_error = Some(outcome.describe());
+    if !matches!(outcome, Outcome::Waiting { .. }) {
+        state.last_error = Some(outcome.describe());
+    }
     state.phase = Phase::Ending { outcome };
     let mut effects = Vec::new();
     let told_one = told.is_some();
@@ -76,7 +78,7 @@ pub(super) fn exited(
         Outcome::Done { .. } => "end",
         _ => "fail",
     };
-    let mut note = run_note(state, action, rule, &outcome.describe());
+    let mut note = run_note(state, action, rule, &in_words(&outcome, policy));
     note.evidence = exit.as_clause();
     if !matches!(outcome, Outcome::Done { .. }) {
         state.last_error = Some(outcome.describe());
@@ -195,12 +197,21 @@ pub(super) fn swept(
         },
         (outcome, _) => outcome,
     };
-    let mut note = run_note(state, "end", "run.end", &outcome.describe());
+    let mut note = run_note(state, "end", "run.end", &in_words(&outcome, policy));
     note.evidence = format!("{asked} processes asked to end, {killed} killed");
     let mut effects = freed;
     effects.push(Effect::Note(note));
     effects.extend(conclude(state, at, outcome, policy));
     effects
+}
+
+fn in_words(outcome: &Outcome, policy: &Policy) -> String {
+    match outcome {
+        Outcome::Done { .. } if policy.verify_tries.is_some() => {
+            "the agent is done; its work is checked next".into()
+        }
+        outcome => outcome.describe(),
+    }
 }
 
 /// A call that was in flight each time the process died is a loop of its own.

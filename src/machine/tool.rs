@@ -808,19 +808,18 @@ fn look_for_loop(
     effects
 }
 
-/// Shows a call to the loop detector; returns what is noted, and how the run ends if
-/// it goes round in circles.
-pub(super) fn look(state: &mut State, at: UnixMs, print: Print) -> (Vec<Effect>, Option<Outcome>) {
+/// Shows a call to the loop detector; returns what is noted, and the circle in which
+/// it goes, if that ends the run or has a human asked.
+pub(super) fn look(
+    state: &mut State,
+    at: UnixMs,
+    print: Print,
+    policy: &Policy,
+) -> (Vec<Effect>, Option<Finding>) {
     let main = state.main();
     let finding = observe(state, at, main, print);
-    // What it was called for is done: there is nothing to hold back for a human.
-    let stops = Policy::default();
-    let (noted, _) = act_on(state, main, finding.as_ref(), &stops);
-    let stops = finding.filter(|finding| finding.level == Level::Stop);
-    (
-        noted,
-        stops.map(|finding| Outcome::Loop { why: finding.why }),
-    )
+    let (noted, _) = act_on(state, main, finding.as_ref(), policy);
+    (noted, finding.filter(|it| it.level == Level::Stop))
 }
 
 fn observe(

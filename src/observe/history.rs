@@ -13,7 +13,8 @@ use crate::clock::UnixMs;
 use crate::ids::{AttemptNo, BatchNo, CallId, IdempotencyKey, StepNo};
 use crate::machine::event::{Content, Settlement, ToolCall, UndoEnd};
 use crate::machine::{
-    self, About, Answer, Cause, Effect, Entry, Event, Outcome, Phase, Policy, State, Undo, advance,
+    self, About, Answer, Cause, Effect, Entry, Event, Outcome, Phase, Policy, Stage, State, Undo,
+    advance,
 };
 use crate::observe::batches::{self, Batch};
 use crate::observe::timeline::{self, Line};
@@ -343,13 +344,22 @@ impl Told {
             }
         }
         for effect in effects {
-            if let Effect::Reply {
-                answer: Answer::Tool { call, class, .. },
-                ..
-            } = effect
-                && let Some(call) = self.calls.get_mut(call)
-            {
-                call.class = Some(*class);
+            match effect {
+                Effect::Reply {
+                    answer: Answer::Tool { call, class, .. },
+                    ..
+                } => {
+                    if let Some(call) = self.calls.get_mut(call) {
+                        call.class = Some(*class);
+                    }
+                }
+                // What was approved begins.
+                Effect::Execute { call, attempt } => {
+                    if let Some(call) = self.calls.get_mut(call) {
+                        call.tries = call.tries.max(*attempt);
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -378,7 +388,10 @@ fn asked_for(id: CallId, asked: &ToolCall, at: UnixMs, effects: &[Effect], after
             (false, false) => Stands::Refused,
         },
         class: about_it.and_then(|note| note.class),
-        tries: u32::from(open),
+        tries: match after.calls.get(&id).map(|call| &call.stage) {
+            None | Some(Stage::Approving { .. }) => 0,
+            Some(_) => 1,
+        },
         took_ms: 0,
         gave: None,
     }

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMs;
 use crate::ids::{AttemptNo, EscalationId, RunId, StepNo};
+use crate::machine::escalation::{Ruling, Seen};
 use crate::machine::event::FileCounts;
 use crate::machine::{Outcome, Phase, Question, State, Status};
 use crate::money::NanoUsd;
@@ -168,6 +169,9 @@ pub struct Asked {
     pub kind: String,
     /// The question.
     pub question: String,
+    /// Whether the run stands still until it is decided.
+    #[serde(default)]
+    pub holds_the_run: bool,
     /// What was decided.
     #[serde(default)]
     pub option: Option<String>,
@@ -183,6 +187,14 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// Takes in what a human did.
+    pub fn hear(&mut self, seen: Option<&Seen>, ruling: Option<&Ruling>) {
+        self.seen_by = seen.map(|seen| seen.by.clone());
+        self.option = ruling.map(|ruling| ruling.option.clone());
+        self.by = ruling.map(|ruling| ruling.by.clone());
+        self.source = ruling.map(|ruling| ruling.source.as_str().to_owned());
+    }
+
     /// Returns what came of it, in words.
     pub fn answer(&self) -> String {
         match (&self.option, &self.by, &self.seen_by) {
@@ -216,6 +228,12 @@ impl Report {
         }
     }
 
+    /// Whether the run stands still until a human has decided.
+    pub fn waits_for_human(&self) -> bool {
+        let mut open = self.questions.iter().filter(|it| it.option.is_none());
+        open.any(|it| it.holds_the_run)
+    }
+
     /// Reports on a run that this process or nobody holds.
     pub fn of(run: &RunId, state: &State) -> Self {
         let ended = match &state.phase {
@@ -233,6 +251,7 @@ impl Report {
             outcome: ended.map(Outcome::describe),
             verified: ended.and_then(|outcome| match outcome {
                 Outcome::Done { verified } => Some(*verified),
+                Outcome::Rejected { .. } => Some(false),
                 _ => None,
             }),
             error_class: ended.and_then(error_class),
@@ -277,16 +296,19 @@ impl Report {
 }
 
 fn asked(question: &Question) -> Asked {
-    let (what, ruling) = (&question.what, question.ruling.as_ref());
-    Asked {
+    let what = &question.what;
+    let mut asked = Asked {
         id: what.id.clone(),
         kind: what.ask.kind.as_str().to_owned(),
         question: what.ask.question.clone(),
-        option: ruling.map(|ruling| ruling.option.clone()),
-        by: ruling.map(|ruling| ruling.by.clone()),
-        source: ruling.map(|ruling| ruling.source.as_str().to_owned()),
-        seen_by: question.seen.as_ref().map(|seen| seen.by.clone()),
-    }
+        holds_the_run: what.ask.kind.holds_the_run(),
+        option: None,
+        by: None,
+        source: None,
+        seen_by: None,
+    };
+    asked.hear(question.seen.as_ref(), question.ruling.as_ref());
+    asked
 }
 
 fn degraded(state: &State) -> Option<Degraded> {

@@ -19,6 +19,7 @@ mod gateway_security;
 mod hostile;
 mod human;
 mod human_told;
+mod human_waits;
 mod init;
 mod inside;
 mod look;

@@ -5,6 +5,7 @@ use crate::cli::error::{Failure, Kind};
 use crate::driver::host::Setup;
 use crate::driver::policy::policy;
 use crate::driver::recover;
+use crate::human::inbox::Entry;
 use crate::ids::RunId;
 use crate::machine::Status;
 use crate::observe::Report;
@@ -77,29 +78,50 @@ impl Seen {
             && has_ended(&self.record)
             && let Ok(report) = serde_json::from_str(&self.record.summary.body)
         {
-            return Ok(report);
+            return self.as_seen(store, report).map_err(|e| e.to_string());
         }
         let setup: Setup = serde_json::from_str(&self.record.new.body)
             .map_err(|error| format!("its setup cannot be read: {error}"))?;
         let state = recover::state(store, self.run(), &policy(&setup.task))
             .map_err(|error| error.to_string())?;
-        Ok(self.as_seen(Report::of(self.run(), &state)))
+        let report = Report::of(self.run(), &state);
+        self.as_seen(store, report).map_err(|e| e.to_string())
     }
 
-    /// Corrects what the events alone cannot tell: whether it runs.
-    pub fn as_seen(&self, mut report: Report) -> Report {
+    /// Corrects what the events alone cannot tell: whether it runs, and what humans
+    /// said while no process of it was there.
+    pub fn as_seen(&self, store: &dyn Store, mut report: Report) -> store::Result<Report> {
+        self.hear_humans(store, &mut report)?;
         if self.holder.is_some() {
-            report.status = Status::Running;
+            report.status = match report.waits_for_human() {
+                true => Status::Waiting,
+                false => Status::Running,
+            };
+            report.error_class = None;
         } else if !has_ended(&self.record) {
             report.status = Status::Crashed;
             report.error_class = Some("crash".to_owned());
         } else {
-            return report;
+            return Ok(report);
         }
         report.exit_code = None;
         report.outcome = None;
         report.end_time = None;
-        report
+        Ok(report)
+    }
+
+    fn hear_humans(&self, store: &dyn Store, report: &mut Report) -> store::Result<()> {
+        if report.questions.iter().all(|asked| asked.option.is_some()) {
+            return Ok(());
+        }
+        let rows = store.questions(Some(self.run()), "", false)?;
+        for entry in rows.into_iter().filter_map(|row| Entry::read(row).ok()) {
+            let mut open = report.questions.iter_mut().filter(|it| it.option.is_none());
+            if let Some(asked) = open.find(|it| it.id == entry.what.id) {
+                asked.hear(entry.seen.as_ref(), entry.ruling.as_ref());
+            }
+        }
+        Ok(())
     }
 }
 

@@ -142,7 +142,7 @@ impl Page {
     }
 
     fn status(&self) -> String {
-        let status = self.seen.status();
+        let status = self.report.status.as_str();
         let Some(holder) = &self.seen.holder else {
             return self.report.status_text().to_owned();
         };

@@ -9,8 +9,9 @@ use crate::clock::UnixMs;
 use crate::ids::{BatchNo, StepNo};
 use crate::machine::advance::run_note;
 use crate::machine::tool::{error_kind, excerpt, look};
+use crate::machine::escalation::{self, Held};
 use crate::machine::{About, Answer, Decision, Effect, Outcome, Phase, Policy, State, Verdict};
-use crate::policy::loops::{ErrorKind, Print, ToolTraits};
+use crate::policy::loops::{ErrorKind, Finding, Print, ToolTraits};
 use crate::policy::taxonomy::Class;
 
 /// An item ended: its key, its row, its decision, and those it stands for.
@@ -151,25 +152,34 @@ pub(super) fn conclude(state: &mut State, at: UnixMs, no: BatchNo, policy: &Poli
     }
     let is_live = !by_human && state.phase == Phase::Running;
     let (noted, looped) = if is_live {
-        let traits = policy.tool(&tool).map(|tool| &tool.traits);
-        look_for_loop(state, at, &tool, &items, met, traits)
+        look_for_loop(state, at, &tool, &items, met, policy)
     } else {
         (vec![], None)
     };
     effects.extend(noted);
-    let outcome = doubt.or(stop).or(looped).filter(|_| is_live);
+    let mut outcome = doubt.or(stop).filter(|_| is_live);
+    let asks = looped.as_ref().filter(|_| outcome.is_none() && policy.escalation.on_loop);
+    let ask = asks.map(|it| escalation::about_loop(state, &it.why, &it.identity));
+    if ask.is_none() {
+        outcome = outcome.or(looped.map(|finding| Outcome::Loop { why: finding.why }));
+    }
     let verdict = outcome.as_ref().map_or(Verdict::Go, Verdict::stop);
-    effects.push(Effect::Reply {
-        request,
-        answer: Answer::Batch(Box::new(BatchAnswer {
-            batch: no,
-            tool,
-            want,
-            met,
-            items,
-            verdict,
-        })),
-    });
+    let answer = Answer::Batch(Box::new(BatchAnswer {
+        batch: no,
+        tool,
+        want,
+        met,
+        items,
+        verdict,
+    }));
+    if let Some(ask) = ask {
+        // The items are done; whether the loop goes on is a human's to say.
+        let held = vec![Held::Reply { request, answer }];
+        let held = escalation::hold(state, at, ask, held, state.on_wire, policy);
+        effects.extend(held);
+        return effects;
+    }
+    effects.push(Effect::Reply { request, answer });
     if let Some(outcome) = outcome {
         let mut note = run_note(state, "stop", "batch.stop", &outcome.describe());
         note.otherwise = "the run would have gone on past it".into();
@@ -188,8 +198,10 @@ fn look_for_loop(
     tool: &str,
     items: &[Item],
     met: bool,
-    traits: Option<&ToolTraits>,
-) -> (Vec<Effect>, Option<Outcome>) {
+    policy: &Policy,
+) -> (Vec<Effect>, Option<Finding>) {
+    let unknown = ToolTraits::default();
+    let traits = policy.tool(tool).map_or(&unknown, |it| &it.traits);
     let ids: Vec<&str> = items.iter().map(|item| item.id.as_str()).collect();
     let args: Vec<&Value> = items.iter().map(|item| &item.args).collect();
     let result = Value::from(counts_text(items));
@@ -203,9 +215,9 @@ fn look_for_loop(
         } else {
             error_kind(Class::Semantic)
         },
-        traits.unwrap_or(&ToolTraits::default()),
+        traits,
     );
-    look(state, at, print)
+    look(state, at, print, policy)
 }
 
 /// Says how many items ended how.

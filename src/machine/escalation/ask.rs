@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::decide::label;
-use super::suspend::suspended;
+use super::suspend::{Unheld, suspended};
 use super::{
     Ask, CONTINUE, Choice, Escalation, HAPPENED, Held, NOT_HAPPENED, Question, STOP, Told,
 };
@@ -93,7 +93,10 @@ pub(in crate::machine) fn open(
         &format!("escalation.{}", what.ask.kind.as_str()),
         &format!("a human is asked: {}", what.ask.question),
     );
-    note.evidence = format!("{id}: {}", what.ask.evidence);
+    note.evidence = match what.ask.evidence.as_str() {
+        "" => id.to_string(),
+        evidence => format!("{id}: {evidence}"),
+    };
     note.otherwise = match &what.ask.default {
         Some(default) => format!("without an answer, `{default}` stands"),
         None => "it stays open until somebody answers".into(),
@@ -232,7 +235,7 @@ pub(in crate::machine) fn hold(
         question.held.extend(held);
     }
     if is_from_wire {
-        effects.extend(suspended(state));
+        effects.extend(suspended(state, Unheld::Impatient));
     }
     effects
 }

@@ -212,20 +212,14 @@ pub(super) fn go_on(
     policy: &Policy,
 ) -> Vec<Effect> {
     match held {
-        Held::Reply {
-            request,
-            mut answer,
-        } => {
-            if let (
-                Some(steer),
-                Answer::Tool { verdict, .. }
-                | Answer::Reported { verdict, .. }
-                | Answer::Turn { verdict, .. },
-            ) = (steer, &mut answer)
-            {
-                *verdict = Verdict::Steer { text: steer.into() };
-                state.counters.steers += 1;
-            }
+        Held::Reply { request, answer } => {
+            let answer = match steer {
+                Some(text) => {
+                    state.counters.steers += 1;
+                    with_verdict(answer, Verdict::Steer { text: text.into() })
+                }
+                None => answer,
+            };
             vec![Effect::Reply { request, answer }]
         }
         Held::Reserve {
@@ -293,11 +287,15 @@ pub(super) fn refused(outcome: &Outcome, held: Vec<Held>) -> Vec<Effect> {
 }
 
 pub(super) fn with_verdict(mut answer: Answer, with: Verdict) -> Answer {
-    if let Answer::Tool { verdict, .. }
-    | Answer::Reported { verdict, .. }
-    | Answer::Turn { verdict, .. } = &mut answer
-    {
-        *verdict = with;
+    match &mut answer {
+        Answer::Tool { verdict, .. }
+        | Answer::Reported { verdict, .. }
+        | Answer::Turn { verdict, .. } => *verdict = with,
+        Answer::Batch(batch) => batch.verdict = with,
+        Answer::Standing
+        | Answer::Reserved { .. }
+        | Answer::Ruled(_)
+        | Answer::Stopping { .. } => {}
     }
     answer
 }

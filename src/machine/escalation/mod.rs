@@ -40,6 +40,7 @@ use crate::policy::escalation::Kind;
 pub(super) use approval::{Approval, approval, use_up};
 pub(super) use ask::{about_cost, about_loop, asked, hold, open};
 pub use ask::{about_doubt, key_of};
+pub(in crate::machine) use suspend::Unheld;
 pub(super) use decide::{acknowledged, decided};
 pub(super) use suspend::{decided_meanwhile, settled, suspended, told_by_note, withdrawn};
 

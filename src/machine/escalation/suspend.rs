@@ -9,9 +9,18 @@ use crate::machine::ending::stop;
 use crate::machine::{Answer, Effect, Outcome, Phase, Stage, State, Verdict};
 use crate::policy::escalation::Kind;
 
-/// Nobody waits here for a decision: the agent is ended, the run goes on when
-/// there is one.
-pub(in crate::machine) fn suspended(state: &mut State) -> Vec<Effect> {
+/// Why the agent is ended where a human is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::machine) enum Unheld {
+    /// Nobody waits here for the answer.
+    Detached,
+    /// The agent knows nothing of us, and its client would give up.
+    Impatient,
+}
+
+/// The agent cannot be kept until there is a decision: it is ended, the run goes on
+/// when there is one.
+pub(in crate::machine) fn suspended(state: &mut State, why: Unheld) -> Vec<Effect> {
     let Some(question) = state.waits_for() else {
         // Decided in the meantime.
         return vec![];
@@ -23,12 +32,17 @@ pub(in crate::machine) fn suspended(state: &mut State) -> Vec<Effect> {
         escalation: question.what.id.clone(),
         question: question.what.ask.question.clone(),
     };
-    let mut note = run_note(
-        state,
-        "suspend",
-        "escalation.detached",
-        "nobody waits here for an answer; the run goes on when there is one",
-    );
+    let (rule, why) = match why {
+        Unheld::Detached => (
+            "escalation.detached",
+            "nobody waits here for an answer; the run goes on when there is one",
+        ),
+        Unheld::Impatient => (
+            "escalation.impatient",
+            "the agent cannot be kept within a model call; it is started again with the answer",
+        ),
+    };
+    let mut note = run_note(state, "suspend", rule, why);
     note.evidence = outcome.describe();
     let mut effects = vec![Effect::Note(note)];
     let stopping = Answer::Stopping {
