@@ -64,6 +64,8 @@ boundaries! {
     AgentExited = "agent_exited",
     Swept = "swept",
     VerifyStarted = "verify_started",
+    CheckReserved = "check_reserved",
+    CheckAnswered = "check_answered",
     Verified = "verified",
     RollbackStarted = "rollback_started",
     UndoStarted = "undo_started",

@@ -5,6 +5,7 @@
 //! anew. What a part starts carries the run's mark and goes with the supervisor.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -14,11 +15,11 @@ use crate::drill::{Boundary, Side, fault};
 use crate::driver::session::{Error, Session};
 use crate::driver::staging;
 use crate::driver::supervise::Ports;
-use crate::driver::{launch, saga};
+use crate::driver::{launch, review, saga};
 use crate::machine::event::{CheckEnd, CheckVerdict, StoppedBy, TimeLimit};
 use crate::machine::{Event, Part, Phase, State};
 use crate::process::{Mark, sweep_marked};
-use crate::task::resolved::Check;
+use crate::task::resolved::{Check, Look};
 use crate::verify::{self, Site};
 
 /// The longest sleep between two looks at the clock; the deadline counts
@@ -63,34 +64,53 @@ async fn verify(session: &mut Session, ports: &mut Ports, round: u32) -> Result<
                 .map_err(|error| error.to_string())
         });
     let result = session.state().done.clone();
-    let work = async {
-        let env = match site {
-            Ok(env) => env,
-            Err(why) => return checks.iter().map(|it| unchecked(it, &why)).collect(),
-        };
-        let hide = |text: &str| ports.toolbox.hide(text);
-        let site = Site {
-            run: &session.run,
-            launcher: &ports.outside.launcher,
-            workspace: &task.agent.cwd,
-            env,
-            output_dir,
-            grace_ms: task.agent.grace_ms,
-            result: result.as_ref(),
-            hide: &hide,
-        };
-        let mut ended = Vec::with_capacity(checks.len());
-        for (index, check) in checks.iter().enumerate() {
-            ended.push(verify::check(&site, index + 1, check).await);
-        }
-        ended
+    let toolbox = Arc::clone(&ports.toolbox);
+    let hide = |text: &str| toolbox.hide(text);
+    let (env, broken) = match site {
+        Ok(env) => (env, None),
+        Err(why) => (vec![], Some(why)),
     };
-    let (state, clock) = (session.state(), &session.clock);
-    let event = tokio::select! {
-        biased;
-        checks = work => Event::Verified { round, checks },
-        by = stopped(&mut ports.outside.stops) => Event::StopRequested { by },
-        () = deadline(state, || clock.now()) => Event::TimeUp { limit: TimeLimit::Deadline },
+    let site = Site {
+        run: &session.run.clone(),
+        launcher: &ports.outside.launcher.clone(),
+        workspace: &task.agent.cwd,
+        env,
+        output_dir,
+        grace_ms: task.agent.grace_ms,
+        result: result.as_ref(),
+        hide: &hide,
+    };
+    let mut ended = Vec::with_capacity(checks.len());
+    let mut cut_by = None;
+    for (index, check) in checks.iter().enumerate() {
+        let made = match (&check.look, &broken) {
+            (_, Some(why)) => Ok(unchecked(check, why)),
+            (Look::Model(asked), None) => {
+                review::check(session, ports, round, check, asked).await?
+            }
+            (_, None) => tokio::select! {
+                biased;
+                end = verify::check(&site, index + 1, check) => Ok(end),
+                cut = cut(&mut ports.outside.stops, session) => Err(cut),
+            },
+        };
+        match made {
+            Ok(end) => ended.push(end),
+            Err(cut) => {
+                cut_by = Some(cut);
+                break;
+            }
+        }
+    }
+    let event = match cut_by {
+        None => Event::Verified {
+            round,
+            checks: ended,
+        },
+        Some(Cut::By(by)) => Event::StopRequested { by },
+        Some(Cut::Deadline) => Event::TimeUp {
+            limit: TimeLimit::Deadline,
+        },
     };
     // Whatever a check that was cut off has started ends before the run does.
     sweep_marked(&Mark::run(session.run.clone()), 0).await;
@@ -99,7 +119,26 @@ async fn verify(session: &mut Session, ports: &mut Ports, round: u32) -> Result<
     Ok(())
 }
 
-fn unchecked(check: &Check, why: &str) -> CheckEnd {
+/// Why a check is cut off.
+pub(super) enum Cut {
+    /// Somebody wants the run to stop.
+    By(StoppedBy),
+    /// The run's deadline passed.
+    Deadline,
+}
+
+/// Waits until something cuts the checks off.
+pub(super) async fn cut(stops: &mut mpsc::Receiver<StoppedBy>, session: &Session) -> Cut {
+    let (state, clock) = (session.state(), &session.clock);
+    tokio::select! {
+        biased;
+        by = stopped(stops) => Cut::By(by),
+        () = deadline(state, || clock.now()) => Cut::Deadline,
+    }
+}
+
+/// A check that was not made.
+pub(super) fn unchecked(check: &Check, why: &str) -> CheckEnd {
     CheckEnd {
         name: check.name.clone(),
         verdict: CheckVerdict::Unchecked,

@@ -38,11 +38,6 @@ pub(super) async fn open(
     ports: &Ports,
     plan: &Plan,
 ) -> Result<Gateway, String> {
-    let client = client_builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|error| format!("the gateway's client cannot be made: {error}"))?;
-    let (limits, environment) = (&session.task.limits, &ports.outside.environment);
     // After a crash the agent does the same again, and gets the same answers;
     // after a failure of its own it has to find another way.
     let recorded = match ports.standing.cause {
@@ -54,9 +49,46 @@ pub(super) async fn open(
         }
         Cause::Fresh | Cause::Verbatim | Cause::Reflection => vec![],
     };
+    // Who takes up a session is told with it.
+    let note = ports.standing.note.clone();
+    let note = note.filter(|_| plan.how != How::Native);
+    open_to(hub, session, ports, &session.task.upstreams, recorded, note).await
+}
+
+/// Opens the gateway by which checks of the work ask models.
+///
+/// The model that a check names is the one that is asked first: the first link's own
+/// does not stand in its place. Links behind it answer as they are written.
+///
+/// Errors: a sentence for the user.
+pub(super) async fn open_for_checks(
+    hub: &Hub,
+    session: &Session,
+    ports: &Ports,
+) -> Result<Gateway, String> {
+    let mut upstreams = session.task.upstreams.clone();
+    if let Some(first) = upstreams.first_mut() {
+        first.model = None;
+    }
+    open_to(hub, session, ports, &upstreams, vec![], None).await
+}
+
+async fn open_to(
+    hub: &Hub,
+    session: &Session,
+    ports: &Ports,
+    upstreams: &[Upstream],
+    recorded: Vec<gateway::Recorded>,
+    note: Option<String>,
+) -> Result<Gateway, String> {
+    let client = client_builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(|error| format!("the gateway's client cannot be made: {error}"))?;
+    let (limits, environment) = (&session.task.limits, &ports.outside.environment);
     let timeout_ms = limits.model_call_timeout_ms;
     let (mut chain, mut models) = (Vec::new(), Vec::new());
-    for upstream in &session.task.upstreams {
+    for upstream in upstreams {
         let mut link = link(upstream, environment)?;
         if let Place::Script(file) = &upstream.place {
             let ledger = ports
@@ -82,12 +114,7 @@ pub(super) async fn open(
         recorded,
         reply: reply_of(session, ports),
         volatile: volatile(session)?,
-        // Who takes up a session is told with it.
-        note: ports
-            .standing
-            .note
-            .clone()
-            .filter(|_| plan.how != How::Native),
+        note,
     };
     Gateway::open(hub, settings)
         .await

@@ -45,6 +45,7 @@ pub mod prices;
 pub mod recording;
 pub mod recover;
 pub mod replay;
+mod review;
 pub mod saga;
 pub mod session;
 pub mod staging;

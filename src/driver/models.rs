@@ -76,9 +76,10 @@ pub(super) fn choose(session: &Session, mut asked: Reserve) -> Result<Choice, Er
     }
     let bids = order.iter().filter_map(|place| offer(*place));
     let bids = bids.map(|offer| bid(&asked, offer, alone));
+    let limits = state.call_limits();
     let fits = |bid: &Bid| {
         let alone = bid.alone.as_ref();
-        alone.is_ok_and(|(worst, _)| spend.next_call(&state.limits, worst).is_none())
+        alone.is_ok_and(|(worst, _)| spend.next_call(&limits, worst).is_none())
     };
     let breakers = match task.model_breaker {
         Some(_) => session.store.breakers()?,

@@ -18,6 +18,7 @@ use crate::machine::Event;
 use crate::machine::event::{CommitMethod, FileCounts, Refusal, Staged, StoppedBy};
 use crate::staging::change::Counts;
 use crate::staging::commit::{self, Checked, Done, Moment, Ready};
+use crate::staging::diff::{self, Sides};
 use crate::staging::stage::{Asked, Method, Stage};
 use crate::staging::{self, Halt, tree::as_text};
 use crate::store::path_lock::{self, Held, Owner, PathLock, Taken};
@@ -132,6 +133,31 @@ pub async fn stage(session: &mut Session, ports: &mut Ports) -> Result<bool, Err
     session.feed_and_wait(Event::Staged(staged)).await?;
     fault(Boundary::Staged, Side::AfterRelease);
     Ok(true)
+}
+
+/// Returns the change so far as a unified diff of at most `bytes_max` bytes, and how
+/// many bytes of it were left out; `None` where nothing is staged.
+///
+/// Reads files: not for the thread of the run.
+///
+/// Errors: those of the disk.
+pub fn change(folder: &Path, bytes_max: usize) -> crate::staging::Result<Option<(String, usize)>> {
+    let Some(stage) = Stage::find(folder)?.filter(Stage::exists) else {
+        return Ok(None);
+    };
+    let sides = Sides {
+        old: &stage.target,
+        new: &stage.tree,
+    };
+    let (mut text, mut left_out) = (String::new(), 0);
+    for change in commit::so_far(&stage)? {
+        let shown = diff::show(&change, &sides).text;
+        let left = bytes_max.saturating_sub(text.len());
+        let end = shown.floor_char_boundary(shown.len().min(left));
+        text.push_str(&shown[..end]);
+        left_out += shown.len() - end;
+    }
+    Ok(Some((text, left_out)))
 }
 
 /// Commits what the agent made, or says why it cannot be.

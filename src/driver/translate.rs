@@ -174,7 +174,8 @@ pub fn worst_case(
             price.worst(input_tokens, max_tokens, is_long)
         }),
     };
-    let fits = |worst: &Usage| spend.next_call(&state.limits, worst).is_none();
+    let limits = state.call_limits();
+    let fits = |worst: &Usage| spend.next_call(&limits, worst).is_none();
     let whole = worst(asked.max_tokens);
     if fits(&whole) {
         return Ok((whole, asked.max_tokens));

@@ -3,8 +3,8 @@
 use crate::clock::UnixMs;
 use crate::machine::event::{Event, TimeLimit};
 use crate::machine::{
-    About, Answer, Decision, Effect, Outcome, Phase, Policy, State, batch, commit, conclude,
-    ending, escalation, resume, saga, tool, turn,
+    About, Answer, Decision, Effect, Outcome, Phase, Policy, State, asked_check, batch, commit,
+    conclude, ending, escalation, resume, saga, tool, turn,
 };
 
 /// Advances a run by one event. Total: every pair has an answer, none panics.
@@ -110,6 +110,14 @@ pub fn advance(
         Event::AgentExited { exit, tail } => ending::exited(&mut state, at, exit, &tail, policy),
         Event::Swept { asked, killed } => ending::swept(&mut state, at, asked, killed, policy),
         Event::VerifyStarted { round } => conclude::verify_started(&mut state, at, round),
+        Event::CheckReserved {
+            request,
+            check,
+            worst,
+            max_tokens,
+            link,
+        } => asked_check::reserved(&mut state, request, &check, worst, max_tokens, link),
+        Event::CheckAnswered(answer) => asked_check::answered(&mut state, at, &answer, policy),
         Event::Verified { round, checks } => {
             conclude::verified(&mut state, at, round, &checks, policy)
         }

@@ -22,6 +22,7 @@ use crate::clock::UnixMs;
 use crate::machine::advance::{run_note, unexpected};
 use crate::machine::event::{CheckEnd, CheckVerdict, TimeLimit};
 use crate::machine::{Effect, Outcome, Phase, Policy, State, escalation, saga};
+use crate::policy::budget::Hit;
 
 /// Longest text of findings that a model is told, in bytes.
 const FINDINGS_BYTES_MAX: usize = 16 * 1024;
@@ -138,6 +139,7 @@ pub(super) fn cut_off(
     outcome: Outcome,
     policy: &Policy,
 ) -> Vec<Effect> {
+    over(state);
     state.unconcluded = state.part().cloned();
     let note = run_note(state, "stop", "conclude.cut_off", &outcome.describe());
     let mut effects = vec![Effect::Note(note)];
@@ -163,10 +165,18 @@ pub(super) fn verify_started(state: &mut State, at: UnixMs, round: u32) -> Vec<E
     }
     // What was cut off ran no longer than until the last thing that is known.
     begin(state, state.seen_at, part);
+    over(state);
     state.attempt_at = at;
     state.unconcluded = None;
     state.ended_at = None;
     vec![]
+}
+
+/// No check of a round is under way any more: what it had asked of a model counts as
+/// spent. Returns the limit that kept one from asking.
+fn over(state: &mut State) -> Option<Hit> {
+    state.spend.forfeit_reservations();
+    state.check_hit.take()
 }
 
 /// The checks of a round ended.
@@ -181,6 +191,7 @@ pub(super) fn verified(
     if state.phase != (Phase::Concluding { part: part.clone() }) {
         return unexpected(state, "the end of checks that are not under way");
     }
+    let hit = over(state);
     let ended = |verdict| checks.iter().filter(move |check| check.verdict == verdict);
     let count = |verdict| ended(verdict).count();
     if count(CheckVerdict::Passed) == checks.len() {
@@ -200,7 +211,11 @@ pub(super) fn verified(
             "could not be checked: {}",
             whys(ended(CheckVerdict::Unchecked))
         );
-        (Some(Outcome::Rejected { why }), "verify.unchecked")
+        let outcome = match hit {
+            Some(hit) => Outcome::Budget { hit },
+            None => Outcome::Rejected { why },
+        };
+        (Some(outcome), "verify.unchecked")
     } else {
         state.rejections = state.rejections.saturating_add(1);
         state.findings = Some(findings(checks));
@@ -210,8 +225,8 @@ pub(super) fn verified(
             checks.len(),
             whys(ended(CheckVerdict::Failed))
         );
-        let limit = limit_reached(state, at);
-        match limit {
+        let limit = hit.map(|hit| Outcome::Budget { hit });
+        match limit.or_else(|| limit_reached(state, at)) {
             _ if state.rejections > tries => (Some(Outcome::Rejected { why }), "verify.no_tries"),
             Some(limit) => (Some(limit), "verify.failed"),
             None => {

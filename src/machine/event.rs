@@ -178,6 +178,21 @@ pub enum Event {
         /// Which round of checks it is, from 1.
         round: u32,
     },
+    /// A check is about to ask a model and wants its worst case held back.
+    CheckReserved {
+        /// The request to answer.
+        request: RequestNo,
+        /// The check.
+        check: String,
+        /// The worst case.
+        worst: Usage,
+        /// Output tokens it may ask for.
+        max_tokens: u64,
+        /// Which link of the chain is asked, by its place.
+        link: usize,
+    },
+    /// A try of a model call of a check came back.
+    CheckAnswered(Box<CheckAnswer>),
     /// The checks of a round ended.
     Verified {
         /// Which round.
@@ -286,6 +301,8 @@ impl Event {
             Self::AgentExited { .. } => "agent_exited",
             Self::Swept { .. } => "swept",
             Self::VerifyStarted { .. } => "verify_started",
+            Self::CheckReserved { .. } => "check_reserved",
+            Self::CheckAnswered(_) => "check_answered",
             Self::Verified { .. } => "verified",
             Self::RollbackStarted => "rollback_started",
             Self::UndoStarted { .. } => "undo_started",
@@ -700,6 +717,27 @@ pub struct CheckEnd {
     pub findings: String,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
+}
+
+/// How a try of a model call ended that a check made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckAnswer {
+    /// The request to answer.
+    pub request: RequestNo,
+    /// The check.
+    pub check: String,
+    /// What it used.
+    pub usage: Usage,
+    /// What was held back for it.
+    pub reservation: Option<u64>,
+    /// The model that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Why it failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How it went.
+    pub exchange: Exchange,
 }
 
 /// What a check says about the work.

@@ -19,6 +19,7 @@
 //! failures are classed and loops found (`policy`).
 
 mod advance;
+mod asked_check;
 pub mod batch;
 mod commit;
 mod conclude;

@@ -16,7 +16,7 @@ use crate::machine::{
     Conversation, Effect, Outcome, Part, Policy, Risk, Saga, ToolPolicy, Workspace,
 };
 use crate::money::NanoUsd;
-use crate::policy::budget::{Limits, Resource, Spend, Usage};
+use crate::policy::budget::{Hit, Limits, Resource, Spend, Usage};
 use crate::policy::loops::{self, Digest};
 use crate::policy::retry;
 use crate::policy::taxonomy::{Class, History};
@@ -119,6 +119,8 @@ pub struct State {
     pub unconcluded: Option<Part>,
     /// What the model last asked of the agent's tools, in this attempt.
     pub asking: Asking,
+    /// The limit that kept a check of this round from asking its model.
+    pub check_hit: Option<Hit>,
     /// The folder that the agent works on, where it is staged.
     pub workspace: Workspace,
     /// Why the last model call failed, if it did.
@@ -397,6 +399,7 @@ impl State {
             findings: None,
             unconcluded: None,
             asking: Asking::default(),
+            check_hit: None,
             workspace: Workspace::default(),
             model_error: None,
             down: None,

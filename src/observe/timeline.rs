@@ -176,6 +176,30 @@ pub(super) fn text(
             format!("{outcome} ({asked} processes asked to end, {killed} killed)")
         }
         Event::VerifyStarted { round } => format!("round {round} of the checks begins"),
+        Event::CheckReserved {
+            check,
+            worst,
+            max_tokens,
+            ..
+        } => match after.next_reservation > before.next_reservation {
+            true => format!(
+                "check {check}: a model call of at most {} USD, {max_tokens} output tokens",
+                worst.cost
+            ),
+            false => format!("check {check}: its model is not asked"),
+        },
+        Event::CheckAnswered(answer) => {
+            let (check, used) = (&answer.check, &answer.usage);
+            match &answer.error {
+                Some(error) => format!("check {check}: the model call failed: {}", excerpt(error)),
+                None => format!(
+                    "check {check}: {} answered, {} tokens, {} USD",
+                    answer.model.as_deref().unwrap_or("the model"),
+                    used.tokens,
+                    used.cost
+                ),
+            }
+        }
         Event::Verified { round, checks } => {
             format!(
                 "round {round} of the checks: {}",

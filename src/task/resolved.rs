@@ -702,6 +702,19 @@ pub enum Look {
         /// No file matches any of these; they compile.
         must_not_match: Vec<String>,
     },
+    /// What a model says of it.
+    Model(Review),
+}
+
+/// A model that is asked about the work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Review {
+    /// The model.
+    pub model: String,
+    /// What it is asked.
+    pub question: String,
+    /// A path or glob of files that it is shown.
+    pub files: Option<String>,
 }
 
 /// A JSON Schema.

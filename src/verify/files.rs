@@ -98,7 +98,7 @@ fn look_at(workspace: &Path, look: &Look) -> Said {
     }
 }
 
-fn find(workspace: &Path, pattern: &str) -> Result<Vec<PathBuf>, Said> {
+pub(super) fn find(workspace: &Path, pattern: &str) -> Result<Vec<PathBuf>, Said> {
     let folder = glob::Pattern::escape(&workspace.to_string_lossy());
     let whole = match Path::new(pattern).is_absolute() {
         true => pattern.to_owned(),
@@ -175,7 +175,7 @@ pub(super) fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-fn name(workspace: &Path, path: &Path) -> String {
+pub(super) fn name(workspace: &Path, path: &Path) -> String {
     let inside = path.strip_prefix(workspace).unwrap_or(path);
     inside.to_string_lossy().into_owned()
 }

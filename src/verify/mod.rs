@@ -7,7 +7,9 @@
 //!
 //! - `program`: commands and scripts;
 //! - `document`: JSON Schemas;
-//! - `files`: what must or must not be in files.
+//! - `files`: what must or must not be in files;
+//! - `review`: what a model is shown and asked, and how its answer is read. Asking it
+//!   is a matter of the run that pays for it (`driver::review`).
 //!
 //! Not here: when checks are made and what follows (`machine::conclude`,
 //! `driver::conclude`).
@@ -15,6 +17,7 @@
 mod document;
 mod files;
 mod program;
+pub mod review;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -54,7 +57,7 @@ pub struct Site<'a> {
 }
 
 /// What a check says.
-struct Said {
+pub struct Said {
     verdict: CheckVerdict,
     /// A clause that follows the name of the check.
     why: String,
@@ -70,7 +73,8 @@ impl Said {
         Self::new(CheckVerdict::Failed, why, findings)
     }
 
-    fn unchecked(why: impl Into<String>, findings: impl Into<String>) -> Self {
+    /// It says nothing.
+    pub fn unchecked(why: impl Into<String>, findings: impl Into<String>) -> Self {
         Self::new(CheckVerdict::Unchecked, why, findings)
     }
 
@@ -101,8 +105,19 @@ pub async fn check(site: &Site<'_>, place: usize, check: &Check) -> CheckEnd {
             let work = files::check(site.workspace.to_owned(), check.look.clone());
             in_time(check.timeout_ms, work).await
         }
+        Look::Model(_) => Said::unchecked("asks a model, which only a run does", ""),
     };
-    let mut findings = (site.hide)(said.findings.trim_end());
+    ended(check, said, started, site.hide)
+}
+
+/// How a check ended, bounded and without secrets.
+pub fn ended(
+    check: &Check,
+    said: Said,
+    started: Instant,
+    hide: &(dyn Fn(&str) -> String + Sync),
+) -> CheckEnd {
+    let mut findings = hide(said.findings.trim_end());
     if findings.len() > FINDINGS_BYTES_MAX {
         findings.truncate(findings.floor_char_boundary(FINDINGS_BYTES_MAX));
         findings.push('…');
@@ -110,7 +125,7 @@ pub async fn check(site: &Site<'_>, place: usize, check: &Check) -> CheckEnd {
     CheckEnd {
         name: check.name.clone(),
         verdict: said.verdict,
-        why: (site.hide)(&said.why),
+        why: hide(&said.why),
         findings,
         took_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     }
@@ -123,7 +138,8 @@ async fn in_time(timeout_ms: u64, work: impl Future<Output = Said>) -> Said {
     }
 }
 
-fn too_slow(timeout_ms: u64) -> Said {
+/// A check took too long.
+pub fn too_slow(timeout_ms: u64) -> Said {
     let why = format!("took longer than {timeout_ms} ms, its time limit");
     Said::unchecked(why, "")
 }

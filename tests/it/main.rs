@@ -45,4 +45,5 @@ mod taxonomy;
 mod tidy;
 mod tools;
 mod verify;
+mod verify_model;
 mod walkthrough;

@@ -8,11 +8,11 @@ use serde_json::Value;
 use super::Checker;
 use crate::task::defaults;
 use crate::task::locate::{KeyPath, Part};
-use crate::task::resolved::{Check, Look, Schema, Verify};
+use crate::task::resolved::{Check, Look, Review, Schema, Verify};
 use crate::task::written;
 
 /// What a check can look at; each check has one of them.
-const LOOKS: [&str; 5] = ["command", "script", "schema", "file", "files"];
+const LOOKS: [&str; 6] = ["command", "script", "schema", "file", "files", "model"];
 
 /// Keys that go with `file` and `files` only.
 const OF_FILES: [&str; 3] = ["exists", "must_match", "must_not_match"];
@@ -73,11 +73,18 @@ impl Checker<'_> {
 
     /// Checks that exactly one thing is looked at.
     fn one_look(&mut self, path: &KeyPath) {
-        let written: Vec<&str> = LOOKS
+        let mut written: Vec<&str> = LOOKS
             .into_iter()
             .filter(|key| self.is_written(&path.key(key)))
             .collect();
-        let all = "`command`, `script`, `schema`, `file` or `files`";
+        if written.contains(&"model") {
+            // Files are what it is shown.
+            written.retain(|key| !key.starts_with("file"));
+        } else if self.is_written(&path.key("question")) {
+            let (what, fix) = ("has nobody to answer it", Some("add `model:`"));
+            self.refuse(&path.key("question"), Part::Key, what, None, fix);
+        }
+        let all = "`command`, `script`, `schema`, `file`, `files` or `model`";
         match written.as_slice() {
             [] if LOOKS.iter().any(|key| self.is_meant(path, key)) => {}
             [] => self.refuse(
@@ -123,10 +130,13 @@ impl Checker<'_> {
             return self.schema_look(&path.key("schema"), schema);
         }
         let pattern = match (&written.file, &written.files) {
-            (Some(file), _) => glob_escaped(file),
-            (None, Some(files)) => files.clone(),
-            (None, None) => return None,
+            (Some(file), _) => Some(glob_escaped(file)),
+            (None, files) => files.clone(),
         };
+        if let Some(model) = &written.model {
+            return self.review(path, model, written, pattern);
+        }
+        let pattern = pattern?;
         for (key, patterns) in [
             ("must_match", &written.must_match),
             ("must_not_match", &written.must_not_match),
@@ -156,6 +166,33 @@ impl Checker<'_> {
             must_match: written.must_match.clone(),
             must_not_match: written.must_not_match.clone(),
         })
+    }
+
+    fn review(
+        &mut self,
+        path: &KeyPath,
+        model: &str,
+        written: &written::Check,
+        files: Option<String>,
+    ) -> Option<Look> {
+        if written.file.is_some() && written.files.is_some() {
+            let fix = Some("remove one of them");
+            let at = path.key("files");
+            self.refuse(&at, Part::Key, "stands beside `file`", None, fix);
+        }
+        let Some(question) = &written.question else {
+            if !self.is_meant(path, "question") {
+                let what = "asks its model nothing";
+                let fix = Some("add `question: Does the report answer the ticket?`");
+                self.refuse(path, Part::Key, what, Some("`question`"), fix);
+            }
+            return None;
+        };
+        Some(Look::Model(Review {
+            model: model.to_owned(),
+            question: question.clone(),
+            files,
+        }))
     }
 
     fn schema_look(&mut self, path: &KeyPath, written: &written::SchemaCheck) -> Option<Look> {
@@ -216,6 +253,7 @@ fn default_name(look: &Look) -> String {
         } => file.clone(),
         Look::Schema { file: None, .. } => "result".to_owned(),
         Look::Files { pattern, .. } => pattern.clone(),
+        Look::Model(review) => review.model.clone(),
     };
     name.chars().take(60).collect()
 }

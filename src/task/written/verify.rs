@@ -34,7 +34,7 @@ pub struct Rounds {
     pub rounds: u32,
 }
 
-/// A check: `command`, `script`, `schema`, `file` or `files`.
+/// A check: `command`, `script`, `schema`, `file`, `files` or `model`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Check {
@@ -73,6 +73,17 @@ pub struct Check {
     /// Regular expressions that no file may match anywhere.
     #[serde(default)]
     pub must_not_match: Vec<String>,
+    /// A model that is asked about the work, over the run's `upstream`; what it costs
+    /// counts in the run. It is shown the agent's result, the change of a staged
+    /// folder, and what `file` or `files` finds. Whatever it answers but a verdict
+    /// says nothing about the work.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 200))]
+    pub model: Option<String>,
+    /// What `model` is asked about the work.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 16384))]
+    pub question: Option<String>,
     /// How long the check may take. One that takes longer says nothing about the
     /// work.
     #[serde(default = "defaults::check_timeout")]
