@@ -29,8 +29,8 @@ use crate::human::outbox::{Post, Sending};
 use crate::ids::{RunId, StepNo};
 use crate::machine::event::StoppedBy;
 use crate::machine::{
-    Cause, Checkpoint, Entry, Escalation, Event, Outcome, Part, Phase, Saga, State, Status, advance,
-    checkpoints,
+    Cause, Checkpoint, Entry, Escalation, Event, Outcome, Part, Phase, Saga, State, Status,
+    advance, checkpoints,
 };
 use crate::observe::Observer;
 use crate::policy::budget::Resource;
@@ -431,7 +431,9 @@ pub async fn wait(mut host: Host, asked: &str) -> Result<Finished, Error> {
                     Some(asked) => asked,
                     None => *had_asked.insert(is_asking(&host, &record)?),
                 },
-                status => [Status::Waiting, Status::InDoubt].iter().any(|it| it.as_str() == status),
+                status => [Status::Waiting, Status::InDoubt]
+                    .iter()
+                    .any(|it| it.as_str() == status),
             };
             if !asks {
                 return left_as_it_is(&host, &record);
@@ -483,7 +485,11 @@ fn is_asking(host: &Host, record: &RunRecord) -> Result<bool, Error> {
 
 fn standing_of(host: &Host, record: &RunRecord) -> Result<State, Error> {
     let policy = policy(&setup(record)?.task);
-    Ok(recover::state(host.store.as_ref(), &record.new.run, &policy)?)
+    Ok(recover::state(
+        host.store.as_ref(),
+        &record.new.run,
+        &policy,
+    )?)
 }
 
 /// Sees attempts and their ends through until the run has ended for good: one that

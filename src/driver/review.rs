@@ -21,12 +21,12 @@ use crate::channel::gateway::Gateway;
 use crate::channel::gateway::wire::{Api, Framing, reply};
 use crate::channel::method::{self, Call};
 use crate::channel::{self, Answers, Arrival, Inbox, Incoming, frame};
+use crate::drill::{Side, fault};
 use crate::driver::conclude::{self, Cut};
 use crate::driver::recover;
 use crate::driver::session::{Error, Released, Session};
 use crate::driver::supervise::Ports;
 use crate::driver::{gateway, judge, models, staging, translate};
-use crate::drill::{Side, fault};
 use crate::machine::event::{CheckAnswer, CheckEnd};
 use crate::machine::{Effect, Event};
 use crate::task::resolved::{Check, Place, Provider, Review, Upstream, WireApi};
@@ -85,15 +85,13 @@ pub(super) async fn check(
 }
 
 /// In a replay the recorded verdict is given again: nothing is paid twice.
-fn played(
-    session: &Session,
-    source: &crate::ids::RunId,
-    round: u32,
-    check: &Check,
-) -> CheckEnd {
+fn played(session: &Session, source: &crate::ids::RunId, round: u32, check: &Check) -> CheckEnd {
     let entries = recover::entries(session.store.as_ref(), source).unwrap_or_default();
     let mut recorded = entries.into_iter().filter_map(|entry| match entry.event {
-        Event::Verified { round: then, checks } if then == round => Some(checks),
+        Event::Verified {
+            round: then,
+            checks,
+        } if then == round => Some(checks),
         _ => None,
     });
     let recorded = recorded.next().unwrap_or_default();

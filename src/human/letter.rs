@@ -57,7 +57,9 @@ pub struct Action {
 pub fn actions(entry: &Entry, secret: Option<&Secret>) -> Vec<Action> {
     let what = &entry.what;
     let latest = what.opened_at.plus(LIFE_MS);
-    let expires_at = what.deadline.map_or(latest, |deadline| deadline.min(latest));
+    let expires_at = what
+        .deadline
+        .map_or(latest, |deadline| deadline.min(latest));
     let action = |choice: &crate::machine::escalation::Choice| Action {
         option: choice.id.clone(),
         label: choice.label.clone(),

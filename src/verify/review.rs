@@ -150,14 +150,18 @@ impl Shown {
             bytes => format!("by {model}, which was shown all but {bytes} bytes"),
         };
         match verdict(answer) {
-            Ok(Verdict { verdict: Word::Pass, findings }) => {
+            Ok(Verdict {
+                verdict: Word::Pass,
+                findings,
+            }) => {
                 let mut said = Said::passed(format!("was passed {of}"));
                 said.findings = findings;
                 said
             }
-            Ok(Verdict { verdict: Word::Fail, findings }) => {
-                Said::failed(format!("was failed {of}"), findings)
-            }
+            Ok(Verdict {
+                verdict: Word::Fail,
+                findings,
+            }) => Said::failed(format!("was failed {of}"), findings),
             Err(why) => {
                 let began: String = answer.trim().chars().take(300).collect();
                 Said::unchecked(format!("got no verdict from {model}: {why}"), began)
@@ -217,7 +221,9 @@ fn verdict(answer: &str) -> Result<Verdict, String> {
         return Err("its answer is not one JSON object".to_owned());
     }
     let read: Answer = serde_json::from_str(text).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => format!("its answer is not the object asked for: {error}"),
+        serde_json::error::Category::Data => {
+            format!("its answer is not the object asked for: {error}")
+        }
         _ => "its answer is not one JSON object".to_owned(),
     })?;
     let findings: Vec<String> = read
@@ -268,8 +274,14 @@ mod tests {
             assert_eq!(read(answer).0, want, "row: {name}");
         }
         let (_, why, findings) = read(r#"{"verdict":"fail","findings":["no total","a\nb"]}"#);
-        assert_eq!((why.as_str(), findings.as_str()), ("was failed by m", "- no total\n- a b"));
-        let long = format!(r#"{{"verdict":"pass","findings":["{}"]}}"#, "x".repeat(ANSWER_BYTES_MAX));
+        assert_eq!(
+            (why.as_str(), findings.as_str()),
+            ("was failed by m", "- no total\n- a b")
+        );
+        let long = format!(
+            r#"{{"verdict":"pass","findings":["{}"]}}"#,
+            "x".repeat(ANSWER_BYTES_MAX)
+        );
         assert_eq!(read(&long).0, Unchecked);
     }
 

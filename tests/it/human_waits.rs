@@ -60,7 +60,9 @@ fn open(sandbox: &Sandbox) -> Vec<Value> {
 fn asked(sandbox: &Sandbox, but: &str) -> String {
     let mut id = String::new();
     wait_until(30, "a question", || {
-        let ids = open(sandbox).into_iter().filter_map(|it| it["id"].as_str().map(str::to_owned));
+        let ids = open(sandbox)
+            .into_iter()
+            .filter_map(|it| it["id"].as_str().map(str::to_owned));
         let next = ids.into_iter().find(|it| it != but);
         id = next.unwrap_or_default();
         !id.is_empty()
@@ -113,7 +115,9 @@ fn a_crashed_run_is_waited_for_until_the_answer_or_the_deadline() {
 fn of_several_that_wait_one_goes_on_and_all_say_how_it_ended() {
     let sandbox = sandbox(TASK, PAY);
     assert_eq!(sandbox.run(&["run", "--detach", "task.yaml"]).code, 25);
-    let waits: Vec<Child> = (0..4).map(|_| start(&sandbox, &["wait", "latest"])).collect();
+    let waits: Vec<Child> = (0..4)
+        .map(|_| start(&sandbox, &["wait", "latest"]))
+        .collect();
     answer(&sandbox, &asked(&sandbox, ""), "approve");
     for wait in waits {
         let ran = ended(wait);
@@ -252,7 +256,11 @@ fn a_loop_of_batches_waits_for_a_human() {
         answer(&sandbox, &id, option);
         let ran = ended(run);
         assert_eq!(ran.code, code, "{option}: {ran:?}");
-        assert_eq!(sandbox.read("batches.txt").lines().count(), batches, "{option}");
+        assert_eq!(
+            sandbox.read("batches.txt").lines().count(),
+            batches,
+            "{option}"
+        );
     }
 }
 
@@ -302,13 +310,21 @@ fn a_call_of_an_mcp_server_waits_for_its_approval() {
         assert_eq!(ran.code, 0, "{option}: {ran:?}");
         assert_eq!(sandbox.read("mails.txt"), mails, "{option}");
         let told = sandbox.read("out.txt");
-        assert_eq!(told.contains("Declined by anna"), option == "decline", "{told}");
+        assert_eq!(
+            told.contains("Declined by anna"),
+            option == "decline",
+            "{told}"
+        );
     }
 }
 
 /// Runs a command on a terminal of its own, and types.
 fn on_a_terminal(sandbox: &Sandbox, args: &[&str], typed: &str) -> Option<Ran> {
-    let line: Vec<String> = [BINARY].iter().chain(args).map(|it| format!("'{it}'")).collect();
+    let line: Vec<String> = [BINARY]
+        .iter()
+        .chain(args)
+        .map(|it| format!("'{it}'"))
+        .collect();
     let mut command = Command::new("script");
     command
         .args(["-qec", &line.join(" "), "/dev/null"])
@@ -344,14 +360,20 @@ fn on_a_terminal_the_answer_is_asked_for() {
     };
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(ran.stdout.contains("May `pay` be called?"), "{ran:?}");
-    assert!(ran.stdout.contains("write one of approve, decline"), "{ran:?}");
+    assert!(
+        ran.stdout.contains("write one of approve, decline"),
+        "{ran:?}"
+    );
     assert!(ran.stdout.contains("`approve` is recorded"), "{ran:?}");
     let shown = sandbox.run(&["inbox", "show", &id, "--json"]).stdout;
     let shown: Value = serde_json::from_str(&shown).expect("JSON");
     assert_eq!(shown["ruling"]["note"], json!("as agreed"));
     let ran = on_a_terminal(&sandbox, &["answer", &id], "").expect("there was one before");
     assert_eq!(ran.code, 2, "{ran:?}");
-    assert!(ran.stdout.contains("was decided already: `approve`"), "{ran:?}");
+    assert!(
+        ran.stdout.contains("was decided already: `approve`"),
+        "{ran:?}"
+    );
 }
 
 #[test]
@@ -369,9 +391,15 @@ fn a_turn_said_again_while_money_is_asked_for_waits_too_and_counts_once() {
     let run = start(&sandbox, &["run", "task.yaml"]);
     let id = asked(&sandbox, "");
     sandbox.write("asked.txt", "");
-    wait_until(30, "the turn said again", || sandbox.path().join("again.txt").exists());
+    wait_until(30, "the turn said again", || {
+        sandbox.path().join("again.txt").exists()
+    });
     std::thread::sleep(std::time::Duration::from_millis(800));
-    assert_eq!(sandbox.read("again-code.txt"), "", "it goes round the question");
+    assert_eq!(
+        sandbox.read("again-code.txt"),
+        "",
+        "it goes round the question"
+    );
     answer(&sandbox, &id, "continue");
     let ran = ended(run);
     assert_eq!(ran.code, 0, "{ran:?}");

@@ -25,7 +25,8 @@ sides:
 - {when: {model: gpt-4o-mini}, say: '{"verdict":"fail","findings":["out.txt is poor"]}', usage: {input: 1000, output: 20}}
 "#;
 
-const CHECK: &str = "{name: review, model: gpt-4o-mini, question: Is it well made?, files: '*.txt'}";
+const CHECK: &str =
+    "{name: review, model: gpt-4o-mini, question: Is it well made?, files: '*.txt'}";
 
 fn sandbox(judge: &str, more: &str) -> Sandbox {
     let sandbox = Sandbox::new();
@@ -76,7 +77,10 @@ fn a_model_sends_the_agent_back_and_then_is_content() {
     assert_eq!(report["cost_usd"], "0.000324", "{report}");
     assert_eq!(report["completed_steps"], 2, "{report}");
     let page = sandbox.run(&["show", "latest", "--timeline"]).stdout;
-    assert!(page.contains("check review: a model call of at most"), "{page}");
+    assert!(
+        page.contains("check review: a model call of at most"),
+        "{page}"
+    );
     assert!(page.contains("review passed"), "{page}");
     let why = sandbox.run(&["why", "latest"]).stdout;
     assert!(why.contains("review was failed by gpt-4o-mini"), "{why}");
@@ -87,12 +91,18 @@ fn a_model_sends_the_agent_back_and_then_is_content() {
 fn what_is_no_verdict_says_nothing_about_the_work() {
     for (say, why) in [
         ("Looks fine to me: pass.", "is not one JSON object"),
-        ("{\"verdict\":\"pass\",\"score\":9}", "is not the object asked for"),
+        (
+            "{\"verdict\":\"pass\",\"score\":9}",
+            "is not the object asked for",
+        ),
     ] {
         let sandbox = sandbox(&answers(say), "");
         let ran = sandbox.run(&["run", "task.yaml"]);
         assert_eq!((ran.code, starts(&sandbox)), (24, 1), "{say}: {ran:?}");
-        assert!(ran.stderr.contains("could not be checked"), "{say}: {ran:?}");
+        assert!(
+            ran.stderr.contains("could not be checked"),
+            "{say}: {ran:?}"
+        );
         assert!(ran.stderr.contains(why), "{say}: {ran:?}");
         assert_eq!(sandbox.report()["verified"], false, "{say}");
         // The check is made again, not the work.
@@ -107,12 +117,24 @@ fn what_is_no_verdict_says_nothing_about_the_work() {
 fn a_check_never_passes_the_cap() {
     let sandbox = sandbox(JUDGE, "");
     let task = sandbox.read("task.yaml");
-    sandbox.write("task.yaml", &task.replace("cost_usd: 1}", "cost_usd: 0.0001}"));
+    sandbox.write(
+        "task.yaml",
+        &task.replace("cost_usd: 1}", "cost_usd: 0.0001}"),
+    );
     let ran = sandbox.run(&["run", "task.yaml"]);
     assert_eq!((ran.code, starts(&sandbox)), (20, 1), "{ran:?}");
     assert_eq!(sandbox.report()["cost_usd"], "0.00");
-    assert!(sandbox.run(&["why", "latest"]).stdout.contains("limit.cost_usd"));
-    assert_eq!(sandbox.run(&["resume", "latest"]).code, 20, "it is as it was");
+    assert!(
+        sandbox
+            .run(&["why", "latest"])
+            .stdout
+            .contains("limit.cost_usd")
+    );
+    assert_eq!(
+        sandbox.run(&["resume", "latest"]).code,
+        20,
+        "it is as it was"
+    );
     let ran = sandbox.run(&["resume", "latest", "--raise", "cost_usd=1"]);
     assert_eq!((ran.code, starts(&sandbox)), (0, 2), "{ran:?}");
     assert_eq!(sandbox.report()["cost_usd"], "0.000324");
@@ -132,7 +154,10 @@ fn a_question_is_no_step() {
 fn a_model_that_fails_is_asked_again_like_the_agents_own() {
     let retry = "retry: {base: 10ms}\n";
     let once = "faults: [{status: 503}, {status: 503}]\n";
-    let sandbox = sandbox(&format!("{}{once}", answers("{\"verdict\":\"pass\"}")), retry);
+    let sandbox = sandbox(
+        &format!("{}{once}", answers("{\"verdict\":\"pass\"}")),
+        retry,
+    );
     let ran = sandbox.run(&["run", "task.yaml"]);
     assert_eq!((ran.code, starts(&sandbox)), (0, 1), "{ran:?}");
     let report = sandbox.report();
@@ -189,7 +214,10 @@ fn the_change_of_a_staged_folder_is_shown_and_committed_only_if_it_passes() {
 #[test]
 fn a_stop_ends_the_question() {
     let silent = "faults: [{slow: 60s}]\n";
-    let sandbox = sandbox(&format!("{}{silent}", answers("{\"verdict\":\"pass\"}")), "");
+    let sandbox = sandbox(
+        &format!("{}{silent}", answers("{\"verdict\":\"pass\"}")),
+        "",
+    );
     let mut supervisor = sandbox
         .command(&["run", "task.yaml"])
         .stdout(Stdio::null())
@@ -197,7 +225,10 @@ fn a_stop_ends_the_question() {
         .spawn()
         .unwrap();
     wait_until(60, "the question", || {
-        sandbox.run(&["show", "latest"]).stdout.contains("check review: a model call")
+        sandbox
+            .run(&["show", "latest"])
+            .stdout
+            .contains("check review: a model call")
     });
     let pid = i32::try_from(supervisor.id()).ok();
     let pid = pid.and_then(rustix::process::Pid::from_raw).unwrap();
@@ -218,7 +249,11 @@ fn killed_at_every_fault_point_of_the_question_a_run_ends_verified() {
             assert_eq!(first.code, 128 + 9, "{point}: {first:?}");
             reached += 1;
             let second = sandbox.run(&["resume", "latest"]);
-            assert_eq!((second.code, starts(&sandbox)), (0, 1), "{point}: {second:?}");
+            assert_eq!(
+                (second.code, starts(&sandbox)),
+                (0, 1),
+                "{point}: {second:?}"
+            );
             let report = sandbox.report();
             assert_eq!(report["verified"], true, "{point}");
             let tokens = report["tokens_used"].as_u64().unwrap_or_default();

@@ -8,8 +8,8 @@ use super::items::{
 use crate::clock::UnixMs;
 use crate::ids::{BatchNo, StepNo};
 use crate::machine::advance::run_note;
-use crate::machine::tool::{error_kind, excerpt, look};
 use crate::machine::escalation::{self, Held};
+use crate::machine::tool::{error_kind, excerpt, look};
 use crate::machine::{About, Answer, Decision, Effect, Outcome, Phase, Policy, State, Verdict};
 use crate::policy::loops::{ErrorKind, Finding, Print, ToolTraits};
 use crate::policy::taxonomy::Class;
@@ -158,7 +158,9 @@ pub(super) fn conclude(state: &mut State, at: UnixMs, no: BatchNo, policy: &Poli
     };
     effects.extend(noted);
     let mut outcome = doubt.or(stop).filter(|_| is_live);
-    let asks = looped.as_ref().filter(|_| outcome.is_none() && policy.escalation.on_loop);
+    let asks = looped
+        .as_ref()
+        .filter(|_| outcome.is_none() && policy.escalation.on_loop);
     let ask = asks.map(|it| escalation::about_loop(state, &it.why, &it.identity));
     if ask.is_none() {
         outcome = outcome.or(looped.map(|finding| Outcome::Loop { why: finding.why }));

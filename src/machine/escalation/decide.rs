@@ -292,10 +292,8 @@ pub(super) fn with_verdict(mut answer: Answer, with: Verdict) -> Answer {
         | Answer::Reported { verdict, .. }
         | Answer::Turn { verdict, .. } => *verdict = with,
         Answer::Batch(batch) => batch.verdict = with,
-        Answer::Standing
-        | Answer::Reserved { .. }
-        | Answer::Ruled(_)
-        | Answer::Stopping { .. } => {}
+        Answer::Standing | Answer::Reserved { .. } | Answer::Ruled(_) | Answer::Stopping { .. } => {
+        }
     }
     answer
 }

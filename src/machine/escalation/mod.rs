@@ -40,8 +40,8 @@ use crate::policy::escalation::Kind;
 pub(super) use approval::{Approval, approval, use_up};
 pub(super) use ask::{about_cost, about_loop, asked, hold, open};
 pub use ask::{about_doubt, key_of};
-pub(in crate::machine) use suspend::Unheld;
 pub(super) use decide::{acknowledged, decided};
+pub(in crate::machine) use suspend::Unheld;
 pub(super) use suspend::{decided_meanwhile, settled, suspended, told_by_note, withdrawn};
 
 /// The option that lets an approval's call be made.

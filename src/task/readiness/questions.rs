@@ -52,7 +52,12 @@ impl Look<'_> {
         if let Some(ms) = self.task.limits.deadline_ms.filter(|ms| *ms > life_ms) {
             let message = too_long("the run may take", ms);
             let fix = "shorten it to `7d`, or have people answer with `agentguard answer ID`";
-            self.find(TOKEN_LIFE, &root.key("limits").key("deadline"), message, fix);
+            self.find(
+                TOKEN_LIFE,
+                &root.key("limits").key("deadline"),
+                message,
+                fix,
+            );
         }
     }
 }
