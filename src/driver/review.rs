@@ -12,7 +12,7 @@
 //!
 //! What it is shown and how its answer is read: `verify::review`.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -117,7 +117,7 @@ async fn show(session: &Session, ports: &Ports, review: &Review) -> Result<Shown
     work.unwrap_or_else(|error| Err(Said::unchecked("broke off", error.to_string())))
 }
 
-fn change(folder: &PathBuf) -> Result<Option<(String, usize)>, Said> {
+fn change(folder: &Path) -> Result<Option<(String, usize)>, Said> {
     staging::change(folder, CHANGE_BYTES_MAX)
         .map_err(|error| Said::unchecked("cannot show the change", error.to_string()))
 }
