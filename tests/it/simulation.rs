@@ -52,7 +52,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 /// In an unoptimised build a run costs twenty times as much.
-const RUNS: u64 = if cfg!(debug_assertions) { 600 } else { 10_000 };
+const RUNS: u64 = if cfg!(debug_assertions) { 2_000 } else { 10_000 };
 const EVENTS_MAX: usize = 2_000;
 /// The last one is carried out by the agent, as an MCP proxy does; no batch has it.
 const TOOLS: [&str; 5] = ["look", "charge", "mail", "ship", "post"];
@@ -218,7 +218,7 @@ impl World {
             mail.approve = Approve::Always;
         }
         let steps = random.random_range(1..8);
-        let crash_percent = random.random_range(0..12);
+        let crash_percent = random.random_range(0..6);
         let reserves = random.random_bool(0.5);
         Self {
             seed,

@@ -9,41 +9,44 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::hash::BuildHasher as _;
+use std::sync::Arc;
 
-use foldhash::quality::RandomState;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
+use super::quick::{Mark, Quick};
 use super::volatile::Volatile;
-use super::wire::said::{Role, Said};
+use super::wire::said::{Outcome, Role, Said};
 use super::wire::{Asked, Digest};
 
-/// Bytes that are kept of messages before those go that were not seen since the last
-/// time that so many were kept.
+/// Bytes that are kept of messages, or twice those of the longest history, before
+/// those go that were not seen since the last time that so many were kept.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes that a message takes at least.
 const ENTRY_BYTES: usize = 400;
 
-/// Tells messages apart, to the byte: two hashes that nobody outside can aim at, and
-/// the length. Each byte of a history is hashed with every call, so they are fast ones.
-type Key = (u64, u64, usize);
+/// Tells messages apart, to the byte.
+type Key = (Mark, usize);
 
 /// Messages that were read, the latest first.
 #[derive(Default)]
 pub(super) struct Known {
-    hashers: [RandomState; 2],
+    quick: Quick,
     young: HashMap<Key, Entry>,
     old: HashMap<Key, Entry>,
     young_bytes: usize,
+    /// Messages of the longest history so far.
+    longest: usize,
     /// The last system prompt, and as what it is compared.
     system: Option<(Key, [u8; 32])>,
 }
 
+/// A message as it is remembered, and what it means.
+type Read = (Arc<Said>, Option<Digest>);
+
 struct Entry {
-    said: Said,
-    meaning: Option<Digest>,
+    read: Read,
     bytes: usize,
 }
 
@@ -54,12 +57,13 @@ impl Known {
         &mut self,
         asked: &Asked<'_>,
         volatile: &Volatile,
-    ) -> (Vec<Said>, Vec<Option<Digest>>) {
+    ) -> (Vec<Arc<Said>>, Vec<Option<Digest>>) {
+        self.longest = self.longest.max(asked.messages.len());
         let mut is_answered = false;
         let messages = asked.messages.iter().map(|raw| {
             let key = self.key(asked, raw.get(), is_answered);
             let read = self.recall(&key).unwrap_or_else(|| {
-                let said = asked.said(raw);
+                let said = Arc::new(asked.said(raw));
                 let meaning = meaning(asked, raw, &said, volatile);
                 self.keep(key, &said, meaning, is_answered);
                 (said, meaning)
@@ -71,10 +75,10 @@ impl Known {
     }
 
     /// Reads a message again whose words were not kept.
-    pub(super) fn in_full(asked: &Asked<'_>, said: &mut Said, place: usize) {
+    pub(super) fn in_full(asked: &Asked<'_>, said: &mut Arc<Said>, place: usize) {
         let is_short = said.results.iter().any(|result| result.text.is_empty());
         if let (true, Some(raw)) = (is_short, asked.messages.get(place)) {
-            *said = asked.said(raw);
+            *said = Arc::new(asked.said(raw));
         }
     }
 
@@ -93,18 +97,25 @@ impl Known {
         meaning
     }
 
-    fn recall(&mut self, key: &Key) -> Option<(Said, Option<Digest>)> {
-        if !self.young.contains_key(key) {
-            let entry = self.old.remove(key)?;
-            self.add(*key, entry);
+    fn recall(&mut self, key: &Key) -> Option<Read> {
+        if let Some(entry) = self.young.get(key) {
+            return Some(entry.read.clone());
         }
-        let entry = self.young.get(key)?;
-        Some((entry.said.clone(), entry.meaning))
+        let entry = self.old.remove(key)?;
+        let read = entry.read.clone();
+        self.add(*key, entry);
+        Some(read)
     }
 
-    fn keep(&mut self, key: Key, said: &Said, meaning: Option<Digest>, is_answered: bool) {
-        let mut said = said.clone();
-        if is_answered {
+    fn keep(&mut self, key: Key, said: &Arc<Said>, meaning: Option<Digest>, is_answered: bool) {
+        let mut said = Arc::clone(said);
+        let has_words = |said: &Said| {
+            let are_empty = |result: &Outcome| result.text.is_empty();
+            !(said.text.is_empty() && said.refusal.is_empty())
+                || !said.results.iter().all(are_empty)
+        };
+        if is_answered && has_words(&said) {
+            let said = Arc::make_mut(&mut said);
             (said.text, said.refusal) = (String::new(), String::new());
             for result in &mut said.results {
                 result.text = String::new();
@@ -113,16 +124,12 @@ impl Known {
         let calls = said.calls.iter().map(|call| call.arguments.len());
         let results = said.results.iter().map(|result| result.text.len());
         let bytes = ENTRY_BYTES + said.text.len() + calls.chain(results).sum::<usize>();
-        let entry = Entry {
-            said,
-            meaning,
-            bytes,
-        };
-        self.add(key, entry);
+        let read = (said, meaning);
+        self.add(key, Entry { read, bytes });
     }
 
     fn add(&mut self, key: Key, entry: Entry) {
-        if self.young_bytes > KEPT_BYTES_MAX {
+        if self.young_bytes > KEPT_BYTES_MAX.max(2 * ENTRY_BYTES * self.longest) {
             self.old = std::mem::take(&mut self.young);
             self.young_bytes = 0;
         }
@@ -131,9 +138,8 @@ impl Known {
     }
 
     fn key(&self, asked: &Asked<'_>, raw: &str, is_answered: bool) -> Key {
-        let [one, other] = &self.hashers;
-        let hash = |hasher: &RandomState| hasher.hash_one((asked.api.name(), is_answered, raw));
-        (hash(one), hash(other), raw.len())
+        let mark = self.quick.of((asked.api.name(), is_answered, raw));
+        (mark, raw.len())
     }
 }
 
@@ -169,7 +175,8 @@ mod tests {
         let asked = request::read(Api::Messages, body.as_bytes()).unwrap();
         let mut known = Known::default();
         let (first, meant) = known.read(&asked, &volatile);
-        assert_eq!(first, asked.history());
+        let history: Vec<_> = asked.history().into_iter().map(Arc::new).collect();
+        assert_eq!(first, history);
         let (mut again, means) = known.read(&asked, &volatile);
         assert_eq!(means, meant);
         assert_eq!(

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use super::Recorded;
 use super::call::Request;
 use super::known::Known;
+use super::quick::{Mark, Quick};
 use super::volatile::Volatile;
 use super::wire::request::Expects;
 use super::wire::{Api, Asked, Digest, Framing, Refusal, Said};
@@ -40,8 +42,9 @@ const EXTRA_TOKENS: u64 = 64;
 pub(super) struct Memory {
     /// Messages that were read.
     pub known: Known,
-    seen: HashMap<Digest, Seen>,
-    order: VecDeque<Digest>,
+    quick: Quick,
+    seen: HashMap<Mark, Seen>,
+    order: VecDeque<Mark>,
     /// What the model is told with the first call of the attempt.
     note: Option<String>,
     /// Texts for the model, to go out with the next call of their conversation.
@@ -241,9 +244,9 @@ impl Memory {
     /// Returns the longest beginning of a history that was seen.
     ///
     /// - `model`: that counted it; others count differently.
-    pub(super) fn beginning(&self, history: &[Said], model: &str) -> Beginning {
-        let seen = beginnings(history, model).filter_map(|(messages, digest)| {
-            let seen = *self.seen.get(&digest)?;
+    pub(super) fn beginning(&self, history: &[Arc<Said>], model: &str) -> Beginning {
+        let seen = self.beginnings(history, model).filter_map(|(messages, mark)| {
+            let seen = *self.seen.get(&mark)?;
             Some(Beginning { messages, seen })
         });
         seen.last().unwrap_or_default()
@@ -252,26 +255,40 @@ impl Memory {
     /// Remembers what a history took.
     pub(super) fn learn(
         &mut self,
-        history: &[Said],
+        history: &[Arc<Said>],
         model: &str,
         around: Around,
         input_tokens: u64,
     ) {
-        let Some((_, digest)) = beginnings(history, model).last() else {
+        let Some((_, mark)) = self.beginnings(history, model).last() else {
             return;
         };
         let seen = Seen {
             input_tokens,
             around,
         };
-        if self.seen.insert(digest, seen).is_none() {
-            self.order.push_back(digest);
+        if self.seen.insert(mark, seen).is_none() {
+            self.order.push_back(mark);
         }
         if self.order.len() > HISTORIES_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             self.seen.remove(&oldest);
         }
+    }
+
+    /// Marks of every beginning of a history with its length, shortest first.
+    fn beginnings(
+        &self,
+        history: &[Arc<Said>],
+        model: &str,
+    ) -> impl Iterator<Item = (usize, Mark)> {
+        let mut so_far = self.quick.of(model);
+        let messages = history.iter().enumerate();
+        messages.filter_map(move |(last, said)| {
+            so_far = self.quick.of((so_far, said.hash?.0));
+            Some((last + 1, so_far))
+        })
     }
 }
 
@@ -336,18 +353,6 @@ fn to_the_byte(request: &Request) -> [u8; 32] {
     digest.finalize().into()
 }
 
-/// Digests of every beginning of a history with its length, shortest first.
-fn beginnings(history: &[Said], model: &str) -> impl Iterator<Item = (usize, Digest)> {
-    let mut chain = Sha256::new();
-    chain.update(model);
-    chain.update([0]);
-    let messages = history.iter().enumerate();
-    messages.filter_map(move |(last, said)| {
-        chain.update(said.hash?.0);
-        Some((last + 1, Digest(chain.clone().finalize().into())))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::wire::request;
@@ -365,7 +370,7 @@ mod tests {
     fn bound(memory: &mut Memory, texts: &[&str], tool: usize, tokens: u64) -> (usize, u64) {
         let body = body(texts, tool);
         let asked = request::read(Api::Messages, body.as_bytes()).unwrap();
-        let history = asked.history();
+        let history: Vec<_> = asked.history().into_iter().map(Arc::new).collect();
         let around = Around::of(&asked, body.len() as u64);
         let seen = memory.beginning(&history, "m");
         let bound = seen.input_bound(&asked, around, 0);

@@ -17,7 +17,7 @@
 //!
 //! To read: [`server`] (who may ask), [`call`] (one model call), [`chain`] and
 //! [`upstream`] (where it goes), [`stream`] and [`line`] (the way back), [`memory`],
-//! [`known`] and [`volatile`] (what earlier calls tell about the next), [`script`] (a model
+//! [`known`], [`quick`] and [`volatile`] (what earlier calls tell about the next), [`script`] (a model
 //! that answers from a file), and [`wire`] (the formats, pure).
 //!
 //! After a crash the agent is started again and asks the same again: answers
@@ -32,6 +32,7 @@ pub mod chain;
 mod known;
 mod line;
 mod memory;
+mod quick;
 pub mod script;
 mod secret;
 mod server;

@@ -199,7 +199,7 @@ struct Asking<'a> {
     model: String,
     /// What identifies the request.
     identity: String,
-    history: Vec<Said>,
+    history: Vec<Arc<Said>>,
     /// What its messages mean, with everything volatile put aside.
     meanings: Vec<Option<Digest>>,
     /// The system prompt as it is compared.

@@ -1,5 +1,7 @@
 //! What a call may cost: held back before it goes out, settled when it came back.
 
+use std::sync::Arc;
+
 use hyper::header::HeaderMap;
 
 use super::super::Shared;
@@ -312,7 +314,7 @@ pub(super) fn offers(
     shared: &Shared,
     asked: &Asked<'_>,
     named: &str,
-    history: &[Said],
+    history: &[Arc<Said>],
     around: Around,
 ) -> Result<Vec<Offer>, (Why, String)> {
     let settings = &shared.settings;

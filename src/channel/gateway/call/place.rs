@@ -162,7 +162,7 @@ fn short(digest: Sha256) -> String {
         .collect()
 }
 
-fn before_the_first_answer(history: &[Said]) -> impl Iterator<Item = &str> {
+fn before_the_first_answer(history: &[Arc<Said>]) -> impl Iterator<Item = &str> {
     let before = history.iter();
     let before = before.take_while(|said| said.role != Role::Assistant);
     before.map(|said| said.text.as_str())

@@ -1,6 +1,7 @@
 //! What the driver is told of a call: tool results, the conversation, how a try went.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use hyper::StatusCode;
 use hyper::header::HeaderMap;
@@ -69,7 +70,7 @@ impl Asking<'_> {
             return Vec::new();
         }
         let new: HashSet<usize> = self.placed.new.iter().copied().collect();
-        let all = said::exchanges(&self.history).into_iter();
+        let all = said::exchanges(self.history.iter().map(Arc::as_ref)).into_iter();
         all.filter(|exchange| new.contains(&exchange.answered_in))
             .filter_map(|exchange| report(&exchange, self.placed.ticket))
             .collect()
@@ -231,7 +232,7 @@ fn report(exchange: &said::Exchange<'_>, ticket: u64) -> Option<Report> {
 pub(super) fn learn(
     memory: &mut Memory,
     reply: &Reply,
-    history: &[Said],
+    history: &[Arc<Said>],
     model: &str,
     around: Around,
 ) {

@@ -10,6 +10,8 @@
 //! Not here: what a client puts into the text itself (dates, reminders); that
 //! is for the preset of that client to declare.
 
+use std::collections::{HashMap, VecDeque};
+
 use serde_json::{Map, Value};
 
 use super::api::Api;
@@ -427,21 +429,11 @@ pub struct Exchange<'a> {
 
 /// Joins the calls of a history to their results, in the order of the calls: by
 /// id, or by name in order where there is no id.
-pub fn exchanges(history: &[Said]) -> Vec<Exchange<'_>> {
-    use std::collections::{HashMap, VecDeque};
-    let key = |id: &'_ str, name: &'_ str| {
-        (
-            id.to_owned(),
-            if id.is_empty() {
-                name.to_owned()
-            } else {
-                String::new()
-            },
-        )
-    };
-    let mut open: HashMap<(String, String), VecDeque<usize>> = HashMap::new();
+pub fn exchanges<'a>(history: impl IntoIterator<Item = &'a Said>) -> Vec<Exchange<'a>> {
+    let key = |id: &'a str, name: &'a str| (id, if id.is_empty() { name } else { "" });
+    let mut open: HashMap<(&str, &str), VecDeque<usize>> = HashMap::new();
     let mut found: Vec<Exchange<'_>> = Vec::new();
-    for (index, said) in history.iter().enumerate() {
+    for (index, said) in history.into_iter().enumerate() {
         for result in &said.results {
             let waiting = open.get_mut(&key(&result.id, &result.name));
             if let Some(place) = waiting.and_then(VecDeque::pop_front) {
