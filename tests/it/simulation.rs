@@ -52,7 +52,11 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 /// In an unoptimised build a run costs twenty times as much.
-const RUNS: u64 = if cfg!(debug_assertions) { 2_000 } else { 10_000 };
+const RUNS: u64 = if cfg!(debug_assertions) {
+    2_000
+} else {
+    10_000
+};
 const EVENTS_MAX: usize = 2_000;
 /// The last one is carried out by the agent, as an MCP proxy does; no batch has it.
 const TOOLS: [&str; 5] = ["look", "charge", "mail", "ship", "post"];

@@ -245,10 +245,12 @@ impl Memory {
     ///
     /// - `model`: that counted it; others count differently.
     pub(super) fn beginning(&self, history: &[Arc<Said>], model: &str) -> Beginning {
-        let seen = self.beginnings(history, model).filter_map(|(messages, mark)| {
-            let seen = *self.seen.get(&mark)?;
-            Some(Beginning { messages, seen })
-        });
+        let seen = self
+            .beginnings(history, model)
+            .filter_map(|(messages, mark)| {
+                let seen = *self.seen.get(&mark)?;
+                Some(Beginning { messages, seen })
+            });
         seen.last().unwrap_or_default()
     }
 
