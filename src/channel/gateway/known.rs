@@ -109,12 +109,13 @@ impl Known {
 
     fn keep(&mut self, key: Key, said: &Arc<Said>, meaning: Option<Digest>, is_answered: bool) {
         let mut said = Arc::clone(said);
-        let has_words = |said: &Said| {
-            let are_empty = |result: &Outcome| result.text.is_empty();
-            !(said.text.is_empty() && said.refusal.is_empty())
-                || !said.results.iter().all(are_empty)
+        let is_wordless = |said: &Said| {
+            let mut results = said.results.iter();
+            said.text.is_empty()
+                && said.refusal.is_empty()
+                && results.all(|result| result.text.is_empty())
         };
-        if is_answered && has_words(&said) {
+        if is_answered && !is_wordless(&said) {
             let said = Arc::make_mut(&mut said);
             (said.text, said.refusal) = (String::new(), String::new());
             for result in &mut said.results {
