@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::quick::{Mark, Quick};
 use super::volatile::Volatile;
-use super::wire::said::{Outcome, Role, Said};
+use super::wire::said::{Role, Said};
 use super::wire::{Asked, Digest};
 
 /// Bytes that are kept of messages, or twice those of the longest history, before
