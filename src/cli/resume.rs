@@ -51,7 +51,11 @@ fn say_if_edited(store: &dyn Store, asked: &str) {
         let record = store.find(asked).ok()?;
         let setup: Setup = serde_json::from_str(&record.new.body).ok()?;
         let (bytes, name, base) = open::task_file(&setup.task_file).ok()?;
-        let now = task::load_bytes(&bytes, &name).ok()?.anchored(&base);
+        let mut now = task::load_bytes(&bytes, &name).ok()?.anchored(&base);
+        // Of the session of an MCP client, the agent was none of the file's.
+        if setup.task.agent.has_our_stdio {
+            now.agent = setup.task.agent.clone();
+        }
         (now != setup.task).then_some(setup.task_file)
     };
     if let Some(file) = now() {

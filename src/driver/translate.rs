@@ -3,6 +3,8 @@
 //! Requests become events, answers become frames. Prices are applied here, so
 //! that the machine sees money only.
 
+use std::collections::BTreeSet;
+
 use crate::channel::frame::{self, Param};
 use crate::channel::method::{
     self, Briefing, Cause, Count, Deadline, Input, LentAnswer, ReservationNo, ReserveAnswer, Said,
@@ -24,7 +26,8 @@ use crate::policy::budget::{Resource, Spend, Usage};
 use crate::policy::escalation::Kind;
 use crate::store::conversation::{self, Head};
 use crate::store::{self, Store};
-use crate::task::resolved::{Effect, NativeKey, Resolved, Tool};
+use crate::task::resolved::{Action, Body, Effect, NativeKey, Resolved, Tool};
+use crate::task::template::Template;
 use crate::tools::Job;
 
 /// Fewest output tokens that a call is shrunk to, unless it asks for fewer; below
@@ -477,7 +480,7 @@ fn tools(task: &Resolved, store: &dyn Store, now: UnixMs) -> store::Result<Vec<T
             input_schema: tool
                 .input
                 .clone()
-                .unwrap_or_else(|| serde_json::json!({"type": "object"})),
+                .unwrap_or_else(|| named_by_placeholders(tool)),
             output_schema: tool.output.clone(),
             effect: match tool.effect {
                 Effect::Read => "read",
@@ -493,6 +496,37 @@ fn tools(task: &Resolved, store: &dyn Store, now: UnixMs) -> store::Result<Vec<T
         }
     };
     Ok(task.tools.iter().map(info).collect())
+}
+
+/// Returns the schema of a tool that declares none: it takes what its placeholders name.
+fn named_by_placeholders(tool: &Tool) -> serde_json::Value {
+    let mut templates: Vec<&Template> = tool.key.iter().collect();
+    match &tool.action {
+        Action::Command { argv, env, .. } => templates.extend(argv.iter().chain(env.0.values())),
+        Action::Http {
+            url, headers, body, ..
+        } => {
+            templates.extend([url].into_iter().chain(headers.0.values()));
+            if let Body::Text(text) = body {
+                templates.push(text);
+            }
+        }
+        Action::Lent => {}
+    }
+    let steps = templates.into_iter().flat_map(Template::arguments);
+    let mut names: BTreeSet<&String> = steps.filter_map(|steps| steps.first()).collect();
+    if tool.batch.size.is_some() {
+        // Nobody's argument: the calls of a whole batch.
+        names.retain(|name| *name != "items");
+    }
+    if names.is_empty() {
+        return serde_json::json!({"type": "object"});
+    }
+    let any = names
+        .iter()
+        .map(|name| ((*name).clone(), serde_json::json!({})));
+    let properties: serde_json::Map<_, _> = any.collect();
+    serde_json::json!({"type": "object", "properties": properties, "required": names})
 }
 
 /// Says how a try is to be carried out by whoever asked for it.

@@ -397,3 +397,41 @@ fn killed_at_every_point_each_effect_happens_once() {
         assert_eq!(sandbox.report()["status"], "done", "{point}");
     }
 }
+
+#[test]
+fn a_server_that_the_task_does_not_name_is_warned_of() {
+    let sandbox = sandbox(TASK);
+    let server = server();
+    let args = [
+        "mcp",
+        "proxy",
+        "--task",
+        "task.yaml",
+        "--name",
+        "t",
+        "--",
+        "python3",
+        &server,
+    ];
+    let ran = sandbox.run(&args);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stderr.contains("it names: s"), "{ran:?}");
+}
+
+#[test]
+fn calls_of_a_server_are_undone_and_a_session_that_was_cut_off_is_not_called_edited() {
+    let task = "name: p\nagent: {command: [none]}\nmcp: {s: {tools: {note: {key: 'note:{text}', \
+                undo: {command: [sh, -c, 'echo \"$0\" >> undone.txt', '{text}']}}}}}\n";
+    let sandbox = sandbox(task);
+    let mut client = proxy(&sandbox, &[]);
+    client.initialize();
+    client.call("note", &json!({"text": "a"}));
+    client.call("note", &json!({"text": "b"}));
+    client.child.kill().expect("it runs");
+    client.end();
+    let resumed = sandbox.run(&["resume", "latest"]);
+    assert!(!resumed.stderr.contains("was edited"), "{resumed:?}");
+    let undone = sandbox.run(&["rollback", "latest", "--yes"]);
+    assert_eq!(undone.code, 0, "{undone:?}");
+    assert_eq!(sandbox.read("undone.txt"), "b\na\n");
+}

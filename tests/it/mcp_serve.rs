@@ -225,3 +225,20 @@ fn the_end_of_the_run_is_told_as_a_result() {
     assert!(text(&last).contains("run is being ended"), "{last}");
     assert_eq!(client.end(), i32::from(agentguard::exit_code::BUDGET));
 }
+
+#[test]
+fn a_tool_without_a_schema_shows_what_its_placeholders_name() {
+    let sandbox = sandbox();
+    let mut client = serve(&sandbox);
+    client.initialize();
+    let list = client.ask("tools/list", &json!({}));
+    assert_eq!(
+        tool(&list, "charge")["inputSchema"],
+        json!({"type": "object", "properties": {"who": {}}, "required": ["who"]})
+    );
+    assert_eq!(
+        tool(&list, "slow")["inputSchema"],
+        json!({"type": "object"})
+    );
+    assert_eq!(client.end(), 0);
+}

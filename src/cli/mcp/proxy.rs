@@ -8,7 +8,8 @@ use clap::Args;
 use super::session;
 use crate::channel::mcp::{self, Link};
 use crate::cli::error::Failure;
-use crate::cli::{Global, Result};
+use crate::cli::{Global, Result, look};
+use crate::task::resolved::Resolved;
 
 /// Guard the tools of an MCP server: stands between it and its client, over stdio
 ///
@@ -55,7 +56,8 @@ pub fn main(global: &Global, args: ProxyArgs) -> Result {
             .iter()
             .map(|word| word.to_str().ok_or_else(|| not_text(word)))
             .collect();
-        return session::main(global, task, &own, &server?);
+        let look = |task: &Resolved| say_if_unknown(task, &args.name);
+        return session::main(global, task, &own, &server?, look);
     }
     super::block_on(async |stopped| {
         let link = Link::from_env().await?;
@@ -70,4 +72,19 @@ pub fn main(global: &Global, args: ProxyArgs) -> Result {
 
 fn not_text(word: &OsString) -> Failure {
     Failure::usage(format!("`{}` is not UTF-8", word.to_string_lossy()))
+}
+
+/// A name that the task file does not have is most likely misspelt.
+fn say_if_unknown(task: &Resolved, name: &str) {
+    let servers = task.lent.keys().filter_map(|tool| tool.split_once('/'));
+    let mut known: Vec<&str> = servers.map(|(server, _)| server).collect();
+    known.retain(|server| *server != "*");
+    known.dedup();
+    if !known.is_empty() && !known.contains(&name) {
+        look::say(&format!(
+            "warning: the task file says nothing of an MCP server `{name}`, so each of its tools is \
+             a write; it names: {} (--name says which one this is)",
+            known.join(", ")
+        ));
+    }
 }

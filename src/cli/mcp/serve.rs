@@ -29,7 +29,7 @@ pub struct ServeArgs {
 /// Runs it.
 pub fn main(global: &Global, args: ServeArgs) -> Result {
     if let Some(task) = &args.task {
-        return session::main(global, task, &["mcp", "serve", "--session"], &[]);
+        return session::main(global, task, &["mcp", "serve", "--session"], &[], |_| ());
     }
     super::block_on(async |stopped| {
         let link = Link::from_env().await?;

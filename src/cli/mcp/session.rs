@@ -15,11 +15,20 @@ use crate::cli::error::{Failure, Kind};
 use crate::cli::supervise::{Patience, Show, supervise};
 use crate::cli::{Global, Result, open, run};
 use crate::driver::host;
-use crate::task::resolved::{InheritEnv, Launch, Protocol};
+use crate::task::resolved::{InheritEnv, Launch, Protocol, Resolved};
 
 /// Makes a run of `task` in which `agentguard` is started with `own` and `words`.
-pub fn main(global: &Global, task: &Path, own: &[&str], words: &[&str]) -> Result {
+///
+/// - `look`: sees the task first.
+pub fn main(
+    global: &Global,
+    task: &Path,
+    own: &[&str],
+    words: &[&str],
+    look: impl FnOnce(&Resolved),
+) -> Result {
     let (mut resolved, base) = run::read(global, task)?;
+    look(&resolved);
     let program =
         std::env::current_exe().map_err(|error| Failure::from_error(Kind::Environment, &error))?;
     let program = program.to_string_lossy().into_owned();
