@@ -1,11 +1,13 @@
 //! `agentguard lock` and `agentguard locks`
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use rustix::process::Signal;
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::{Failure, Kind};
 use super::look::{self, table::table};
@@ -14,7 +16,7 @@ use super::{Global, Result, open};
 use crate::driver::staging::in_words;
 use crate::exit_code;
 use crate::ids::RunId;
-use crate::process::RUN_VARIABLE;
+use crate::process::{RUN_VARIABLE, end_with_us};
 use crate::store::path_lock::{self, Held, Owner, Taken};
 use crate::task::units;
 
@@ -25,8 +27,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 ///
 /// Nobody else who asks agentguard for the same path, a folder around it or
 /// something in it has it meanwhile: neither a run with `workspace.lock` nor
-/// another `agentguard lock`. The lock is gone with its holder, however that ends.
-/// It binds only those who ask. The exit code is that of the command; 23 if the
+/// another `agentguard lock`. The lock is gone with its holder, however that ends;
+/// one that is killed takes the command with it. What the command runs is within the
+/// lock. It binds only those who ask. The exit code is that of the command; 23 if the
 /// lock was not had in time.
 #[derive(Debug, Args)]
 #[command(after_help = LOCK_EXAMPLES)]
@@ -95,17 +98,56 @@ pub fn lock(global: &Global, args: LockArgs) -> Result {
         }
         if announced.is_none() {
             announced = Some(path_lock::announce(&paths, &wanted, &owner)?);
+            look::say(&format!("waiting: {}", in_words(&held)));
         }
         std::thread::sleep(ASK_AGAIN);
     };
     drop(announced);
     let program = &args.command[0];
-    let status = Command::new(program).args(&args.command[1..]).status();
-    match status {
+    let mut command = Command::new(program);
+    command
+        .args(&args.command[1..])
+        .env(path_lock::WITHIN_VARIABLE, owner.around());
+    match see_through(command) {
         Ok(status) => Ok(code(status)),
         Err(error) => Err(Failure::from_error(Kind::Stopping(127), &error)
             .within(format!("cannot start `{}`", program.display()))),
     }
+}
+
+/// Runs a command to its end. Who asks us to end asks the command, so that the lock is
+/// held as long as it works; when we are killed it is killed too.
+fn see_through(mut command: Command) -> std::io::Result<ExitStatus> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        end_with_us(&mut command);
+        // What is ignored where we are started is ignored in the command as well.
+        let mut child = tokio::process::Command::from(command).spawn()?;
+        let pid = child
+            .id()
+            .and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        // On a terminal Ctrl-C reaches the command by itself.
+        let has_terminal = std::fs::File::open("/dev/tty").is_ok();
+        loop {
+            let passed = tokio::select! {
+                status = child.wait() => return status,
+                _ = interrupt.recv() => Signal::INT,
+                _ = terminate.recv() => Signal::TERM,
+                _ = hangup.recv() => Signal::HUP,
+            };
+            if passed == Signal::INT && has_terminal {
+                continue;
+            }
+            if let Some(pid) = pid {
+                let _ = rustix::process::kill_process(pid, passed);
+            }
+        }
+    })
 }
 
 /// Lists the locks.

@@ -53,5 +53,6 @@ pub use error::Error;
 pub use exec::{ExecLimits, Executed, exec};
 pub use exit::Exit;
 pub use launch::Launcher;
+pub use raw::die_with_us as end_with_us;
 pub use spec::{Mark, RUN_VARIABLE, Spec, Stdin};
 pub use sweep::{Survivor, Swept, sweep_marked};

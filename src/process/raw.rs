@@ -10,7 +10,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 ///
 /// The signal comes when the *thread* that starts the command ends, so that
 /// must be a thread that lives as long as the process.
-pub(super) fn die_with_us(command: &mut Command) {
+pub fn die_with_us(command: &mut Command) {
     #[cfg(target_os = "linux")]
     {
         use std::os::unix::process::CommandExt;

@@ -32,6 +32,8 @@ use super::{Paths, Result};
 const TEXT_BYTES_MAX: u64 = 64 * 1024;
 /// The start of the name of one that waits.
 const WAIT: &str = "wait-";
+/// The variable that names, to what is run under locks, the processes that hold them.
+pub const WITHIN_VARIABLE: &str = "AGENTGUARD_LOCKED_BY";
 
 /// Who holds a lock, or waits for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +51,9 @@ pub struct Owner {
     /// runs may take it too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
+    /// The processes under whose locks this one runs.
+    #[serde(skip)]
+    pub within: Vec<u32>,
 }
 
 impl Owner {
@@ -60,7 +65,18 @@ impl Owner {
             host: host_name(),
             since: now,
             command,
+            within: std::env::var(WITHIN_VARIABLE)
+                .unwrap_or_default()
+                .split(',')
+                .filter_map(|pid| pid.parse().ok())
+                .collect(),
         }
+    }
+
+    /// Returns the value of [`WITHIN_VARIABLE`] for what this process runs.
+    pub fn around(&self) -> String {
+        let around = self.within.iter().chain([&self.pid]);
+        around.map(u32::to_string).collect::<Vec<_>>().join(",")
     }
 
     /// Returns who it is, in words.
@@ -74,9 +90,11 @@ impl Owner {
     }
 
     /// Returns whether a lock that `self` holds does not keep `other` away: what an
-    /// agent runs is within the locks of its run.
+    /// agent runs is within the locks of its run, and what a command runs within those
+    /// that are held for the command.
     fn admits(&self, other: &Self) -> bool {
-        self.command.is_none() && self.run.is_some() && self.run == other.run
+        let is_of_its_run = self.command.is_none() && self.run.is_some() && self.run == other.run;
+        is_of_its_run || self.host == other.host && other.within.contains(&self.pid)
     }
 }
 
@@ -278,8 +296,12 @@ fn real(path: &Path) -> PathBuf {
 fn name(path: &Path, owner: &Owner) -> String {
     let mut hash = Sha256::new();
     hash.update(path.as_os_str().as_encoded_bytes());
-    // The run's own lock and that of a command within it are two.
+    // The run's own lock and that of a command within it are two, and so is one more
+    // within that.
     hash.update([u8::from(owner.command.is_some())]);
+    if !owner.within.is_empty() {
+        hash.update(owner.within.len().to_le_bytes());
+    }
     let hash = hash.finalize();
     hash[..16]
         .iter()
@@ -339,6 +361,27 @@ mod tests {
             drop(lock);
             assert!(is_free(&scratch.0, wanted, then), "row: {name}");
         }
+    }
+
+    #[test]
+    fn what_a_command_runs_is_within_its_lock() {
+        let scratch = scratch("within");
+        let outer = owner(1, Some("outer"));
+        let inner = |pid| Owner {
+            pid,
+            within: vec![outer.pid],
+            ..owner(1, Some("inner"))
+        };
+        let Taken::Ours(_outer) = take(&scratch.0, &["/x".into()], &outer).unwrap() else {
+            panic!("it was free");
+        };
+        let first = take(&scratch.0, &["/x".into()], &inner(1)).unwrap();
+        assert!(matches!(first, Taken::Ours(_)));
+        // Two of them keep each other away all the same.
+        assert!(!is_free(&scratch.0, "/x/a", &inner(2)));
+        drop(first);
+        assert!(is_free(&scratch.0, "/x/a", &inner(2)));
+        assert!(!is_free(&scratch.0, "/x/a", &owner(2, Some("other"))));
     }
 
     #[test]

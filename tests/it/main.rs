@@ -22,6 +22,7 @@ mod human_told;
 mod human_waits;
 mod init;
 mod inside;
+mod locks;
 mod look;
 mod loops;
 mod loops_cli;
