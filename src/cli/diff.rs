@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::error::{Failure, Kind};
-use super::look::{self, counted};
+use super::look::{self, Seen, counted};
 use super::{Global, Result};
 use crate::exit_code;
 use crate::ids::RunId;
@@ -54,7 +54,7 @@ const EXAMPLES: &str = "Examples:
 struct Document<'a> {
     v: u64,
     run_id: &'a RunId,
-    /// `staged` or `committed`.
+    /// `staged`, `committed`, or `removed`: the copy is gone and nothing came of it.
     state: &'static str,
     target: Option<String>,
     added: u64,
@@ -86,7 +86,8 @@ struct Found {
 /// Shows the change.
 pub fn main(global: &Global, args: DiffArgs) -> Result {
     let (store, record) = look::find(global, &args.run)?;
-    let run = &record.new.run;
+    let seen = Seen::look(store.as_ref(), record)?;
+    let run = seen.run();
     let folder = store.paths().run(run);
     let needs_lines = args.stat || args.json;
     let found = find(&folder, needs_lines).map_err(failure)?;
@@ -97,8 +98,15 @@ pub fn main(global: &Global, args: DiffArgs) -> Result {
             ),
         );
     };
+    let workspace = seen.report(store.as_ref()).ok().and_then(|it| it.workspace);
+    let state = match &workspace {
+        _ if found.stage.is_some() => "staged",
+        Some(workspace) if workspace.committed.is_some() => "committed",
+        _ => "removed",
+    };
     if args.json {
-        return json(run, &found).map(|()| exit_code::DONE);
+        let target = workspace.map(|it| it.target);
+        return json(run, &found, state, target).map(|()| exit_code::DONE);
     }
     if args.name_only {
         let names = found
@@ -111,7 +119,9 @@ pub fn main(global: &Global, args: DiffArgs) -> Result {
     } else {
         text(&found)?;
     }
-    if found.lines.is_empty() {
+    if state == "removed" {
+        look::say("the copy was removed; nothing of it was committed");
+    } else if found.lines.is_empty() {
         look::say("no changes");
     }
     Ok(exit_code::DONE)
@@ -169,7 +179,12 @@ fn sides(stage: &Stage) -> Sides<'_> {
     }
 }
 
-fn json(run: &RunId, found: &Found) -> std::result::Result<(), Failure> {
+fn json(
+    run: &RunId,
+    found: &Found,
+    state: &'static str,
+    target: Option<String>,
+) -> std::result::Result<(), Failure> {
     let changes: Vec<_> = found.lines.iter().map(|line| line.change.clone()).collect();
     let counts = Counts::of(&changes);
     let mode = |node: &Option<crate::staging::tree::Node>| {
@@ -186,15 +201,8 @@ fn json(run: &RunId, found: &Found) -> std::result::Result<(), Failure> {
     look::print_json(&Document {
         v: look::JSON_VERSION,
         run_id: run,
-        state: if found.stage.is_some() {
-            "staged"
-        } else {
-            "committed"
-        },
-        target: found
-            .stage
-            .as_ref()
-            .map(|stage| as_text::write(&stage.target)),
+        state,
+        target,
         added: counts.added,
         changed: counts.changed,
         deleted: counts.deleted,

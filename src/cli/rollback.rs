@@ -16,7 +16,8 @@ use crate::driver::policy::policy;
 use crate::driver::recover::{self, Ready};
 use crate::exit_code;
 use crate::ids::{CallId, RunId};
-use crate::machine::{Saga, SagaEntry, Undo};
+use crate::machine::event::FileCounts;
+use crate::machine::{Saga, SagaEntry, State, Undo};
 use crate::observe::plain;
 use crate::store;
 
@@ -64,6 +65,9 @@ struct Document<'a> {
     calls: Vec<Row<'a>>,
     /// Calls that the agent made without a guarded tool, by tool: not covered.
     not_covered: &'a BTreeMap<String, u64>,
+    /// The folder into which the run committed files: they stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    committed: Option<&'a str>,
     /// A call that has to be settled first.
     #[serde(skip_serializing_if = "Option::is_none")]
     in_doubt: Option<CallId>,
@@ -97,8 +101,9 @@ pub fn main(global: &Global, args: RollbackArgs) -> Result {
         .map_err(|error| look::unreadable(&error))?;
     let state = doubt::closed(state, &rules);
     let open = state.in_doubt.first_key_value().map(|(call, _)| *call);
+    let committed = committed(&state);
     if args.dry_run {
-        show(seen.run(), &state.saga, open, &args)?;
+        show(seen.run(), &state.saga, committed.as_deref(), open, &args)?;
         return Ok(match (open, is_clean(&state.saga)) {
             (Some(_), _) => exit_code::IN_DOUBT,
             (None, true) => exit_code::DONE,
@@ -124,7 +129,7 @@ pub fn main(global: &Global, args: RollbackArgs) -> Result {
         Some(Ready::InDoubt { call, .. }) => Some(*call),
         _ => None,
     };
-    show(&done.run, &done.saga, open, &args)?;
+    show(&done.run, &done.saga, committed.as_deref(), open, &args)?;
     Ok(last_words(&done, open))
 }
 
@@ -197,6 +202,7 @@ fn agreed(run: &RunId, due: u64) -> std::result::Result<bool, Failure> {
 fn show(
     run: &RunId,
     saga: &Saga,
+    committed: Option<&str>,
     open: Option<CallId>,
     args: &RollbackArgs,
 ) -> std::result::Result<(), Failure> {
@@ -208,6 +214,7 @@ fn show(
             dry_run: args.dry_run,
             calls: rows,
             not_covered: &saga.uncovered,
+            committed,
             in_doubt: open,
         });
     }
@@ -230,7 +237,19 @@ fn show(
             names.join(", ")
         ));
     }
+    if let Some(folder) = committed {
+        look::say(&format!(
+            "not covered: what the run committed into {folder} stays; there, \
+             `agentguard diff {run} | git apply -R` takes it back"
+        ));
+    }
     Ok(())
+}
+
+/// Returns the folder that files of the run were committed into.
+fn committed(state: &State) -> Option<String> {
+    let (counts, folder) = state.workspace.committed.as_ref()?;
+    (*counts != FileCounts::default()).then(|| folder.clone())
 }
 
 fn row(entry: &SagaEntry) -> Row<'_> {

@@ -49,6 +49,9 @@ pub fn main(global: &Global, args: RunArgs) -> Result {
         true => args.task,
         false => std::path::absolute(&args.task).unwrap_or(args.task),
     };
+    if !args.resolved {
+        say_if_beside_its_stage(&task);
+    }
     let store = super::open::store(global)?;
     supervise::supervise(global, &args.show, &args.patience, store, async |host| {
         host::begin(host, task, &file, &base).await
@@ -89,4 +92,22 @@ pub fn read(
     let resolved = resolved.anchored(&base);
     crate::driver::gateway::check_scripts(&resolved).map_err(Failure::usage)?;
     Ok((resolved, base))
+}
+
+/// An agent that works beside the copy may reach the folder itself.
+fn say_if_beside_its_stage(task: &task::resolved::Resolved) {
+    let real = |path: &std::path::Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let cwd = real(&task.agent.cwd);
+    let Some(stage) = task.workspace.stage.as_deref().map(real) else {
+        return;
+    };
+    if !cwd.starts_with(&stage) {
+        super::look::say(&format!(
+            "warning: the agent works in {}, which is not in the staged folder: what it writes there \
+             is not held back; `cwd: {}` under `agent` has it work in the copy, and \
+             AGENTGUARD_WORKSPACE names the copy",
+            cwd.display(),
+            stage.strip_prefix(&cwd).unwrap_or(&stage).display()
+        ));
+    }
 }

@@ -157,7 +157,7 @@ pub(super) async fn stopped(stops: &mut mpsc::Receiver<StoppedBy>) -> StoppedBy 
 }
 
 /// Waits for the run's deadline.
-async fn deadline(state: &State, now: impl Fn() -> UnixMs) {
+pub(super) async fn deadline(state: &State, now: impl Fn() -> UnixMs) {
     loop {
         match state.left_ms(now()) {
             Some(0) => return,

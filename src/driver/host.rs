@@ -282,7 +282,7 @@ async fn go_on_with(
         ports,
         setup,
         sending,
-    } = take_up(host, record, own).await?;
+    } = take_up(host, record, own, staging::moved).await?;
     let run = session.run.clone();
     for (resource, raise) in &how.raise {
         let limit = raised(&session, *resource, *raise)?;
@@ -313,7 +313,7 @@ pub async fn roll_back(host: Host, asked: &str) -> Result<RolledBack, Error> {
         ..
     } = {
         let (record, own) = own(&host, asked)?;
-        take_up(host, &record, own).await?
+        take_up(host, &record, own, staging::moved_if_there).await?
     };
     let doubt = recover::settle(&mut session, &ports.toolbox, &ports.rules).await?;
     if doubt.is_none() {
@@ -331,6 +331,9 @@ pub async fn roll_back(host: Host, asked: &str) -> Result<RolledBack, Error> {
         doubt,
     })
 }
+
+/// Moves a task to where the run works.
+type Moved = fn(Resolved, &RunId, &store::Paths) -> Result<Resolved, crate::staging::Error>;
 
 /// A run that is owned, with nothing of its last attempt left.
 struct TakenUp {
@@ -357,12 +360,18 @@ fn setup(record: &RunRecord) -> Result<Setup, Error> {
     })
 }
 
-async fn take_up(mut host: Host, record: &RunRecord, own: Ownership) -> Result<TakenUp, Error> {
+/// - `moved`: where the task's tools are run.
+async fn take_up(
+    mut host: Host,
+    record: &RunRecord,
+    own: Ownership,
+    moved: Moved,
+) -> Result<TakenUp, Error> {
     let run = record.new.run.clone();
     let setup = setup(record)?;
     let rules = rules(&setup.task)?;
     let locks = lock(&mut host, &setup.task, &run).await?;
-    let task = staging::moved(setup.task.clone(), &run, host.store.paths())?;
+    let task = moved(setup.task.clone(), &run, host.store.paths())?;
     let toolbox = toolbox(&host, &run, &task)?;
     let folder = host.store.paths().run(&run);
     let Host {

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use crate::drill::point::{Between, fault_between};
 use crate::drill::{Boundary, Side, fault};
-use crate::driver::conclude::stopped;
+use crate::driver::conclude::{deadline, stopped};
 use crate::driver::session::{Error, Session};
 use crate::driver::supervise::{Outside, Ports};
 use crate::ids::RunId;
-use crate::machine::Event;
-use crate::machine::event::{CommitMethod, FileCounts, Refusal, Staged, StoppedBy};
+use crate::machine::event::{CommitMethod, FileCounts, Refusal, Staged, StoppedBy, TimeLimit};
+use crate::machine::{Event, Phase};
 use crate::staging::change::Counts;
 use crate::staging::commit::{self, Checked, Done, Moment, Ready};
 use crate::staging::diff::{self, Sides};
@@ -50,6 +50,7 @@ pub fn asked(task: &Resolved, run: &RunId, paths: &Paths) -> Option<Asked> {
             CommitMode::Files => Some(Method::Files),
         },
         run: run.to_string(),
+        git: task.workspace.git,
     })
 }
 
@@ -75,6 +76,19 @@ pub fn moved(mut task: Resolved, run: &RunId, paths: &Paths) -> Result<Resolved,
     Ok(task)
 }
 
+/// Moves the task into the stage as long as there is one. What is done after the commit
+/// is done in the folder itself.
+pub fn moved_if_there(
+    task: Resolved,
+    run: &RunId,
+    paths: &Paths,
+) -> Result<Resolved, staging::Error> {
+    match Stage::find(&paths.run(run))? {
+        Some(stage) if stage.exists() && !commit::is_in_place(&stage) => moved(task, run, paths),
+        _ => Ok(task),
+    }
+}
+
 /// Returns the variable that names the stage, where there is one.
 pub fn variable(task: &Resolved) -> Option<(OsString, OsString)> {
     let template = task.agent.env.0.get(WORKSPACE_VARIABLE)?;
@@ -98,7 +112,8 @@ pub async fn stage(session: &mut Session, ports: &mut Ports) -> Result<bool, Err
         && !commit::is_in_place(&stage)
     {
         // A plan that is not carried out any more.
-        let rewound = aside(&mut ports.outside, move |_| commit::rewind(&stage)).await;
+        let never = std::future::pending();
+        let rewound = aside(&mut ports.outside, never, move |_| commit::rewind(&stage)).await;
         if let Err(why) = rewound {
             broke(session, "the stage cannot be used", why).await?;
             return Ok(false);
@@ -106,7 +121,16 @@ pub async fn stage(session: &mut Session, ports: &mut Ports) -> Result<bool, Err
         return Ok(true);
     }
     let began = session.clock.now();
-    let made = aside(&mut ports.outside, move |halt| {
+    let (state, clock) = (session.state(), &session.clock);
+    // A resume is refused at its deadline, and its attempt looks at the clock at once.
+    let is_first = matches!(state.phase, Phase::Created);
+    let late = async {
+        match is_first {
+            true => deadline(state, || clock.now()).await,
+            false => std::future::pending().await,
+        }
+    };
+    let made = aside(&mut ports.outside, late, move |halt| {
         Stage::make(&asked, &folder, halt)
     })
     .await;
@@ -171,8 +195,9 @@ pub async fn commit(
     let stage = match Stage::find(&ports.folder) {
         Ok(Some(stage)) => stage,
         Ok(None) => {
-            let gone = Stop::Failed(staging::Error::Gone(ports.folder.join("stage")));
-            return broke(session, "the change cannot be committed", gone).await;
+            let staged = session.state().workspace.staged.as_ref();
+            let stage = staged.map(|it| it.stage.clone()).unwrap_or_default();
+            return refused(session, Refusal::Gone { stage }).await;
         }
         Err(error) => {
             let failed = Stop::Failed(error);
@@ -198,7 +223,9 @@ pub async fn commit(
         let mut ready = None;
         if !is_started {
             let looked = stage.clone();
-            match aside(&mut ports.outside, move |halt| commit::check(&looked, halt)).await {
+            let never = std::future::pending();
+            let look = move |halt: &Halt| commit::check(&looked, halt);
+            match aside(&mut ports.outside, never, look).await {
                 Ok(Checked::Nothing) => {
                     return committed(session, ports, FileCounts::default()).await;
                 }
@@ -215,6 +242,10 @@ pub async fn commit(
                     session.feed_and_wait(started(&found)).await?;
                     fault(Boundary::CommitStarted, Side::AfterRelease);
                     ready = Some(found);
+                }
+                Err(Stop::Failed(staging::Error::Gone(stage))) => {
+                    let stage = shown(&stage);
+                    return refused(session, Refusal::Gone { stage }).await;
                 }
                 Err(why) => return broke(session, "the change cannot be committed", why).await,
             }
@@ -299,29 +330,36 @@ fn between(moment: Moment) {
 enum Stop {
     Failed(staging::Error),
     Stopped(StoppedBy),
+    Late,
 }
 
-/// Does work on many files on another thread; a stop cuts it off.
+/// Does work on many files on another thread; a stop cuts it off, and so does `late`.
 async fn aside<T: Send + 'static>(
     outside: &mut Outside,
+    late: impl Future<Output = ()>,
     work: impl FnOnce(&Halt) -> Result<T, staging::Error> + Send + 'static,
 ) -> Result<T, Stop> {
     let halt = Halt::default();
     let theirs = halt.clone();
     let mut worker = tokio::task::spawn_blocking(move || work(&theirs));
-    let (done, by) = tokio::select! {
-        done = &mut worker => (done, None),
-        by = stopped(&mut outside.stops) => {
+    let stop = tokio::select! {
+        done = &mut worker => Ok(done),
+        by = stopped(&mut outside.stops) => Err(Stop::Stopped(by)),
+        () = late => Err(Stop::Late),
+    };
+    let (done, stop) = match stop {
+        Ok(done) => (done, None),
+        Err(stop) => {
             halt.halt();
-            (worker.await, Some(by))
+            (worker.await, Some(stop))
         }
     };
     let done = match done {
         Ok(done) => done,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
-    match (done, by) {
-        (_, Some(by)) => Err(Stop::Stopped(by)),
+    match (done, stop) {
+        (_, Some(stop)) => Err(stop),
         (Ok(done), None) => Ok(done),
         (Err(error), None) => Err(Stop::Failed(error)),
     }
@@ -331,6 +369,9 @@ async fn aside<T: Send + 'static>(
 async fn broke(session: &mut Session, what: &str, why: Stop) -> Result<(), Error> {
     let event = match why {
         Stop::Stopped(by) => Event::StopRequested { by },
+        Stop::Late => Event::TimeUp {
+            limit: TimeLimit::Deadline,
+        },
         Stop::Failed(error) => Event::Broke {
             error: format!("{what}: {error}"),
         },

@@ -189,7 +189,14 @@ fn time_up(state: &mut State, at: UnixMs, limit: TimeLimit, policy: &Policy) -> 
     match state.phase {
         Phase::Running => {}
         Phase::Concluding { .. } => return conclude::cut_off(state, at, outcome, policy),
-        Phase::Created | Phase::Ending { .. } | Phase::Ended { .. } => return vec![],
+        // Nothing ran yet: its folder is being staged.
+        Phase::Created => {
+            let note = run_note(state, "stop", rule, &outcome.describe());
+            let mut effects = vec![Effect::Note(note)];
+            effects.extend(conclude::end(state, at, outcome));
+            return effects;
+        }
+        Phase::Ending { .. } | Phase::Ended { .. } => return vec![],
     }
     let note = run_note(state, "stop", rule, &outcome.describe());
     let mut effects = vec![Effect::Note(note)];

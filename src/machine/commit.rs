@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Committing ──CommitStarted──► Committing, started ──Committed──► Ended: done
-//!     └───────────────CommitRefused───────────────► Ended: conflict, or unavailable
+//!     └───────────────CommitRefused───────────────► Ended: conflict, or unavailable,
+//!                                                  or failed where the copy is gone
 //! ```
 //! Whatever cuts it off, it is taken up again: what is in place and what is not is
 //! seen on disk (`staging::commit`), never guessed.
@@ -112,11 +113,25 @@ pub(super) fn refused(state: &mut State, at: UnixMs, refusal: &Refusal) -> Vec<E
             let (tool, why) = ("workspace".to_owned(), why.clone());
             (Outcome::Unavailable { tool, why }, "commit.locked")
         }
+        Refusal::Gone { stage } => return gone(state, at, stage),
     };
     // Resumed, it is tried again, without the agent.
     state.unconcluded = Some(part);
     let mut note = run_note(state, "refuse", rule, &outcome.describe());
     note.otherwise = "what others wrote would have been overwritten".into();
+    let mut effects = vec![Effect::Note(note)];
+    effects.extend(end(state, at, outcome));
+    effects
+}
+
+/// The copy is lost: the work has to be done again, in a new one.
+fn gone(state: &mut State, at: UnixMs, stage: &str) -> Vec<Effect> {
+    state.workspace.staged = None;
+    state.unconcluded = None;
+    state.done = None;
+    let why = format!("the stage {stage} is gone, with what the agent did there");
+    let outcome = Outcome::Failed { why };
+    let note = run_note(state, "refuse", "commit.gone", &outcome.describe());
     let mut effects = vec![Effect::Note(note)];
     effects.extend(end(state, at, outcome));
     effects

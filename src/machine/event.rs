@@ -825,6 +825,11 @@ pub enum Refusal {
         /// Who, in words.
         why: String,
     },
+    /// The copy is not there any more, and with it what the agent did.
+    Gone {
+        /// Where it was.
+        stage: String,
+    },
 }
 
 /// A limit in time.

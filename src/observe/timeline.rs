@@ -257,6 +257,7 @@ pub(super) fn text(
                 excerpt(&paths.join(", "))
             ),
             Refusal::Locked { why } => format!("not committed: {}", excerpt(why)),
+            Refusal::Gone { stage } => format!("not committed: {} is gone", excerpt(stage)),
         },
         Event::Escalated { ask, .. } => format!("a human is asked: {}", excerpt(&ask.question)),
         Event::Decided { escalation, ruling } => {

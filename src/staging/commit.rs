@@ -23,7 +23,7 @@ use super::error::{Error, Named, Result};
 use super::scan::{self, Halt};
 use super::stage::{Method, Stage, remove_tree};
 use super::tree::{Entry, Manifest, Node, Tree, at, hex, load_lines, save_lines};
-use super::{copy, diff, exchange, moves};
+use super::{copy, diff, exchange, git, moves};
 
 /// What a look at stage and target gave.
 #[derive(Debug)]
@@ -84,9 +84,13 @@ struct Plan {
 /// For an exchange the stage gets what others changed in the target meanwhile.
 pub fn check(stage: &Stage, halt: &Halt) -> Result<Checked> {
     forget(&stage.target, &stage.tree, &stage.records)?;
+    if fs::symlink_metadata(&stage.target).is_ok_and(|found| !found.is_dir()) {
+        // Something else has taken the place of the folder itself.
+        return Ok(Checked::Conflicts(vec![PathBuf::from(".")]));
+    }
     let mut base = stage.base()?;
     let present = stage.present(&base, halt)?;
-    let target = stage.target_now(&base, halt)?;
+    let target = stage.target_now(&base, &present.tree, halt)?;
     let ours = between(nodes_of(&base), nodes(&present.tree));
     let theirs = between(nodes_of(&base), nodes(&target.tree));
     let merged = merge(ours, theirs);
@@ -235,7 +239,15 @@ fn method(
     left_out: Option<&(PathBuf, &'static str)>,
 ) -> Result<(Method, Option<String>)> {
     if stage.method == Method::Files {
-        return Ok((Method::Files, stage.why.clone()));
+        let mut why = stage.why.clone().unwrap_or_default();
+        if let Some(head) = &stage.git
+            && let Some(made) = git::made_since(&stage.tree, head)
+        {
+            why.push_str(&format!(
+                "; the agent's commits, the last of them {made}, are not taken over"
+            ));
+        }
+        return Ok((Method::Files, Some(why).filter(|why| !why.is_empty())));
     }
     if let Some((path, reason)) = left_out {
         let why = format!("{path:?} is not staged: {reason}");

@@ -31,6 +31,17 @@ pub(super) struct Lost {
 struct Means {
     reflink: AtomicBool,
     range: AtomicBool,
+    halt: Halt,
+}
+
+impl Means {
+    fn new(halt: Halt) -> Self {
+        Self {
+            reflink: AtomicBool::new(cfg!(target_os = "linux")),
+            range: AtomicBool::new(cfg!(target_os = "linux")),
+            halt,
+        }
+    }
 }
 
 /// Copies what `walk` found at `from` to the folder `to`, which is made. Returns
@@ -42,14 +53,15 @@ pub(super) fn tree(
     lost: &Lost,
     halt: &Halt,
 ) -> Result<Manifest> {
-    let means = Means {
-        reflink: AtomicBool::new(cfg!(target_os = "linux")),
-        range: AtomicBool::new(cfg!(target_os = "linux")),
-    };
+    let means = Means::new(halt.clone());
     let now = scan::now_ns();
     let (folders, files): (Vec<_>, Vec<_>) = walk.entries.iter().partition(|(_, it)| it.is_dir());
     for (path, _) in &folders {
         let place = at(to, path);
+        // Of a worktree git has made the top.
+        if path.as_os_str().is_empty() && place.is_dir() {
+            continue;
+        }
         DirBuilder::new()
             .mode(0o700)
             .create(&place)
@@ -105,10 +117,7 @@ pub(super) fn tree(
 
 /// Copies one file or link, or makes one folder, where nothing stands yet.
 pub(super) fn one(from: &Path, to: &Path) -> Result<Entry> {
-    let means = Means {
-        reflink: AtomicBool::new(cfg!(target_os = "linux")),
-        range: AtomicBool::new(cfg!(target_os = "linux")),
-    };
+    let means = Means::new(Halt::default());
     let lost = Lost::default();
     let metadata = fs::symlink_metadata(from).named("read", from)?;
     if metadata.is_symlink() {
@@ -186,21 +195,26 @@ fn copy_bytes(
     means: &Means,
 ) -> io::Result<(u64, String)> {
     if size <= CHUNK_BYTES as u64 {
-        return through_memory(source, target);
+        return through_memory(source, target, means);
     }
     if clone(source, target, means)? || by_range(source, target, means)? {
         io::Seek::rewind(target)?;
-        return scan::hash_rest(target);
+        return scan::hash_rest(target, &means.halt);
     }
-    through_memory(source, target)
+    through_memory(source, target, means)
 }
 
-fn through_memory(source: &mut File, target: &mut File) -> io::Result<(u64, String)> {
+fn through_memory(
+    source: &mut File,
+    target: &mut File,
+    means: &Means,
+) -> io::Result<(u64, String)> {
     use sha2::Digest as _;
     let mut hash = sha2::Sha256::new();
     let mut size = 0;
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
+        means.halt.check_io()?;
         let read = source.read(&mut chunk)?;
         if read == 0 {
             return Ok((size, hex(&hash.finalize())));
@@ -242,6 +256,7 @@ fn by_range(source: &File, target: &File, means: &Means) -> io::Result<bool> {
     }
     let mut copied = 0_u64;
     loop {
+        means.halt.check_io()?;
         match rustix::fs::copy_file_range(source, None, target, None, AT_ONCE) {
             // Some file systems say so of every file.
             Ok(0) => return Ok(copied > 0),

@@ -80,6 +80,17 @@ pub enum Error {
     /// The user asked for an exchange and none can be had.
     #[error("workspace.commit: exchange is not possible: {0}")]
     NoExchange(String),
+    /// The task asks for a worktree.
+    #[error("workspace.git: the program `git` is not found")]
+    NoGit,
+    /// Git refused.
+    #[error("git refuses in {path}: {why}", path = .path.display())]
+    Git {
+        /// Where it was run.
+        path: PathBuf,
+        /// What it said.
+        why: String,
+    },
     /// The stage is gone.
     #[error("the stage {path} is gone", path = .0.display())]
     Gone(PathBuf),

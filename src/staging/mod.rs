@@ -10,7 +10,8 @@
 //! - [`stage`]: one run's copy, where it lies and how it is found again;
 //! - [`commit`]: from the changes to the target: `exchange` swaps whole folders in
 //!   one system call, `moves` puts file by file in place by a plan on disk;
-//! - [`diff`]: the change for people.
+//! - [`diff`]: the change for people;
+//! - `git`: a stage that is a worktree of the target's repository.
 //!
 //! Not here: when to stage and when to commit (`machine`), events (`driver`), and
 //! who may touch the target meanwhile (`store::path_lock`).
@@ -24,6 +25,7 @@ mod copy;
 pub mod diff;
 mod error;
 mod exchange;
+mod git;
 mod moves;
 pub mod rules;
 mod scan;

@@ -247,8 +247,10 @@ impl Step {
                 Ok(fs::remove_file(&place).named("remove", &place)?)
             }
             Act::RemoveFolder { .. } => match fs::remove_dir(&place) {
-                Err(cause) if cause.kind() == io::ErrorKind::DirectoryNotEmpty => Err(Stop::Late),
                 Err(cause) => match cause.kind() {
+                    // What is left out of the stage keeps its folder, and so does what
+                    // others have put in since.
+                    io::ErrorKind::DirectoryNotEmpty => Ok(()),
                     // Done before a crash, and so may what came after it.
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(()),
                     _ => Err(Stop::Failed(Error::io("remove", &place, cause))),

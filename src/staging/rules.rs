@@ -1,5 +1,6 @@
 //! What of a folder is staged.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
@@ -20,6 +21,8 @@ pub struct Rules {
     patterns: Vec<(Pattern, bool)>,
     /// Whole paths, such as the state folder's.
     paths: Vec<PathBuf>,
+    /// Where only some paths are looked at: these.
+    only: Option<BTreeSet<PathBuf>>,
 }
 
 impl Rules {
@@ -37,7 +40,25 @@ impl Rules {
                 Some((pattern, is_path))
             })
             .collect();
-        Self { patterns, paths }
+        Self {
+            patterns,
+            paths,
+            only: None,
+        }
+    }
+
+    /// Returns the same rules for a folder of which only `paths` are looked at; the
+    /// folders above them must be among them.
+    pub(super) fn within(&self, paths: BTreeSet<PathBuf>) -> Self {
+        Self {
+            only: Some(paths),
+            ..self.clone()
+        }
+    }
+
+    /// Returns whether `path`, relative to the folder, is looked at.
+    pub(super) fn looks_at(&self, path: &Path) -> bool {
+        self.only.as_ref().is_none_or(|paths| paths.contains(path))
     }
 
     /// Returns whether `path`, relative to the folder at `root`, is left out.

@@ -41,6 +41,14 @@ impl Halt {
         self.0.store(true, Ordering::SeqCst);
     }
 
+    /// As [`check`](Self::check), in the middle of a file.
+    pub(super) fn check_io(&self) -> std::io::Result<()> {
+        match self.0.load(Ordering::SeqCst) {
+            true => Err(std::io::Error::other("interrupted")),
+            false => Ok(()),
+        }
+    }
+
     /// Errors: [`Error::Halted`] once asked.
     pub(super) fn check(&self) -> Result<()> {
         if self.0.load(Ordering::SeqCst) {
@@ -87,6 +95,9 @@ pub(super) fn walk(root: &Path, rules: &Rules, halt: &Halt) -> Result<Walk> {
         for entry in fs::read_dir(&place).named("list", &place)? {
             let entry = entry.named("list", &place)?;
             let path = folder.join(entry.file_name());
+            if !rules.looks_at(&path) {
+                continue;
+            }
             if rules.leave_out(root, &path) {
                 walk.left_out.push((path, "it is excluded"));
                 continue;
@@ -163,7 +174,7 @@ pub(super) fn scan(
         let kind = match metadata {
             it if it.is_dir() => Ok(Kind::Folder),
             it if it.is_symlink() => fs::read_link(&full).map(|to| Kind::Link { to }),
-            _ => hash_file(&full).map(|(size, sha256)| Kind::File { size, sha256 }),
+            _ => hash_file(&full, halt).map(|(size, sha256)| Kind::File { size, sha256 }),
         };
         match kind {
             Ok(kind) => {
@@ -223,16 +234,17 @@ pub(super) fn open(path: &Path) -> std::io::Result<File> {
 }
 
 /// Returns a file's size and hash.
-pub(super) fn hash_file(path: &Path) -> std::io::Result<(u64, String)> {
-    hash_rest(&mut open(path)?)
+pub(super) fn hash_file(path: &Path, halt: &Halt) -> std::io::Result<(u64, String)> {
+    hash_rest(&mut open(path)?, halt)
 }
 
 /// Reads to the end.
-pub(super) fn hash_rest(file: &mut File) -> std::io::Result<(u64, String)> {
+pub(super) fn hash_rest(file: &mut File, halt: &Halt) -> std::io::Result<(u64, String)> {
     let mut hash = Sha256::new();
     let mut size = 0;
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
+        halt.check_io()?;
         let read = file.read(&mut chunk)?;
         if read == 0 {
             return Ok((size, hex(&hash.finalize())));

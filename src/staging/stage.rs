@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use super::error::{Error, Named, Result};
 use super::rules::{MARK, Rules};
 use super::scan::{self, Halt, Scan, is_mount_point};
-use super::tree::{Manifest, as_text, save_lines};
-use super::{copy, exchange};
+use super::tree::{Manifest, Tree, as_text, save_lines};
+use super::{copy, exchange, git};
 
 /// How long nobody writes to a new stage: longer than a tick of any kernel's clock,
 /// so that every later write has a later stamp.
@@ -45,6 +45,8 @@ pub struct Asked {
     pub method: Option<Method>,
     /// The run's name, part of the stage's.
     pub run: String,
+    /// Whether the stage is to be a worktree of the target's git repository.
+    pub git: bool,
 }
 
 /// How a change comes into the target.
@@ -74,6 +76,8 @@ pub struct Stage {
     pub(super) root_mode: u32,
     /// The folder of what is known of it.
     pub records: PathBuf,
+    /// Of a worktree of git: the commit that it began with.
+    pub(super) git: Option<String>,
     pub(super) rules: Rules,
 }
 
@@ -109,11 +113,14 @@ struct Record {
     ours: Vec<String>,
     /// Whether the copy is whole.
     is_ready: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    git: Option<String>,
 }
 
 impl Record {
-    fn new(target: PathBuf, tree: PathBuf, asked: &Asked) -> Self {
-        Self {
+    fn new(target: PathBuf, tree: PathBuf, asked: &Asked) -> Result<Self> {
+        Ok(Self {
+            git: asked.git.then(|| git::head(&target)).transpose()?,
             target,
             tree,
             method: Method::Files,
@@ -123,7 +130,7 @@ impl Record {
             exclude: asked.exclude.clone(),
             ours: asked.ours.iter().map(|it| as_text::write(it)).collect(),
             is_ready: false,
-        }
+        })
     }
 }
 
@@ -159,7 +166,7 @@ impl Stage {
         }
         let target = resolve(&asked.target)?;
         let (tree, _) = place(&target, &asked.run, &records(run))?;
-        let record = Record::new(target, tree, asked);
+        let record = Record::new(target, tree, asked)?;
         Ok(Self::of(record, run))
     }
 
@@ -182,7 +189,7 @@ impl Stage {
             .create(&records)
             .named("make", &records)?;
         let (tree, mut why) = place(&target, &asked.run, &records)?;
-        let mut record = Record::new(target, tree.clone(), asked);
+        let mut record = Record::new(target, tree.clone(), asked)?;
         save_record(&records, &record)?;
         let filled = fill(&record, asked, &mut why, halt).and_then(|filled| {
             // Until it is committed it is nobody else's.
@@ -190,7 +197,7 @@ impl Stage {
             Ok(filled)
         });
         if filled.is_err() {
-            remove_tree(&tree)?;
+            remove(&record)?;
         }
         let (mut manifest, left_out) = filled?;
         if let Some(root) = manifest.0.get(Path::new("")) {
@@ -235,7 +242,8 @@ impl Stage {
             let entry = base.0.get(path)?;
             Some((entry.node.clone(), entry.stage?))
         };
-        let mut scan = scan::scan(&self.tree, &self.rules, known, halt)?;
+        let rules = self.rules_at(&self.tree, base.0.keys())?;
+        let mut scan = scan::scan(&self.tree, &rules, known, halt)?;
         if let Some(root) = scan.tree.get_mut(Path::new(""))
             && root.node.mode == PRIVATE
         {
@@ -245,7 +253,9 @@ impl Stage {
     }
 
     /// Reads what became of the target meanwhile; empty where it is not there.
-    pub(super) fn target_now(&self, base: &Manifest, halt: &Halt) -> Result<Scan> {
+    ///
+    /// - `base`, `present`: what it was, and what the agent made of it.
+    pub(super) fn target_now(&self, base: &Manifest, present: &Tree, halt: &Halt) -> Result<Scan> {
         if !self.target.exists() {
             return Ok(Scan::default());
         }
@@ -253,7 +263,20 @@ impl Stage {
             let entry = base.0.get(path)?;
             Some((entry.node.clone(), entry.target?))
         };
-        scan::scan(&self.target, &self.rules, known, halt)
+        let rules = self.rules_at(&self.target, base.0.keys().chain(present.keys()))?;
+        scan::scan(&self.target, &rules, known, halt)
+    }
+
+    /// Returns the rules for a look at one side, which git may have words in.
+    ///
+    /// - `known`: what the other sides have; ignored here or not, it counts.
+    fn rules_at<'a>(&self, root: &Path, known: impl Iterator<Item = &'a PathBuf>) -> Result<Rules> {
+        if self.git.is_none() {
+            return Ok(self.rules.clone());
+        }
+        let mut listed = git::listed(root)?;
+        known.for_each(|path| git::with_folders(&mut listed, path));
+        Ok(self.rules.within(listed))
     }
 
     /// Reads what target and stage both were.
@@ -271,6 +294,7 @@ impl Stage {
             method: record.method,
             why: record.why,
             is_asked: record.is_asked,
+            git: record.git,
             records: records(run),
         }
     }
@@ -283,7 +307,7 @@ pub fn discard(run: &Path) -> Result<()> {
         return Ok(());
     };
     super::commit::forget(&record.target, &record.tree, &records(run))?;
-    remove_tree(&record.tree)?;
+    remove(&record)?;
     for name in ["base.jsonl", "steps.jsonl", "done.json", "record.json"] {
         let path = records(run).join(name);
         match fs::remove_file(&path) {
@@ -292,6 +316,15 @@ pub fn discard(run: &Path) -> Result<()> {
             }
             _ => {}
         }
+    }
+    Ok(())
+}
+
+/// Removes the copy, and what the repository knows of it.
+fn remove(record: &Record) -> Result<()> {
+    remove_tree(&record.tree)?;
+    if record.git.is_some() {
+        git::forget(&record.target, &record.tree);
     }
     Ok(())
 }
@@ -322,9 +355,17 @@ fn fill(
             .named("make", tree)?;
         return Ok((Manifest::default(), vec![]));
     }
-    let rules = Rules::new(&asked.exclude, asked.ours.clone());
+    let mut rules = Rules::new(&asked.exclude, asked.ours.clone());
+    if record.git.is_some() {
+        rules = rules.within(git::listed(target)?);
+        why.get_or_insert_with(|| "it is a worktree of git".to_owned());
+    }
     let walk = scan::walk(target, &rules, halt)?;
     has_room(target, tree, &walk)?;
+    if let Some(head) = &record.git {
+        git::add(target, tree, head)?;
+        close(tree)?;
+    }
     let lost = copy::Lost::default();
     let manifest = copy::tree(target, &walk, tree, &lost, halt)?;
     if why.is_none() {

@@ -47,6 +47,7 @@ impl Place {
             ours: vec![],
             method: None,
             run: "r-7f3ak2m9".into(),
+            git: false,
         }
     }
 

@@ -155,6 +155,8 @@ impl Resolved {
         }
         self.agent.cwd = copy_of(&self.agent.cwd);
         self.workspace.locks.clear();
+        // A copy is no repository.
+        self.workspace.git = false;
     }
 }
 
@@ -736,6 +738,9 @@ pub struct Workspace {
     pub exclude: Vec<String>,
     /// How the change comes into it.
     pub commit: CommitMode,
+    /// Whether the copy is a worktree of its git repository.
+    #[serde(default)]
+    pub git: bool,
     /// What no other run with the same lock may work on meanwhile.
     pub locks: Vec<PathBuf>,
     /// How long a lock is waited for.

@@ -48,3 +48,4 @@ mod tools;
 mod verify;
 mod verify_model;
 mod walkthrough;
+mod worktree;

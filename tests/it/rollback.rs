@@ -248,3 +248,27 @@ fn a_rollback_that_the_task_wants_goes_on_after_a_kill() {
         assert_eq!(ledger(&sandbox), TAKEN_BACK, "{point}");
     }
 }
+
+#[test]
+fn what_was_committed_stays_and_undos_run_in_the_folder_itself() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "task.yaml",
+        "agent: {command: [sh, -c, 'agentguard tool book && echo x > made.txt && agentguard turn --done'], cwd: app}\n\
+         workspace: {stage: app}\n\
+         tools: {book: {command: ['true'], effect: write, undo: {command: [touch, undone.txt]}}}\n",
+    );
+    sandbox.write("app/a.txt", "a\n");
+    let ran = sandbox.run(&["run", "task.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let undone = sandbox.run(&["rollback", "latest", "--yes"]);
+    assert_eq!(undone.code, 0, "{undone:?}");
+    assert!(
+        undone
+            .stderr
+            .contains("not covered: what the run committed into"),
+        "{undone:?}"
+    );
+    let app = sandbox.path().join("app");
+    assert!(app.join("undone.txt").exists() && app.join("made.txt").exists());
+}

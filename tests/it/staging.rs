@@ -550,97 +550,6 @@ fn a_mount_point_is_committed_file_by_file() {
 }
 
 #[test]
-fn a_lock_keeps_others_away_until_its_holder_is_gone() {
-    let sandbox = sandbox("agent: {command: ['true'], protocol: none}\n");
-    let held = "echo $$ > holder; touch is-ready; exec sleep 60";
-    let mut holder = sandbox
-        .command(&["lock", "shared/db", "--", "sh", "-c", held])
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the binary starts");
-    wait_until(60, "the lock", || sandbox.path().join("is-ready").exists());
-
-    let listed = sandbox.run(&["locks"]);
-    assert!(listed.stdout.contains("shared/db"), "{listed:?}");
-    assert!(
-        listed.stdout.contains(&format!("process {}", holder.id())),
-        "{listed:?}"
-    );
-    let busy = sandbox.run(&["lock", "--wait", "0s", "shared", "--", "true"]);
-    assert_eq!(busy.code, 23, "{busy:?}");
-    assert!(busy.stderr.contains("is locked by process"), "{busy:?}");
-    assert_eq!(
-        sandbox
-            .run(&["lock", "--wait", "0s", "other", "--", "true"])
-            .code,
-        0
-    );
-
-    sandbox.write(
-        "locked.yaml",
-        "agent: {command: ['true'], protocol: none}\nworkspace: {lock: [shared/db], lock_wait: 100ms}\n",
-    );
-    let refused = sandbox.run(&["run", "locked.yaml"]);
-    assert_eq!(refused.code, 23, "{refused:?}");
-    assert!(
-        refused.stderr.contains("is locked by process"),
-        "{refused:?}"
-    );
-    assert_eq!(
-        sandbox.run(&["resume", "latest"]).code,
-        2,
-        "there is no run"
-    );
-
-    holder.kill().expect("it runs");
-    holder.wait().expect("it ended");
-    let ran = sandbox.run(&["run", "locked.yaml"]);
-    assert_eq!(ran.code, 0, "{ran:?}");
-    assert_eq!(
-        sandbox.run(&["locks", "--json"]).stdout,
-        "{\"v\":1,\"locks\":[]}\n"
-    );
-    // What the lock's command left behind is not ours to end; this test is tidy.
-    let pid = sandbox.read("holder");
-    let _ = std::process::Command::new("kill").arg(pid.trim()).status();
-}
-
-#[test]
-fn a_lock_is_passed_on_and_gives_the_exit_code() {
-    let sandbox = sandbox("agent: {command: ['true'], protocol: none}\n");
-    let mut first = sandbox
-        .command(&[
-            "lock",
-            "x",
-            "--",
-            "sh",
-            "-c",
-            "touch is-ready; sleep 1; touch is-over",
-        ])
-        .spawn()
-        .expect("the binary starts");
-    wait_until(60, "the lock", || sandbox.path().join("is-ready").exists());
-    let second = sandbox.run(&["lock", "x", "--", "sh", "-c", "test -e is-over && exit 5"]);
-    assert_eq!(second.code, 5, "{second:?}");
-    assert!(first.wait().expect("it ends").success());
-    assert_eq!(
-        sandbox.run(&["lock", "x", "--", "no-such-program"]).code,
-        127
-    );
-}
-
-#[test]
-fn what_the_agent_runs_is_within_the_locks_of_its_run() {
-    let sandbox = sandbox(
-        "agent: {command: [agentguard, lock, --wait, 0s, app/a.txt, --, touch, it-ran], protocol: none}\n\
-         workspace: {lock: [app]}\n",
-    );
-    let ran = sandbox.run(&["run", "task.yaml"]);
-    assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(sandbox.path().join("it-ran").exists());
-}
-
-#[test]
 fn a_folder_that_cannot_be_staged_is_told_before_there_is_a_run() {
     let sandbox = sandbox("");
     for (name, workspace, want) in [
@@ -669,4 +578,185 @@ fn a_folder_that_cannot_be_staged_is_told_before_there_is_a_run() {
         assert!(ran.stderr.contains(want), "{name}: {ran:?}");
         assert!(sandbox.run(&["runs"]).stdout.is_empty(), "{name}");
     }
+}
+
+#[test]
+fn a_folder_that_something_else_replaced_is_a_conflict() {
+    let sandbox = sandbox(&task("", ""));
+    let aside = sandbox.path().join("aside");
+    let ran = with_others(&sandbox, || {
+        fs::rename(app(&sandbox), &aside).expect("it is there");
+        symlink("aside", app(&sandbox)).expect("a link");
+    });
+    assert_eq!(ran.code, 28, "{ran:?}");
+    assert!(!aside.join("mine.txt").exists());
+    fs::remove_file(app(&sandbox)).expect("a link");
+    fs::rename(&aside, app(&sandbox)).expect("it is there");
+    let resumed = sandbox.run(&["resume", "latest"]);
+    assert_eq!(resumed.code, 0, "{resumed:?}");
+    assert_eq!(sandbox.read("app/mine.txt"), "m\n");
+}
+
+#[test]
+fn a_folder_that_the_agent_removed_keeps_what_was_left_out_of_the_copy() {
+    let sandbox = sandbox(&task("", ", exclude: [node_modules]"));
+    sandbox.write("app/old/node_modules/dep.js", "d");
+    let ran = sandbox.run(&["run", "task.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(!app(&sandbox).join("old/gone.txt").exists());
+    assert_eq!(sandbox.read("app/old/node_modules/dep.js"), "d");
+}
+
+#[test]
+fn work_whose_copy_is_gone_is_done_again() {
+    let sandbox = sandbox(&task("", ""));
+    // By the agent itself, and by whoever clears away the copy of a conflict.
+    sandbox.write("agent.sh", "rm -r \"$AGENTGUARD_WORKSPACE\"\n");
+    let ran = sandbox.run(&["run", "task.yaml"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(
+        ran.stderr.contains("is gone, with what the agent did"),
+        "{ran:?}"
+    );
+    let ran = with_others(&sandbox, || drop(sandbox.write("app/a.txt", "theirs\n")));
+    assert_eq!(ran.code, 28, "{ran:?}");
+    assert_eq!(sandbox.run(&["gc", "--stages-older-than", "0s"]).code, 0);
+    let json = sandbox.run(&["diff", "latest", "--json"]).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["state"], "removed", "{json}");
+    assert_eq!(json["target"], app(&sandbox).to_string_lossy().as_ref());
+    let show = sandbox.run(&["show", "latest"]);
+    assert!(
+        show.stdout.contains("not committed, its copy is gone"),
+        "{show:?}"
+    );
+
+    assert_eq!(sandbox.run(&["resume", "latest"]).code, 1);
+    let why = sandbox.run(&["why", "latest"]);
+    assert!(why.stdout.contains("commit.gone"), "{why:?}");
+    let resumed = sandbox.run(&["resume", "latest"]);
+    assert_eq!(resumed.code, 0, "{resumed:?}");
+    assert_eq!(sandbox.read("app/a.txt"), "two\n");
+    let json = sandbox.run(&["diff", "latest", "--json"]).stdout;
+    assert!(json.contains("\"state\":\"committed\""), "{json}");
+}
+
+/// Makes a folder that takes a while to be copied.
+fn with_much(sandbox: &Sandbox) {
+    let file = fs::File::create(app(sandbox).join("large.bin")).expect("a file");
+    file.set_len(3 << 30).expect("room for a hole");
+}
+
+#[test]
+fn staging_is_cut_off_by_a_signal_and_by_the_deadline() {
+    let sandbox = sandbox(&task("limits: {deadline: 300ms}\n", ""));
+    with_much(&sandbox);
+    let before = app(&sandbox).join("large.bin");
+    let late = sandbox.run(&["run", "task.yaml"]);
+    assert_eq!(late.code, 21, "{late:?}");
+    assert!(!late.stderr.contains(" staged: "), "{late:?}");
+    assert_eq!(leftovers(&sandbox), Vec::<String>::new());
+    assert_eq!(sandbox.report()["status"], "deadline");
+
+    sandbox.write("task.yaml", &task("", ""));
+    let mut child = sandbox
+        .command(&["run", "task.yaml"])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    wait_until(60, "the copy", || !leftovers(&sandbox).is_empty());
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    assert_eq!(leftovers(&sandbox), Vec::<String>::new());
+    assert_eq!(sandbox.report()["status"], "interrupted");
+    fs::remove_file(before).expect("it is there");
+    let resumed = sandbox.run(&["resume", "latest"]);
+    assert_eq!(resumed.code, 0, "{resumed:?}");
+    assert_eq!(look(&app(&sandbox)), wanted());
+}
+
+#[test]
+fn the_agent_its_tools_and_checks_find_the_copy_in_pwd() {
+    let says = "python3, -c, \"import os; print(os.getcwd(), os.environ['PWD'], file=open(os.environ['OUT'], 'a'))\"";
+    let sandbox = sandbox("");
+    let out = sandbox.path().join("out");
+    sandbox.write(
+        "task.yaml",
+        &format!(
+            "agent: {{command: [sh, -c, 'agentguard tool where && agentguard turn --done'], cwd: app, env: {{OUT: '{out}'}}}}\n\
+             workspace: {{stage: app}}\n\
+             tools: {{where: {{command: [{says}], env: {{OUT: '{out}'}}, effect: read}}}}\n\
+             verify: [{{name: where, command: [{says}]}}]\n",
+            out = out.display(),
+        ),
+    );
+    let ran = sandbox.run(&["run", "task.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let out = sandbox.read("out");
+    assert_eq!(out.lines().count(), 2, "{out}");
+    for line in out.lines() {
+        let (cwd, pwd) = line.split_once(' ').expect("two paths");
+        assert_eq!(cwd, pwd);
+        assert!(cwd.contains("/.app.agentguard-r-"), "{line}");
+    }
+}
+
+#[test]
+fn a_diff_shows_a_run_that_is_alive_and_a_change_of_modes_alone() {
+    let sandbox = sandbox(&task("", ""));
+    sandbox.write("app/mode.sh", "m\n");
+    let ran = with_others(&sandbox, || {
+        let diff = sandbox.run(&["diff", "latest"]);
+        assert!(diff.stdout.contains("-one\n+two\n"), "{diff:?}");
+        let json = sandbox.run(&["diff", "latest", "--json"]).stdout;
+        assert!(json.contains("\"state\":\"staged\""), "{json}");
+        // As the agent might.
+        chmod(
+            &sandbox.path().join(&leftovers(&sandbox)[0]).join("mode.sh"),
+            0o755,
+        );
+        let stat = sandbox.run(&["diff", "latest", "--stat"]).stdout;
+        assert!(stat.contains("mode                    mode.sh\n"), "{stat}");
+    });
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let diff = sandbox.run(&["diff", "latest"]);
+    let modes = "diff --git a/mode.sh b/mode.sh\nold mode 100644\nnew mode 100755\n";
+    assert!(diff.stdout.contains(modes), "{diff:?}");
+    let mode = fs::metadata(app(&sandbox).join("mode.sh")).expect("it is there");
+    assert_eq!(mode.mode() & 0o777, 0o755);
+}
+
+#[test]
+fn a_copy_in_the_runs_folder_is_removed_by_gc() {
+    let sandbox = sandbox(&task("", ""));
+    let disk = sandbox.path().join("disk");
+    fs::create_dir(&disk).expect("a folder");
+    let Some(_mounted) = Tmpfs::mount(&disk, "size=4m") else {
+        return;
+    };
+    sandbox.write("disk/a.txt", "one\n");
+    sandbox.write("agent.sh", "echo two > a.txt; exit 3\n");
+    let task = task("", "").replace("app", "disk");
+    sandbox.write("task.yaml", &task);
+    assert_eq!(sandbox.run(&["run", "task.yaml"]).code, 1);
+    let stage = PathBuf::from(
+        sandbox.report()["workspace"]["stage"]
+            .as_str()
+            .expect("a path"),
+    );
+    assert!(stage.starts_with(sandbox.state()) && stage.join("a.txt").exists());
+    assert_eq!(sandbox.run(&["gc", "--stages-older-than", "0s"]).code, 0);
+    assert!(!stage.exists());
+    assert_eq!(sandbox.read("disk/a.txt"), "one\n");
+}
+
+#[test]
+fn an_agent_that_works_beside_its_copy_is_warned_of() {
+    let sandbox = sandbox("agent: {command: ['true'], protocol: none}\nworkspace: {stage: app}\n");
+    let ran = sandbox.run(&["run", "task.yaml"]);
+    assert!(ran.stderr.contains("`cwd: app` under `agent`"), "{ran:?}");
+    sandbox.write("task.yaml", &task("", ""));
+    let ran = sandbox.run(&["run", "task.yaml"]);
+    assert!(!ran.stderr.contains("warning"), "{ran:?}");
 }

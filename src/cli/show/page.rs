@@ -10,6 +10,7 @@ use crate::observe::history::{Attempt, Call, Stands};
 use crate::observe::plain;
 use crate::observe::report::{Report, Workspace};
 use crate::observe::timeline::span;
+use crate::staging::tree::as_text;
 use crate::task::units;
 
 /// Tool calls and events that the overview shows, the latest.
@@ -125,7 +126,7 @@ impl Page {
                 report
                     .workspace
                     .as_ref()
-                    .map_or_else(String::new, Workspace::describe),
+                    .map_or_else(String::new, workspace),
             ),
             ("last error", or_none(&report.last_error)),
             (
@@ -419,4 +420,15 @@ fn tool_row(call: &Call) -> Vec<String> {
         took,
         plain::excerpt(&call.args.to_string(), 120),
     ]
+}
+
+/// Returns where the staged folder stands; a copy that was removed is told as such.
+fn workspace(workspace: &Workspace) -> String {
+    let is_there = |stage: &str| as_text::read(stage).is_some_and(|path| path.exists());
+    match (&workspace.committed, &workspace.stage) {
+        (None, Some(stage)) if !is_there(stage) => {
+            format!("{}; not committed, its copy is gone", workspace.target)
+        }
+        _ => workspace.describe(),
+    }
 }

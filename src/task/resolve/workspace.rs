@@ -28,7 +28,7 @@ impl Checker<'_> {
             }
         }
         if written.stage.is_none() {
-            for key in ["exclude", "commit"] {
+            for key in ["exclude", "commit", "git"] {
                 let at = path.key(key);
                 if self.is_written(&at) {
                     let fix = format!("add `stage:`, or remove `{key}`");
@@ -36,10 +36,16 @@ impl Checker<'_> {
                 }
             }
         }
+        if written.git && written.commit == written::CommitMode::Exchange {
+            let expected = Some("auto or files: a worktree of git is no whole folder");
+            let what = "cannot be `exchange` with `git: true`";
+            self.refuse(&path.key("commit"), Part::Value, what, expected, None);
+        }
         (self.found.len() == before).then(|| Workspace {
             stage: written.stage.map(PathBuf::from),
             exclude: written.exclude,
             commit: written.commit,
+            git: written.git,
             locks: written.lock.into_iter().map(PathBuf::from).collect(),
             lock_wait_ms: written.lock_wait.0,
         })

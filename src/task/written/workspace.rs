@@ -23,6 +23,11 @@ pub struct Workspace {
     /// How the change comes into the folder.
     #[serde(default)]
     pub commit: CommitMode,
+    /// The folder is the top of a git repository, and the copy is a worktree of it,
+    /// without what git ignores. The change comes back as files that are not
+    /// committed.
+    #[serde(default)]
+    pub git: bool,
     /// Files and folders that no other run with the same lock may work on meanwhile,
     /// relative to the task file's folder. A folder stands for all that is in it.
     #[serde(default)]
@@ -38,6 +43,7 @@ impl Default for Workspace {
             stage: None,
             exclude: Vec::new(),
             commit: CommitMode::default(),
+            git: false,
             lock: Vec::new(),
             lock_wait: defaults::lock_wait(),
         }
