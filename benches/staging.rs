@@ -81,6 +81,7 @@ fn asked(target: &Path, method: Method) -> Asked {
         ours: vec![],
         method: Some(method),
         run: "r-bench".into(),
+        git: false,
     }
 }
 
