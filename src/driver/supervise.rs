@@ -9,6 +9,9 @@
 //! - *Draining*: tool executions that still run get the grace period to finish,
 //!   so that what they did is recorded and not in doubt.
 
+mod reserve;
+mod start;
+
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::path::PathBuf;
@@ -20,34 +23,28 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::channel::gateway::Gateway;
 use crate::channel::method::{Call, Window};
-use crate::channel::socket::Socket;
-use crate::channel::{self, Answers, Arrival, Incoming, Notice, frame, method};
+use crate::channel::{self, Arrival, Incoming, Notice, frame, method};
 use crate::drill::{Boundary, Side, fault};
 use crate::driver::conversations::Conversations;
 use crate::driver::launch::{self, Environment};
 use crate::driver::output::{self, Log, Sink, Stream};
 use crate::driver::replay::Playback;
-use crate::driver::session::{Beside, Error, Released, Session};
+use crate::driver::session::{Error, Released, Session};
 use crate::driver::timer::Timer;
 use crate::driver::translate::{self, Standing};
 use crate::driver::work::{Came, Work};
-use crate::driver::{batch, facts, gateway, human, judge, models};
+use crate::driver::{batch, facts, gateway, human, judge};
 use crate::ids::{AttemptNo, CallId};
 use crate::machine::event::{self, RequestNo, StoppedBy};
 use crate::machine::{Answer, Effect, Event, Next, Phase};
 use crate::money::NanoUsd;
-use crate::policy::budget::Spend;
 use crate::policy::escalation::Kind;
 use crate::policy::taxonomy::custom;
-use crate::process::{Agent, Exit, Launcher, Mark, Output, Stdio, Swept, sweep_marked};
+use crate::process::{Agent, Exit, Launcher, Mark, Swept, sweep_marked};
 use crate::task::resolved::Protocol;
 use crate::tools::Toolbox;
-
-/// Model calls of a loop that speaks to us which pass before it tells what they
-/// used; more are counted by the gateway.
-const UNTOLD_MAX: u32 = 3;
+use start::{Channel, arrived, start};
 
 /// Most questions of one run; an agent that asks more is not to be answered.
 const QUESTIONS_MAX: usize = 500;
@@ -142,100 +139,6 @@ pub async fn attempt(
         sweep_marked(&mark, 0).await;
     }
     ended
-}
-
-/// The channel to the loop, where there is one.
-struct Channel {
-    arrivals: channel::Inbox,
-    answers: Answers,
-    end: End,
-    /// Dropping it ends it.
-    gateway: Option<Gateway>,
-}
-
-/// Where the frames come from; closed when the attempt is over.
-enum End {
-    Socket(Socket),
-    Stdio(channel::stdio::Stdio),
-}
-
-impl Channel {
-    /// Lets the last answers out, then closes.
-    async fn close(self) {
-        const LAST_ANSWERS: Duration = Duration::from_millis(500);
-        match self.end {
-            End::Socket(socket) => socket.close(LAST_ANSWERS).await,
-            End::Stdio(stdio) => stdio.close(LAST_ANSWERS).await,
-        }
-    }
-}
-
-async fn start(
-    session: &Session,
-    ports: &mut Ports,
-    attempt: AttemptNo,
-    log: &output::SharedLog,
-    plan: &launch::Plan,
-) -> Result<(Agent, Option<Channel>), String> {
-    let task = Arc::clone(&session.task);
-    let (hub, arrivals) = channel::open(channel::Limits::default());
-    let socket = match task.agent.protocol {
-        Protocol::Auto | Protocol::Socket | Protocol::Gateway => Some(
-            Socket::bind(&hub, session.store.paths().state())
-                .map_err(|error| format!("the agent's socket cannot be opened: {error}"))?,
-        ),
-        Protocol::Stdio | Protocol::None => None,
-    };
-    let gateway = match task.agent.protocol {
-        Protocol::Auto | Protocol::Gateway => {
-            Some(gateway::open(&hub, session, ports, plan).await?)
-        }
-        Protocol::Socket | Protocol::Stdio | Protocol::None => None,
-    };
-    let about = launch::About {
-        run: &session.run,
-        attempt,
-        socket: socket.as_ref().map(Socket::path),
-        gateway: gateway.as_ref().map(Gateway::access),
-        plan,
-        input: &ports.folder.join("input"),
-        folder: &ports.folder,
-    };
-    let spec = launch::spec(&task, &about, &ports.outside.environment)
-        .map_err(|error| error.to_string())?;
-    let stdio = Stdio {
-        stdout: match task.agent.has_our_stdio {
-            true => Output::Inherit,
-            false => Output::Piped,
-        },
-        stderr: Output::Piped,
-    };
-    let mark = Mark::run(session.run.clone());
-    let mut agent = Agent::start(&ports.outside.launcher, &spec, &mark, stdio)
-        .await
-        .map_err(|error| error.to_string())?;
-    let end = match (socket, agent.take_stdin()) {
-        (Some(socket), _) => Some(End::Socket(socket)),
-        (None, Some(stdin)) => agent.take_stdout().map(|stdout| {
-            let (log, sink) = (Arc::clone(log), ports.outside.sink.clone());
-            let stray = move |line: &[u8]| output::stray(&log, sink.as_ref(), line);
-            End::Stdio(channel::stdio::Stdio::attach(
-                &hub,
-                stdout,
-                stdin,
-                Some(agent.pid()),
-                stray,
-            ))
-        }),
-        (None, None) => None,
-    };
-    let channel = end.map(|end| Channel {
-        arrivals,
-        answers: hub.answers(),
-        end,
-        gateway,
-    });
-    Ok((agent, channel))
 }
 
 /// Ends an attempt whose agent does not run.
@@ -723,120 +626,6 @@ impl<'a> Attempt<'a> {
         state.greeted && !state.on_wire && self.session.task.agent.protocol == Protocol::Auto
     }
 
-    /// Whether it counts its model calls itself, too. Where money is limited it has
-    /// to show so, by telling what its calls used: else the gateway counts.
-    fn counts_itself(&self) -> bool {
-        let state = self.session.state();
-        let is_capped = state.limits.cost.is_some() || state.limits.tokens.is_some();
-        let has_shown = state.counts_itself || self.untold < UNTOLD_MAX;
-        self.speaks_itself() && (has_shown || !is_capped)
-    }
-
-    /// Holds the worst case of a model call back. One that does not fit only
-    /// because others are under way waits until they have shown what they cost.
-    async fn reserve(&mut self, request: RequestNo, asked: method::Reserve) -> Result<(), Error> {
-        if !self.parked.is_empty() {
-            // Whoever came first goes first.
-            self.parked.push_back((request, asked));
-            return Ok(());
-        }
-        match self.try_reserve(request, asked).await? {
-            None => Ok(()),
-            Some(waits) => {
-                self.parked.push_back((request, waits));
-                Ok(())
-            }
-        }
-    }
-
-    /// Returns what was asked if it has to wait.
-    async fn try_reserve(
-        &mut self,
-        request: RequestNo,
-        asked: method::Reserve,
-    ) -> Result<Option<method::Reserve>, Error> {
-        let unavailable = |why: String| {
-            let exit_code = crate::exit_code::UNAVAILABLE;
-            let reason = why;
-            frame::Error::Stopping { reason, exit_code }
-        };
-        let step = self.session.state().step;
-        let played = self.ports.playback.as_ref().filter(|it| !it.is_live(step));
-        if let Some(why) = played.map(Playback::refusal) {
-            self.refuse_call(request, unavailable(why)).await?;
-            return Ok(None);
-        }
-        let bid = match models::choose(self.session, asked.clone())? {
-            models::Choice::Ask(bid) => bid,
-            models::Choice::Down { why } => {
-                self.refuse_call(request, unavailable(why)).await?;
-                return Ok(None);
-            }
-        };
-        let (worst, max_tokens) = match &bid.alone {
-            Ok(alone) => alone.clone(),
-            Err(error) if bid.link.is_none() => {
-                self.refuse(request, error.clone())?;
-                return Ok(None);
-            }
-            Err(error) => {
-                self.refuse_call(request, error.clone()).await?;
-                return Ok(None);
-            }
-        };
-        let state = self.session.state();
-        let fits = |spend: &Spend| spend.next_call(&state.limits, &worst).is_none();
-        if !fits(&state.spend) && fits(&state.spend.without_reserved()) {
-            return Ok(Some(asked));
-        }
-        if let Some(why) = models::admit(self.session, &bid).await? {
-            self.refuse_call(request, unavailable(why)).await?;
-            return Ok(None);
-        }
-        let state = self.session.state();
-        let beside = Beside {
-            may_lag: state.boot.is_some() && state.spend.covers(&worst),
-            ..Beside::default()
-        };
-        let event = Event::Reserved {
-            request,
-            worst,
-            max_tokens,
-            link: bid.link,
-            unasked: asked.unasked,
-            place: asked.ticket.and_then(|ticket| self.place(ticket)),
-        };
-        self.session.feed_with(event, beside)?;
-        Ok(None)
-    }
-
-    /// Refuses a call of an agent that knows nothing of us; that it ends well
-    /// proves nothing then.
-    async fn refuse_call(&mut self, request: RequestNo, error: frame::Error) -> Result<(), Error> {
-        let exit_code = match &error {
-            frame::Error::Stopping { exit_code, .. } => *exit_code,
-            _ => crate::exit_code::AGENT_FAILED,
-        };
-        let why = error.to_string();
-        self.session.feed(Event::CallRefused { why, exit_code })?;
-        self.catch_up().await?;
-        self.refuse(request, error)
-    }
-
-    /// Asks again for the calls that wait, in their order.
-    async fn unpark(&mut self) -> Result<(), Error> {
-        while let Some((request, asked)) = self.parked.pop_front() {
-            if let Some(outcome) = self.session.state().outcome() {
-                let (reason, exit_code) = (outcome.describe(), outcome.exit_code());
-                self.refuse(request, frame::Error::Stopping { reason, exit_code })?;
-            } else if let Some(waits) = Box::pin(self.try_reserve(request, asked)).await? {
-                self.parked.push_front((request, waits));
-                break;
-            }
-        }
-        Ok(())
-    }
-
     /// Whether a human has to say first whether the loop may go on.
     fn is_turn_held(&self) -> bool {
         let state = self.session.state();
@@ -1019,16 +808,6 @@ async fn exited(agent: Option<&Agent>, already: bool) -> Exit {
     match agent {
         Some(agent) if !already => agent.exited().await,
         _ => std::future::pending().await,
-    }
-}
-
-async fn arrived(channel: Option<&mut Channel>) -> Arrival {
-    match channel {
-        Some(channel) => match channel.arrivals.recv().await {
-            Some(arrival) => arrival,
-            None => std::future::pending().await,
-        },
-        None => std::future::pending().await,
     }
 }
 
