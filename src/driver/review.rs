@@ -31,14 +31,11 @@ use crate::machine::event::{CheckAnswer, CheckEnd};
 use crate::machine::{Effect, Event};
 use crate::task::resolved::{Check, Place, Provider, Review, Upstream, WireApi};
 use crate::tools::client_builder;
-use crate::verify::review::{SYSTEM, Shown};
+use crate::verify::review::{SHOWN_BYTES_MAX, SYSTEM, Shown, read};
 use crate::verify::{Said, ended, too_slow};
 
 /// Output that a verdict may take, in tokens; models that think need some for that.
 const OUTPUT_TOKENS: u64 = 4_096;
-
-/// Most of a change that is shown, in bytes.
-const CHANGE_BYTES_MAX: usize = 128 * 1024;
 
 /// Longest answer of the gateway that is read, in bytes.
 const BODY_BYTES_MAX: usize = 4 << 20;
@@ -111,14 +108,20 @@ async fn show(session: &Session, ports: &Ports, review: &Review) -> Result<Shown
             false => None,
         };
         let hide = |text: &str| toolbox.hide(text);
-        Shown::gather(&workspace, &review, result.as_ref(), change, &hide)
+        Shown::gather(
+            &workspace,
+            &review,
+            result.as_ref(),
+            change.as_deref(),
+            &hide,
+        )
     };
     let work = tokio::task::spawn_blocking(gather).await;
     work.unwrap_or_else(|error| Err(Said::unchecked("broke off", error.to_string())))
 }
 
-fn change(folder: &Path) -> Result<Option<(String, usize)>, Said> {
-    staging::change(folder, CHANGE_BYTES_MAX)
+fn change(folder: &Path) -> Result<Option<String>, Said> {
+    staging::change(folder, SHOWN_BYTES_MAX)
         .map_err(|error| Said::unchecked("cannot show the change", error.to_string()))
 }
 
@@ -152,7 +155,7 @@ async fn ask(
         tokio::select! {
             biased;
             answer = &mut asked => return Ok(Ok(match answer {
-                Ok(text) => shown.read(&review.model, &text),
+                Ok(text) => read(&review.model, &text),
                 Err(why) => Said::unchecked(format!("got no answer: {why}"), ""),
             })),
             cut = conclude::cut(&mut ports.outside.stops, session) => return Ok(Err(cut)),

@@ -159,13 +159,13 @@ pub async fn stage(session: &mut Session, ports: &mut Ports) -> Result<bool, Err
     Ok(true)
 }
 
-/// Returns the change so far as a unified diff of at most `bytes_max` bytes, and how
-/// many bytes of it were left out; `None` where nothing is staged.
+/// Returns the change so far as a unified diff, cut behind `bytes_max` bytes; `None`
+/// where nothing is staged.
 ///
 /// Reads files: not for the thread of the run.
 ///
 /// Errors: those of the disk.
-pub fn change(folder: &Path, bytes_max: usize) -> crate::staging::Result<Option<(String, usize)>> {
+pub fn change(folder: &Path, bytes_max: usize) -> staging::Result<Option<String>> {
     let Some(stage) = Stage::find(folder)?.filter(Stage::exists) else {
         return Ok(None);
     };
@@ -173,15 +173,14 @@ pub fn change(folder: &Path, bytes_max: usize) -> crate::staging::Result<Option<
         old: &stage.target,
         new: &stage.tree,
     };
-    let (mut text, mut left_out) = (String::new(), 0);
+    let mut text = String::new();
     for change in commit::so_far(&stage)? {
-        let shown = diff::show(&change, &sides).text;
-        let left = bytes_max.saturating_sub(text.len());
-        let end = shown.floor_char_boundary(shown.len().min(left));
-        text.push_str(&shown[..end]);
-        left_out += shown.len() - end;
+        if text.len() > bytes_max {
+            break;
+        }
+        text.push_str(&diff::show(&change, &sides).text);
     }
-    Ok(Some((text, left_out)))
+    Ok(Some(text))
 }
 
 /// Commits what the agent made, or says why it cannot be.

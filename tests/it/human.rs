@@ -2,11 +2,11 @@
 //! whatever is killed in between, each question is asked once, decided once, and
 //! what it lets happen happens at most once.
 
-use std::process::{Child, Stdio};
+use std::process::Child;
 
 use serde_json::Value;
 
-use crate::support::{BINARY, Ran, Sandbox, finish, wait_until};
+use crate::support::{BINARY, Ran, Sandbox, ended, finish, wait_until};
 
 /// A tool that leaves a line for every effect, and waits for an approval.
 const TASK: &str = r#"
@@ -31,23 +31,6 @@ fn sandbox(task: &str, script: &str) -> Sandbox {
     sandbox.write("task.yaml", task);
     sandbox.write("loop.sh", script);
     sandbox
-}
-
-/// Starts a command and lets it run.
-fn start(sandbox: &Sandbox, args: &[&str]) -> Child {
-    let mut command = sandbox.command(args);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().expect("the binary starts")
-}
-
-/// Waits for the end of a command.
-fn ended(child: Child) -> Ran {
-    let output = child.wait_with_output().expect("a child of ours");
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
 }
 
 /// The questions that wait, or all of them.
@@ -81,7 +64,7 @@ fn events(sandbox: &Sandbox, kind: &str) -> usize {
 #[test]
 fn an_approved_call_is_made_and_its_result_comes_back() {
     let sandbox = sandbox(TASK, PAY);
-    let run = start(&sandbox, &["run", "task.yaml"]);
+    let run = sandbox.start(&["run", "task.yaml"]);
     let id = asked(&sandbox);
     assert_eq!(
         sandbox.read("ledger.txt"),
@@ -116,7 +99,7 @@ fn a_declined_call_is_not_made_and_the_model_hears_why() {
         "agentguard tool pay --arg to=u1 --arg-json usd=100 > again.txt\nagentguard turn",
     );
     let sandbox = sandbox(TASK, &twice);
-    let run = start(&sandbox, &["run", "task.yaml"]);
+    let run = sandbox.start(&["run", "task.yaml"]);
     let id = asked(&sandbox);
     let note = "not before Monday";
     let ran = sandbox.run(&[
@@ -149,7 +132,7 @@ fn small_sums_need_no_approval() {
 #[test]
 fn the_second_answer_is_refused_and_told_who_was_first() {
     let sandbox = sandbox(TASK, PAY);
-    let run = start(&sandbox, &["run", "task.yaml"]);
+    let run = sandbox.start(&["run", "task.yaml"]);
     let id = asked(&sandbox);
     let seen = sandbox.run(&["answer", &id, "--ack", "--by", "bo"]);
     assert_eq!(seen.code, 0, "{seen:?}");
@@ -168,7 +151,7 @@ fn the_second_answer_is_refused_and_told_who_was_first() {
     let children: Vec<Child> = (0..6)
         .map(|number| {
             let (by, option) = (format!("h{number}"), ["approve", "decline"][number % 2]);
-            start(&sandbox, &["answer", &id, "--choose", option, "--by", &by])
+            sandbox.start(&["answer", &id, "--choose", option, "--by", &by])
         })
         .collect();
     let ran: Vec<Ran> = children.into_iter().map(ended).collect();
@@ -224,7 +207,7 @@ agentguard turn --done --result \"$choice\" || exit
 #[test]
 fn the_agent_asks_and_gets_the_option() {
     let sandbox = sandbox(TASK, ASK);
-    let run = start(&sandbox, &["run", "task.yaml"]);
+    let run = sandbox.start(&["run", "task.yaml"]);
     let id = asked(&sandbox);
     let page = sandbox.run(&["inbox", "show", &id]);
     assert!(
@@ -281,7 +264,7 @@ fn a_detached_run_is_suspended_and_goes_on_with_the_answer() {
         assert_eq!(refused.code, 25, "{refused:?}");
         assert!(refused.stderr.contains("waits for a human"), "{refused:?}");
         let id = asked(&sandbox);
-        let waiting = wait.then(|| start(&sandbox, &["wait", "latest"]));
+        let waiting = wait.then(|| sandbox.start(&["wait", "latest"]));
         let ran = sandbox.run(&["answer", &id, "--choose", "approve"]);
         assert_eq!(ran.code, 0, "{ran:?}");
         let ran = match waiting {
@@ -320,7 +303,7 @@ fn a_wait_goes_on_when_the_deadline_passes() {
 fn waiting_for_a_human_counts_for_no_limit() {
     let task = TASK.replace("deadline: 10m, idle: 1m", "deadline: 2s, idle: 500ms");
     let sandbox = sandbox(&task, ASK);
-    let run = start(&sandbox, &["run", "task.yaml"]);
+    let run = sandbox.start(&["run", "task.yaml"]);
     let id = asked(&sandbox);
     std::thread::sleep(std::time::Duration::from_millis(2_500));
     let ran = sandbox.run(&["answer", &id, "--choose", "u17"]);
@@ -343,7 +326,7 @@ fn a_loop_waits_for_a_human_who_lets_it_go_on_or_ends_it() {
     let task = format!("{TASK}loops: {{on_stop: pause, steer: false}}\n");
     for (option, code) in [("continue", 0), ("stop", 22)] {
         let sandbox = sandbox(&task, CIRCLE);
-        let run = start(&sandbox, &["run", "task.yaml"]);
+        let run = sandbox.start(&["run", "task.yaml"]);
         let id = asked(&sandbox);
         assert_eq!(inbox(&sandbox, &[])[0]["kind"], "loop");
         let ran = sandbox.run(&[
@@ -388,7 +371,7 @@ fn more_money_is_asked_for_before_it_is_spent() {
     let task = format!("{TASK}escalation: {{cost_usd: 5}}\n");
     for (option, code, turns) in [("continue", 0, 5), ("stop", 20, 2)] {
         let sandbox = sandbox(&task, script);
-        let run = start(&sandbox, &["run", "task.yaml"]);
+        let run = sandbox.start(&["run", "task.yaml"]);
         let id = asked(&sandbox);
         assert_eq!(inbox(&sandbox, &[])[0]["kind"], "cost");
         let ran = sandbox.run(&["answer", &id, "--choose", option]);

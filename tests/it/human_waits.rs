@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{BINARY, Ran, Sandbox, wait_until};
+use crate::support::{BINARY, Ran, Sandbox, ended, wait_until};
 
 const TASK: &str = r#"
 name: waits
@@ -32,21 +32,6 @@ fn sandbox(task: &str, script: &str) -> Sandbox {
     sandbox.write("task.yaml", task);
     sandbox.write("loop.sh", script);
     sandbox
-}
-
-fn start(sandbox: &Sandbox, args: &[&str]) -> Child {
-    let mut command = sandbox.command(args);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().expect("the binary starts")
-}
-
-fn ended(child: Child) -> Ran {
-    let output = child.wait_with_output().expect("a child of ours");
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
 }
 
 fn open(sandbox: &Sandbox) -> Vec<Value> {
@@ -78,7 +63,7 @@ fn answer(sandbox: &Sandbox, id: &str, option: &str) {
 /// A run whose supervisor was killed while it asked.
 fn crashed(task: &str) -> Sandbox {
     let sandbox = sandbox(task, PAY);
-    let mut run = start(&sandbox, &["run", "task.yaml"]);
+    let mut run = sandbox.start(&["run", "task.yaml"]);
     asked(&sandbox, "");
     run.kill().expect("a child of ours");
     run.wait().expect("a child of ours");
@@ -88,7 +73,7 @@ fn crashed(task: &str) -> Sandbox {
 #[test]
 fn a_crashed_run_is_waited_for_until_the_answer_or_the_deadline() {
     let sandbox = crashed(TASK);
-    let wait = start(&sandbox, &["wait", "latest"]);
+    let wait = sandbox.start(&["wait", "latest"]);
     let id = asked(&sandbox, "");
     std::thread::sleep(std::time::Duration::from_millis(400));
     answer(&sandbox, &id, "approve");
@@ -115,9 +100,7 @@ fn a_crashed_run_is_waited_for_until_the_answer_or_the_deadline() {
 fn of_several_that_wait_one_goes_on_and_all_say_how_it_ended() {
     let sandbox = sandbox(TASK, PAY);
     assert_eq!(sandbox.run(&["run", "--detach", "task.yaml"]).code, 25);
-    let waits: Vec<Child> = (0..4)
-        .map(|_| start(&sandbox, &["wait", "latest"]))
-        .collect();
+    let waits: Vec<Child> = (0..4).map(|_| sandbox.start(&["wait", "latest"])).collect();
     answer(&sandbox, &asked(&sandbox, ""), "approve");
     for wait in waits {
         let ran = ended(wait);
@@ -154,7 +137,7 @@ fn what_humans_did_is_shown_before_the_run_goes_on() {
 #[test]
 fn a_run_that_is_alive_and_waits_says_so() {
     let sandbox = sandbox(TASK, PAY);
-    let run = start(&sandbox, &["run", "task.yaml"]);
+    let run = sandbox.start(&["run", "task.yaml"]);
     let id = asked(&sandbox, "");
     assert_eq!(sandbox.report()["status"], "waiting");
     let listed = |status: &str| {
@@ -198,7 +181,7 @@ const SAME_CALL: &str = "- {say: Again., shell: python fix.py --all, repeat: for
 #[test]
 fn an_agent_behind_the_gateway_that_loops_is_ended_and_started_again_with_the_answer() {
     let sandbox = wired("loops: {on_stop: pause}\n", SAME_CALL);
-    let run = start(&sandbox, &["run", "task.yaml"]);
+    let run = sandbox.start(&["run", "task.yaml"]);
     let first = asked(&sandbox, "");
     assert_eq!(sandbox.report()["status"], "waiting");
     answer(&sandbox, &first, "continue");
@@ -219,7 +202,7 @@ fn an_agent_behind_the_gateway_that_is_about_to_spend_more_asks_and_pays_nothing
     let turns = "- {say: On., shell: python a.py}\n- {say: On., shell: python b.py}\n\
                  - {say: On., shell: python c.py}\n- {say: Done.}\n";
     let sandbox = wired("escalation: {cost_usd: 0.02}\n", turns);
-    let run = start(&sandbox, &["run", "task.yaml"]);
+    let run = sandbox.start(&["run", "task.yaml"]);
     let id = asked(&sandbox, "");
     assert_eq!(open(&sandbox)[0]["kind"], "cost");
     answer(&sandbox, &id, "continue");
@@ -250,7 +233,7 @@ fn a_loop_of_batches_waits_for_a_human() {
     let task = format!("{head}{tools}loops: {{on_stop: pause, steer: false}}\n");
     for (option, code, batches) in [("continue", 0, 7), ("stop", 22, 4)] {
         let sandbox = sandbox(&task, script);
-        let run = start(&sandbox, &["run", "task.yaml"]);
+        let run = sandbox.start(&["run", "task.yaml"]);
         let id = asked(&sandbox, "");
         assert_eq!(open(&sandbox)[0]["kind"], "loop");
         answer(&sandbox, &id, option);
@@ -301,7 +284,7 @@ fn a_call_of_an_mcp_server_waits_for_its_approval() {
     for (option, mails) in [("approve", "sent\n"), ("decline", "")] {
         let sandbox = sandbox(&task, CLIENT);
         sandbox.write("server.py", SERVER);
-        let run = start(&sandbox, &["run", "task.yaml"]);
+        let run = sandbox.start(&["run", "task.yaml"]);
         let id = asked(&sandbox, "");
         assert_eq!(open(&sandbox)[0]["question"], "May `s/send` be called?");
         assert_eq!(sandbox.read("mails.txt"), "", "nothing before the answer");
@@ -388,7 +371,7 @@ fn a_turn_said_again_while_money_is_asked_for_waits_too_and_counts_once() {
     ";
     let task = format!("{TASK}escalation: {{cost_usd: 5}}\n");
     let sandbox = sandbox(&task, script);
-    let run = start(&sandbox, &["run", "task.yaml"]);
+    let run = sandbox.start(&["run", "task.yaml"]);
     let id = asked(&sandbox, "");
     sandbox.write("asked.txt", "");
     wait_until(30, "the turn said again", || {

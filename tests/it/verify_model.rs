@@ -198,6 +198,27 @@ fn what_the_agent_wrote_is_material_and_no_word_of_its_own_counts() {
 }
 
 #[test]
+fn what_cannot_be_shown_whole_fails_and_is_not_asked_about() {
+    #[rustfmt::skip]
+    let rows = [
+        ("head -c 300000 /dev/zero | tr '\\0' x > out.txt", "has more than 262144 bytes to show"),
+        ("ln -s /etc/hosts out.txt", "out.txt leads out"),
+        ("mkfifo out.txt", "cannot show out.txt: it is no regular file"),
+        ("true", "found no file"),
+    ];
+    for (make, want) in rows {
+        let check = CHECK.replace("'*.txt'", "out.txt");
+        let more = format!("verify: {{rounds: 0, checks: [{check}]}}\n");
+        let sandbox = sandbox(JUDGE, &more);
+        sandbox.write("loop.sh", &format!("{make}\nagentguard turn --done\n"));
+        let ran = sandbox.run(&["run", "task.yaml"]);
+        assert_eq!(ran.code, 24, "{make}: {ran:?}");
+        assert!(ran.stderr.contains(want), "{make}: {ran:?}");
+        assert_eq!(sandbox.report()["tokens_used"], 0, "{make}");
+    }
+}
+
+#[test]
 fn the_change_of_a_staged_folder_is_shown_and_committed_only_if_it_passes() {
     let more = "workspace: {stage: .}\nverify: {rounds: 0, checks: [{model: gpt-4o-mini, \
                 question: Is it well made?}]}\n";

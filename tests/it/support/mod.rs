@@ -9,7 +9,7 @@ pub mod tmpfs;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -91,6 +91,13 @@ impl Sandbox {
         finish(self.command(args).env(variable.0, variable.1))
     }
 
+    /// Starts the binary and lets it run.
+    pub fn start(&self, args: &[&str]) -> Child {
+        let mut command = self.command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("the binary starts")
+    }
+
     /// Returns the latest run's report.
     pub fn report(&self) -> serde_json::Value {
         let ran = self.run(&["show", "latest", "--json"]);
@@ -109,7 +116,15 @@ impl Drop for Sandbox {
 
 /// Runs a command to its end.
 pub fn finish(command: &mut Command) -> Ran {
-    let output = command.output().expect("the binary starts");
+    ran(&command.output().expect("the binary starts"))
+}
+
+/// Waits for the end of a child whose output is piped.
+pub fn ended(child: Child) -> Ran {
+    ran(&child.wait_with_output().expect("a child of ours"))
+}
+
+fn ran(output: &Output) -> Ran {
     let code = output.status.code();
     Ran {
         code: code.unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
