@@ -10,25 +10,28 @@
 //! The event of the request is the durable intent: a write executes only after
 //! it. The event of the end is the durable result: the loop sees it only after.
 
+mod circle;
+mod doubt;
+
 use crate::clock::UnixMs;
-use crate::ids::{CallId, ConversationNo};
+use crate::ids::CallId;
 use crate::machine::advance::{run_note, unexpected};
 use crate::machine::batch::{self, Members};
-use crate::machine::ending::stop;
-use crate::machine::escalation::{self, Approval, HAPPENED, Held, NOT_HAPPENED};
-use crate::machine::event::{
-    Content, Delivery, Judged, Report, RequestNo, SettledBy, Settlement, ToolCall, ToolEnd,
-};
+use crate::machine::escalation::{self, Approval};
+use crate::machine::event::{Content, Delivery, Report, ToolCall, ToolEnd};
 use crate::machine::state::DoneCall;
 use crate::machine::turn::{over_budget, stopping};
 use crate::machine::{
-    About, Answer, Call, Decision, Effect, Kind, Outcome, Phase, Policy, Risk, Settle, Stage,
-    State, Verdict, saga,
+    About, Answer, Call, Decision, Effect, Outcome, Phase, Policy, Risk, Settle, Stage, State, saga,
 };
 use crate::policy::breaker::{self, Admission};
-use crate::policy::loops::{self, ErrorKind, Finding, Level, Print, ToolTraits};
+use crate::policy::loops::{ErrorKind, Print, ToolTraits};
 use crate::policy::retry;
 use crate::policy::taxonomy::{Class, Layer};
+pub(super) use circle::look;
+use circle::{Reply, act_on, look_for_loop, observe, reply_or_stop};
+pub(super) use doubt::settled;
+use doubt::{in_doubt, unanswered_write};
 
 /// The loop asked for a guarded tool.
 pub(super) fn called(
@@ -336,86 +339,6 @@ pub(super) fn ended(state: &mut State, at: UnixMs, end: ToolEnd, policy: &Policy
     effects
 }
 
-/// A write did not answer and its tool cannot be asked twice.
-fn unanswered_write(
-    state: &mut State,
-    at: UnixMs,
-    end: &ToolEnd,
-    call: &Call,
-    policy: &Policy,
-) -> Vec<Effect> {
-    let settle = policy
-        .tool(&call.tool)
-        .map_or(Settle::Human, |tool| tool.settle);
-    if settle != Settle::Probe {
-        return in_doubt(state, at, end.call, &end.judged, policy);
-    }
-    if let Some(call) = state.calls.get_mut(&end.call) {
-        call.stage = Stage::Probing;
-    }
-    let mut note = judged_note(state, end, call, "probe");
-    note.otherwise = "the write would have been repeated blindly".into();
-    vec![Effect::Note(note), Effect::Probe { call: end.call }]
-}
-
-/// A write may or may not have happened and nothing here can tell.
-fn in_doubt(
-    state: &mut State,
-    at: UnixMs,
-    id: CallId,
-    judged: &Judged,
-    policy: &Policy,
-) -> Vec<Effect> {
-    let Some(call) = state.calls.remove(&id) else {
-        return unexpected(state, "doubt about a call that is not under way");
-    };
-    let outcome = Outcome::InDoubt {
-        call: id,
-        tool: call.tool.clone(),
-    };
-    let mut note = run_note(
-        state,
-        "stop",
-        "write.in_doubt",
-        "a write that did not answer is settled before anything else happens",
-    );
-    note.about = About::Call {
-        call: id,
-        tool: call.tool.clone(),
-    };
-    note.class = Some(judged.class);
-    note.evidence.clone_from(&judged.evidence);
-    note.otherwise = "its effect could have happened twice, or never".into();
-    let reason = outcome.describe();
-    let exit_code = outcome.exit_code();
-    let mut effects = vec![Effect::Note(note)];
-    if state.question_about(id).is_none() {
-        let ask = escalation::about_doubt(id, &call, &judged.why);
-        effects.extend(escalation::open(state, at, ask, policy).1);
-    }
-    for request in &call.requests {
-        let answer = Answer::Stopping {
-            reason: reason.clone(),
-            exit_code,
-        };
-        effects.push(Effect::Reply {
-            request: *request,
-            answer,
-        });
-    }
-    state.in_doubt.insert(
-        id,
-        Call {
-            requests: vec![],
-            ..call
-        },
-    );
-    if state.phase == Phase::Running {
-        effects.extend(stop(state, outcome, None));
-    }
-    effects
-}
-
 /// Returns the effects of a retry, or `None` where none is to be made.
 fn try_again(
     state: &mut State,
@@ -655,271 +578,6 @@ pub(super) fn reported(
     effects.extend(reply_or_stop(
         state, at, finding, &requests, &answer, policy,
     ));
-    effects
-}
-
-/// An in-doubt call was settled, live by its probe or before a resume.
-pub(super) fn settled(
-    state: &mut State,
-    at: UnixMs,
-    id: CallId,
-    settlement: Settlement,
-    by: SettledBy,
-    policy: &Policy,
-) -> Vec<Effect> {
-    let option = match &settlement {
-        Settlement::Happened { .. } => Some(HAPPENED),
-        Settlement::NotHappened => Some(NOT_HAPPENED),
-        Settlement::Unknown { .. } => None,
-    };
-    let closed = option.map_or_else(Vec::new, |it| escalation::settled(state, at, id, it));
-    // Before a resume the call is in doubt; put it back to where it was.
-    if let Some(call) = state.in_doubt.remove(&id) {
-        state.calls.insert(id, call);
-    }
-    let Some(call) = state.calls.get(&id).cloned() else {
-        return unexpected(state, "the settlement of a call that is not in doubt");
-    };
-    let mut note = run_note(state, "settle", "write.settled", "");
-    note.about = About::Call {
-        call: id,
-        tool: call.tool.clone(),
-    };
-    note.evidence = format!("settled by {}", by.as_str());
-    if let Some(members) = &call.batch {
-        note.why = match &settlement {
-            Settlement::Happened { .. } => "it had happened; its result is recorded".into(),
-            Settlement::NotHappened => "it had not happened".into(),
-            Settlement::Unknown { why } => {
-                format!("it cannot be told whether it happened: {why}")
-            }
-        };
-        let mut effects = vec![Effect::Note(note)];
-        effects.extend(closed);
-        effects.extend(batch::settled(state, at, id, members, settlement, policy));
-        done_after_doubt(state);
-        return effects;
-    }
-    let mut effects = match settlement {
-        Settlement::Happened { content } => {
-            note.why = "it had happened; its result is recorded".into();
-            let mut effects = vec![Effect::Note(note)];
-            effects.extend(give_answer(
-                state,
-                at,
-                id,
-                content,
-                Class::Success,
-                None,
-                policy,
-            ));
-            effects
-        }
-        Settlement::NotHappened => {
-            note.why = "it had not happened".into();
-            let mut effects = vec![Effect::Note(note)];
-            if state.phase == Phase::Running && !call.requests.is_empty() {
-                let text = format!("`{}` failed and had no effect.", call.tool);
-                let content = Content {
-                    text,
-                    is_error: true,
-                    ..Content::default()
-                };
-                effects.extend(give_answer(
-                    state,
-                    at,
-                    id,
-                    content,
-                    Class::Persistent,
-                    None,
-                    policy,
-                ));
-            } else {
-                state.calls.remove(&id);
-                effects.extend(call.key.map(|key| Effect::Free { call: id, key }));
-            }
-            effects
-        }
-        Settlement::Unknown { why } => {
-            note.why = format!("it cannot be told whether it happened: {why}");
-            let mut effects = vec![Effect::Note(note)];
-            let judged = Judged {
-                class: Class::Unrecoverable,
-                retry_after_ms: None,
-                rule: "write.in_doubt".into(),
-                why: why.clone(),
-                evidence: why,
-            };
-            effects.extend(in_doubt(state, at, id, &judged, policy));
-            effects
-        }
-    };
-    effects.extend(closed);
-    done_after_doubt(state);
-    effects
-}
-
-/// An agent that had said done before a doubt came up is done when it is settled.
-fn done_after_doubt(state: &mut State) {
-    let was_doubt = matches!(
-        state.phase,
-        Phase::Ended {
-            outcome: Outcome::InDoubt { .. }
-        }
-    );
-    if was_doubt && state.in_doubt.is_empty() && state.done.is_some() {
-        state.phase = Phase::Ended {
-            outcome: Outcome::Done { verified: false },
-        };
-    }
-}
-
-/// What an answer to a tool call needs.
-struct Reply<'a> {
-    requests: &'a [RequestNo],
-    call: CallId,
-    content: Content,
-    class: Class,
-}
-
-fn look_for_loop(
-    state: &mut State,
-    at: UnixMs,
-    print: Print,
-    reply: Reply<'_>,
-    policy: &Policy,
-) -> Vec<Effect> {
-    let Reply {
-        requests,
-        call,
-        content,
-        class,
-    } = reply;
-    let main = state.main();
-    let finding = observe(state, at, main, print);
-    let (mut effects, verdict) = act_on(state, main, finding.as_ref(), policy);
-    let answer = Answer::Tool {
-        call,
-        content,
-        class,
-        verdict,
-    };
-    effects.extend(reply_or_stop(state, at, finding, requests, &answer, policy));
-    effects
-}
-
-/// Shows a call to the loop detector; returns what is noted, and the circle in which
-/// it goes, if that ends the run or has a human asked.
-pub(super) fn look(
-    state: &mut State,
-    at: UnixMs,
-    print: Print,
-    policy: &Policy,
-) -> (Vec<Effect>, Option<Finding>) {
-    let main = state.main();
-    let finding = observe(state, at, main, print);
-    let (noted, _) = act_on(state, main, finding.as_ref(), policy);
-    (noted, finding.filter(|it| it.level == Level::Stop))
-}
-
-fn observe(
-    state: &mut State,
-    at: UnixMs,
-    conversation: ConversationNo,
-    print: Print,
-) -> Option<Finding> {
-    let detector = state.conversation(conversation).detector.as_mut();
-    detector?.observe(print, Some(at.0), None)
-}
-
-/// Notes what was found and says what the loop is to do about it.
-///
-/// - `conversation`: in which it was found.
-fn act_on(
-    state: &mut State,
-    conversation: ConversationNo,
-    finding: Option<&Finding>,
-    policy: &Policy,
-) -> (Vec<Effect>, Verdict) {
-    let Some(finding) = finding else {
-        return (vec![], Verdict::Go);
-    };
-    *state
-        .counters
-        .loops
-        .entry(finding.rung.to_string())
-        .or_default() += 1;
-    let action = match finding.level {
-        Level::Warn => "warn",
-        Level::Steer => "steer",
-        Level::Stop if policy.escalation.on_loop => "pause",
-        Level::Stop => "stop",
-    };
-    let mut note = run_note(
-        state,
-        action,
-        &format!("loop.{}", finding.rung),
-        &finding.why,
-    );
-    // Calls are counted within their conversation.
-    let of = match state.kind(conversation) {
-        Kind::Main => String::new(),
-        Kind::Sub | Kind::Side => format!(" of {}", state.conversation_name(conversation)),
-    };
-    note.evidence = format!(
-        "calls {} to {}{of}, {} times, {}",
-        finding.first, finding.last, finding.count, finding.identity
-    );
-    if finding.level == Level::Steer {
-        let it = state.conversation(conversation);
-        it.steer.clone_from(&finding.steer);
-    }
-    let verdict = match finding.level {
-        // What is held until a human has spoken says what they said.
-        Level::Stop if policy.escalation.on_loop => Verdict::Go,
-        Level::Stop => Verdict::stop(&Outcome::Loop {
-            why: finding.why.clone(),
-        }),
-        Level::Warn | Level::Steer => Verdict::Go,
-    };
-    (vec![Effect::Note(note)], verdict)
-}
-
-fn reply_or_stop(
-    state: &mut State,
-    at: UnixMs,
-    finding: Option<Finding>,
-    requests: &[RequestNo],
-    answer: &Answer,
-    policy: &Policy,
-) -> Vec<Effect> {
-    if let Some(finding) = finding.as_ref().filter(|it| it.level == Level::Stop)
-        && state.phase == Phase::Running
-        && policy.escalation.on_loop
-    {
-        let ask = escalation::about_loop(state, &finding.why, &finding.identity);
-        let hold = |request: &RequestNo| Held::Reply {
-            request: *request,
-            answer: answer.clone(),
-        };
-        let held = requests.iter().map(hold).collect();
-        return escalation::hold(state, at, ask, held, state.on_wire, policy);
-    }
-    let mut effects: Vec<Effect> = requests
-        .iter()
-        .map(|request| Effect::Reply {
-            request: *request,
-            answer: answer.clone(),
-        })
-        .collect();
-    if let Some(finding) = finding.filter(|finding| finding.level == loops::Level::Stop)
-        && state.phase == Phase::Running
-    {
-        let outcome = Outcome::Loop { why: finding.why };
-        state.last_error = Some(outcome.describe());
-        state.phase = Phase::Ending { outcome };
-        effects.push(Effect::EndAgent { told: true });
-    }
     effects
 }
 
