@@ -139,8 +139,8 @@ fn judge(state: &State, exit: Exit, tail: &str, policy: &Policy) -> (Outcome, &'
         Exit::Code(0) if !policy.speaks => (Outcome::Done { verified: false }, "exit.zero"),
         Exit::Code(0) if !state.spoke => (
             failed(
-                "it exited with code 0 without a word (say `agentguard turn --done`, or set \
-                 `agent.protocol: none` for an agent that cannot)"
+                "it exited with code 0 without a word or a model call (a loop says `agentguard \
+                 turn --done`; for an agent that can do neither set `agent.protocol: none`)"
                     .into(),
             ),
             "exit.silent",
