@@ -14,6 +14,7 @@ use crate::driver::policy::policy;
 use crate::driver::recover;
 use crate::exit_code;
 use crate::ids::CallId;
+use crate::machine::event::CheckEnd;
 use crate::machine::{Policy, State};
 use crate::observe::Report;
 use crate::observe::batches::Batch;
@@ -82,6 +83,8 @@ struct Document<'a> {
     attempt_list: &'a [Attempt],
     tools: Vec<&'a Call>,
     batches: Vec<&'a Batch>,
+    /// How the checks of the last round ended.
+    checks: &'a [CheckEnd],
     timeline: &'a [Line],
     conversations: Vec<conversation::Document>,
     /// The main one, or the one that was asked for.
@@ -132,6 +135,7 @@ pub fn main(global: &Global, args: ShowArgs) -> Result {
             attempt_list: &page.history.attempts,
             tools: page.history.calls.values().collect(),
             batches: page.history.batches.values().collect(),
+            checks: &page.history.checks,
             timeline: &page.history.lines,
             conversations,
             conversation,
@@ -142,6 +146,7 @@ pub fn main(global: &Global, args: ShowArgs) -> Result {
     let mut text = String::new();
     if !chosen {
         text.push_str(&page.overview());
+        text.push_str(&page.checks());
     }
     if args.tools || !chosen {
         text.push_str(&page.batches());

@@ -122,7 +122,8 @@ fn checked(
     Ok(checks)
 }
 
-fn page(checks: &[CheckEnd]) -> String {
+/// Returns checks as a table, with what they found below it.
+pub(super) fn page(checks: &[CheckEnd]) -> String {
     let verdict = |check: &CheckEnd| match check.verdict {
         CheckVerdict::Passed => "passed",
         CheckVerdict::Failed => "failed",

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::clock::UnixMs;
 use crate::ids::{AttemptNo, BatchNo, CallId, IdempotencyKey, StepNo};
-use crate::machine::event::{Content, Settlement, ToolCall, UndoEnd};
+use crate::machine::event::{CheckEnd, Content, Settlement, ToolCall, UndoEnd};
 use crate::machine::{
     self, About, Answer, Cause, Effect, Entry, Event, Outcome, Phase, Policy, Stage, State, Undo,
     advance,
@@ -31,6 +31,8 @@ pub struct History {
     pub calls: BTreeMap<CallId, Call>,
     /// Its batches, by number.
     pub batches: BTreeMap<BatchNo, Batch>,
+    /// How the checks of the last round ended.
+    pub checks: Vec<CheckEnd>,
     /// Its events in words, in order.
     pub lines: Vec<Line>,
 }
@@ -155,6 +157,7 @@ pub fn history(entries: impl IntoIterator<Item = Entry>, policy: &Policy) -> Opt
         attempts,
         calls,
         batches,
+        checks,
         lines,
     } = told;
     state.map(|state| History {
@@ -162,6 +165,7 @@ pub fn history(entries: impl IntoIterator<Item = Entry>, policy: &Policy) -> Opt
         attempts,
         calls,
         batches,
+        checks,
         lines,
     })
 }
@@ -196,6 +200,7 @@ struct Told {
     attempts: Vec<Attempt>,
     calls: BTreeMap<CallId, Call>,
     batches: BTreeMap<BatchNo, Batch>,
+    checks: Vec<CheckEnd>,
     lines: Vec<Line>,
 }
 
@@ -208,6 +213,9 @@ impl Told {
         effects: &[Effect],
         after: &State,
     ) {
+        if let Event::Verified { checks, .. } = event {
+            self.checks.clone_from(checks);
+        }
         match event {
             Event::AttemptStarted {
                 attempt,

@@ -164,6 +164,12 @@ fn tries_are_bounded_and_a_resume_grants_new_ones() {
     let ran = sandbox.run(&["run", "task.yaml"]);
     assert_eq!((ran.code, starts(&sandbox)), (24, 2), "{ran:?}");
     assert_eq!(sandbox.report()["status"], "rejected");
+    assert_eq!(sandbox.report()["checks"][0]["why"], "found no file");
+    let shown = sandbox.run(&["show", "latest"]).stdout;
+    assert!(
+        shown.contains("\nchecks\n") && shown.contains("found no file"),
+        "{shown}"
+    );
     assert_eq!(
         sandbox
             .run(&["runs", "--status", "rejected"])

@@ -82,6 +82,8 @@ fn a_model_sends_the_agent_back_and_then_is_content() {
         "{page}"
     );
     assert!(page.contains("review passed"), "{page}");
+    let report = sandbox.run(&["show", "latest"]).stdout;
+    assert!(report.contains("was passed by gpt-4o-mini"), "{report}");
     let why = sandbox.run(&["why", "latest"]).stdout;
     assert!(why.contains("review was failed by gpt-4o-mini"), "{why}");
     assert_eq!(events(&sandbox, "check_answered"), 2);

@@ -4,6 +4,7 @@ use super::{Deadline, Page};
 use crate::cli::look::{counted, table::table};
 use crate::cli::open::instant;
 use crate::cli::runs::ago;
+use crate::cli::verify;
 use crate::machine::{Cause, State};
 use crate::observe::conversations::{self, Told};
 use crate::observe::history::{Attempt, Call, Stands};
@@ -153,6 +154,20 @@ impl Page {
             .map(|since| format!("since {}", instant(since)));
         let who: Vec<_> = [pid, since].into_iter().flatten().collect();
         format!("{status} ({})", who.join(", "))
+    }
+
+    /// Returns the checks of the last round, with what they found.
+    pub(super) fn checks(&self) -> String {
+        let checks = &self.history.checks;
+        if checks.is_empty() {
+            return String::new();
+        }
+        let mut text = String::from("\nchecks\n");
+        for line in verify::page(checks).lines() {
+            text.push_str(format!("  {line}").trim_end());
+            text.push('\n');
+        }
+        text
     }
 
     /// Returns the batches, with the items that did not succeed.
