@@ -407,7 +407,11 @@ async fn take_up(
 /// Takes the locks of the task, before anything of the run is there or goes on.
 async fn lock(host: &mut Host, task: &Resolved, run: &RunId) -> Result<Option<PathLock>, Error> {
     let (paths, now) = (host.store.paths().clone(), host.clock.now());
-    match staging::lock(task, run, &paths, now, &mut host.outside).await? {
+    let Host {
+        observers, outside, ..
+    } = host;
+    let mut told = |why: &str| observers.iter_mut().for_each(|it| it.waits(why));
+    match staging::lock(task, run, &paths, now, outside, &mut told).await? {
         Ok(lock) => Ok(lock),
         Err(Waited::Busy(held)) => Err(Error::Locked(staging::in_words(&held))),
         Err(Waited::Stopped(by)) => Err(Error::Stopped(by)),

@@ -388,19 +388,23 @@ pub enum Waited {
 }
 
 /// Takes the locks of the task, for as long as the run has a process.
+///
+/// - `told`: for whom is waited, once.
 pub async fn lock(
     task: &Resolved,
     run: &RunId,
     paths: &Paths,
     now: crate::clock::UnixMs,
     outside: &mut Outside,
+    told: &mut dyn FnMut(&str),
 ) -> Result<Result<Option<PathLock>, Waited>, store::Error> {
     let locks = &task.workspace.locks;
     if locks.is_empty() {
         return Ok(Ok(None));
     }
     let owner = Owner::here(Some(run.clone()), None, now);
-    let taken = wait(paths, locks, &owner, task.workspace.lock_wait_ms, outside).await?;
+    let wait_ms = task.workspace.lock_wait_ms;
+    let taken = wait(paths, locks, &owner, wait_ms, outside, told).await?;
     Ok(taken.map(Some))
 }
 
@@ -415,7 +419,8 @@ async fn locked(
     let owner = Owner::here(Some(session.run.clone()), doing, session.clock.now());
     let wait_ms = session.task.workspace.lock_wait_ms;
     let paths = session.store.paths().clone();
-    Ok(wait(&paths, wanted, &owner, wait_ms, &mut ports.outside).await?)
+    let outside = &mut ports.outside;
+    Ok(wait(&paths, wanted, &owner, wait_ms, outside, &mut |_| ()).await?)
 }
 
 async fn wait(
@@ -424,6 +429,7 @@ async fn wait(
     owner: &Owner,
     wait_ms: u64,
     outside: &mut Outside,
+    told: &mut dyn FnMut(&str),
 ) -> Result<Result<PathLock, Waited>, store::Error> {
     let until = tokio::time::Instant::now() + Duration::from_millis(wait_ms);
     let mut announced = None;
@@ -437,6 +443,7 @@ async fn wait(
         }
         if announced.is_none() {
             announced = Some(path_lock::announce(paths, wanted, owner)?);
+            told(&in_words(&held));
         }
         tokio::select! {
             () = tokio::time::sleep(ASK_AGAIN) => {}

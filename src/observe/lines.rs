@@ -26,6 +26,10 @@ impl Observer for Lines {
             let _ = writeln!(self.to, "agentguard: {line}");
         }
     }
+
+    fn waits(&mut self, why: &str) {
+        let _ = writeln!(self.to, "agentguard: waiting: {}", plain::line(why));
+    }
 }
 
 /// Returns what a person should know about a moment, a line each.

@@ -47,6 +47,11 @@ pub trait Observer {
     /// Something happened, and is durable.
     fn on(&mut self, moment: &Moment<'_>);
 
+    /// The run has not begun, or does not go on, before somebody else is done.
+    fn waits(&mut self, why: &str) {
+        let _ = why;
+    }
+
     /// Time passed.
     fn tick(&mut self, state: &State, now: UnixMs) {
         let _ = (state, now);

@@ -116,6 +116,11 @@ impl Observer for Progress {
         }
     }
 
+    fn waits(&mut self, why: &str) {
+        let line = format!("agentguard: waiting: {}", plain::line(why));
+        self.bar.0.println(line);
+    }
+
     fn tick(&mut self, state: &State, now: UnixMs) {
         if !matches!(state.phase, Phase::Created | Phase::Ended { .. }) {
             self.paint(state, now);

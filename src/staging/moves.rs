@@ -9,6 +9,7 @@
 //! an error in the middle takes all of it back. Between the first and the last step
 //! others may see some of the change without the rest.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -23,6 +24,9 @@ use super::scan::{Halt, stamp};
 use super::stage::{Stage, remove_tree};
 use super::tree::{Node, Stamp, Tree, as_text, at, load_lines, save_lines};
 use super::{copy, exchange};
+
+/// What lets the user of a folder work in it.
+const OPEN: u32 = 0o700;
 
 /// One step.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,6 +53,10 @@ enum Act {
     Put { ino: u64 },
     /// Change permissions.
     Mode { old: u32, new: u32 },
+    /// Let us into a folder whose mode keeps its own user out.
+    Open { mode: u32 },
+    /// Give such a folder its mode, or the one it is to have.
+    Close { mode: u32 },
 }
 
 /// Why a step was not done.
@@ -89,7 +97,16 @@ fn lay_out(
             .create(&folder)
             .named("make", &folder)?;
     }
-    let mut steps = Vec::new();
+    let closed = closed(changes, target, &stage.target);
+    let around = |path: &Path, act| Step {
+        path: path.to_owned(),
+        act,
+        expect: None,
+    };
+    let opened = closed.iter();
+    let mut steps: Vec<Step> = opened
+        .map(|(path, &mode)| around(path, Act::Open { mode }))
+        .collect();
     for (change, act) in order(changes) {
         halt.check()?;
         let number = steps.len();
@@ -99,6 +116,11 @@ fn lay_out(
                 copy::one(&from, &to)?;
                 let seen = fs::symlink_metadata(&to).named("read", &to)?;
                 Act::Put { ino: seen.ino() }
+            }
+            // Its last step says what it is to have.
+            Act::Mode { .. } if closed.contains_key(change.path.as_path()) => continue,
+            Act::RemoveFolder { mode } if closed.contains_key(change.path.as_path()) => {
+                Act::RemoveFolder { mode: mode | OPEN }
             }
             other => other,
         };
@@ -112,12 +134,31 @@ fn lay_out(
                 .map(|seen| seen.stamp),
         });
     }
+    let changed = |path: &Path| changes.iter().find(|change| change.path == path);
+    for (path, mode) in &closed {
+        let new = changed(path).and_then(|change| change.new.as_ref());
+        let mode = new.map_or(*mode, |new| new.mode);
+        steps.push(around(path, Act::Close { mode }));
+    }
     exchange::sync(beside)?;
     save_lines(&stage.records.join("steps.jsonl"), steps)
 }
 
+/// Returns the folders of the target, with their modes, that something comes into or goes
+/// out of and that do not let us.
+fn closed<'a>(changes: &'a [Change], target: &Tree, root: &Path) -> BTreeMap<&'a Path, u32> {
+    let moved = changes.iter().filter(|change| change.what() != What::Mode);
+    let above = moved.filter_map(|change| change.path.parent());
+    let folders = above.filter_map(|path| Some((path, target.get(path)?.node.mode)));
+    let may = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    folders
+        .filter(|(path, _)| rustix::fs::access(at(root, path), may).is_err())
+        .collect()
+}
+
 /// Returns the steps of a change, in an order in which each is possible: what is in
-/// the way goes first, folders come before what is in them, the rest goes last.
+/// the way goes first, folders come before what is in them, the rest goes; last are
+/// the modes of folders.
 fn order(changes: &[Change]) -> Vec<(&Change, Act)> {
     let is_folder = |node: &Option<Node>| node.as_ref().is_some_and(Node::is_folder);
     let turned: Vec<&Path> = changes
@@ -141,13 +182,8 @@ fn order(changes: &[Change]) -> Vec<(&Change, Act)> {
     for change in changes {
         let act = match (&change.old, &change.new) {
             (_, None) => continue,
-            (old, Some(new)) if new.is_folder() => match old {
-                Some(old) if old.is_folder() => Act::Mode {
-                    old: old.mode,
-                    new: new.mode,
-                },
-                _ => Act::MakeFolder { mode: new.mode },
-            },
+            (Some(old), Some(new)) if old.is_folder() && new.is_folder() => continue,
+            (_, Some(new)) if new.is_folder() => Act::MakeFolder { mode: new.mode },
             (Some(old), Some(new)) if change.what() == What::Mode => Act::Mode {
                 old: old.mode,
                 new: new.mode,
@@ -159,6 +195,15 @@ fn order(changes: &[Change]) -> Vec<(&Change, Act)> {
     for change in changes.iter().rev() {
         if change.new.is_none() && !is_in_the_way(change) {
             steps.push((change, removal(change)));
+        }
+    }
+    for change in changes.iter().rev() {
+        if let (Some(old), Some(new)) = (&change.old, &change.new)
+            && old.is_folder()
+            && new.is_folder()
+        {
+            let (old, new) = (old.mode, new.mode);
+            steps.push((change, Act::Mode { old, new }));
         }
     }
     steps
@@ -264,6 +309,8 @@ impl Step {
                 made => Ok(made.named("make", &place)?),
             },
             Act::Mode { new, .. } => Ok(set_mode(&place, *new)?),
+            Act::Open { mode } => Ok(set_folder_mode(&place, mode | OPEN)?),
+            Act::Close { mode } => Ok(set_folder_mode(&place, *mode)?),
         }
     }
 
@@ -299,6 +346,8 @@ impl Step {
             }
             Act::Mode { old, .. } if is_there(&place) => set_mode(&place, *old),
             Act::Mode { .. } => Ok(()),
+            Act::Open { mode } => set_folder_mode(&place, *mode),
+            Act::Close { mode } => set_folder_mode(&place, mode | OPEN),
         }
     }
 
@@ -343,6 +392,14 @@ fn keep(place: &Path, old: &Path) -> Result<()> {
 
 fn set_mode(place: &Path, mode: u32) -> Result<()> {
     fs::set_permissions(place, fs::Permissions::from_mode(mode)).named("set the mode of", place)
+}
+
+/// A folder that is gone, or something else by now, has no mode to be set.
+fn set_folder_mode(place: &Path, mode: u32) -> Result<()> {
+    match fs::symlink_metadata(place) {
+        Ok(found) if found.is_dir() => set_mode(place, mode),
+        _ => Ok(()),
+    }
 }
 
 fn is_there(path: &Path) -> bool {

@@ -29,6 +29,8 @@ use super::{copy, exchange, git};
 /// How long nobody writes to a new stage: longer than a tick of any kernel's clock,
 /// so that every later write has a later stamp.
 const SETTLE: Duration = Duration::from_millis(20);
+/// Longest name beside the target, with room for more at its end.
+const NAME_MAX: usize = 240;
 /// The mode of a stage while the agent works in it.
 const PRIVATE: u32 = 0o700;
 
@@ -368,6 +370,8 @@ fn fill(
     }
     let lost = copy::Lost::default();
     let manifest = copy::tree(target, &walk, tree, &lost, halt)?;
+    // Its mode may keep us out; it is known from the target.
+    close(tree)?;
     if why.is_none() {
         *why = exchange::probe(tree)?;
     }
@@ -437,6 +441,9 @@ fn place(target: &Path, run: &str, records: &Path) -> Result<(PathBuf, Option<St
     hidden.push(name);
     hidden.push(MARK);
     hidden.push(run);
+    if hidden.len() > NAME_MAX {
+        return Ok((inside(), Some("its name is very long".to_owned())));
+    }
     let tree = parent.join(hidden);
     match rustix::fs::access(parent, rustix::fs::Access::WRITE_OK) {
         Ok(()) => Ok((tree, None)),

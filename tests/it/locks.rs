@@ -165,3 +165,22 @@ fn what_a_command_runs_is_within_its_lock_and_others_are_told_to_wait() {
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "after\n"), "{ran:?}");
     assert!(ran.stderr.contains("waiting: "), "{ran:?}");
 }
+
+#[test]
+fn a_run_says_for_whom_it_waits() {
+    let sandbox = sandbox(
+        "agent: {command: ['true'], protocol: none}\nworkspace: {lock: [x], lock_wait: 20s}\n",
+    );
+    let mut holder = sandbox
+        .command(&["lock", "x", "--", "sh", "-c", "touch is-ready; sleep 1"])
+        .spawn()
+        .expect("the binary starts");
+    wait_until(60, "the lock", || sandbox.path().join("is-ready").exists());
+    let ran = sandbox.run(&["run", "task.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.stderr.contains("waiting: ") && ran.stderr.contains("is locked by"),
+        "{ran:?}"
+    );
+    assert!(holder.wait().expect("it ends").success());
+}

@@ -40,6 +40,7 @@ mod sdk;
 mod simulation;
 mod simulation_humans;
 mod staging;
+mod staging_modes;
 mod store;
 mod support;
 mod taxonomy;

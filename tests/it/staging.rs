@@ -15,7 +15,7 @@ use crate::support::tmpfs::Tmpfs;
 use crate::support::{Ran, Sandbox, finish, wait_until};
 
 /// A task whose agent is `agent.sh`, in the staged folder `app`.
-fn task(more: &str, workspace: &str) -> String {
+pub fn task(more: &str, workspace: &str) -> String {
     format!(
         "name: staged\nagent: {{command: [sh, ../agent.sh], cwd: app, protocol: none, grace: 1s}}\n\
          workspace: {{stage: app{workspace}}}\n{more}"
@@ -36,7 +36,7 @@ echo x > 'sp ace'
 [ ! -e ../fail ] || { echo "told to fail" >&2; exit 3; }
 "#;
 
-fn sandbox(task: &str) -> Sandbox {
+pub fn sandbox(task: &str) -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.write("task.yaml", task);
     sandbox.write("agent.sh", AGENT);
@@ -51,18 +51,18 @@ fn sandbox(task: &str) -> Sandbox {
     sandbox
 }
 
-fn app(sandbox: &Sandbox) -> PathBuf {
+pub fn app(sandbox: &Sandbox) -> PathBuf {
     sandbox.path().join("app")
 }
 
-fn chmod(path: &Path, mode: u32) {
+pub fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
 }
 
 /// Every path with its mode and content.
-type Seen = BTreeMap<PathBuf, (u32, Vec<u8>)>;
+pub type Seen = BTreeMap<PathBuf, (u32, Vec<u8>)>;
 
-fn look(root: &Path) -> Seen {
+pub fn look(root: &Path) -> Seen {
     let mut seen = Seen::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -88,7 +88,7 @@ fn look(root: &Path) -> Seen {
 }
 
 /// The names beside the staged folder that are not the test's.
-fn leftovers(sandbox: &Sandbox) -> Vec<String> {
+pub fn leftovers(sandbox: &Sandbox) -> Vec<String> {
     let names = fs::read_dir(sandbox.path()).expect("a folder");
     let names = names.map(|it| {
         it.expect("an entry")
