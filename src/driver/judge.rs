@@ -13,7 +13,8 @@ use crate::machine::event::{
 use crate::policy::breaker::of_model;
 use crate::policy::loops::{Digest, ErrorKind, Print, ToolTraits};
 use crate::policy::taxonomy::{
-    Class, History, ItemVerdict, Layer, Observation, Verdict, classify, classify_items, custom,
+    Class, History, ItemVerdict, Kind, Layer, Observation, Verdict, classify, classify_items,
+    custom,
 };
 use crate::store::{KeyRow, KeyState};
 use crate::tools::{Job, Tried};
@@ -48,18 +49,36 @@ pub(super) fn ended(
     };
     let (verdict, content, items) = by_item(session, rules, call, &tried, whole);
     let args = open.map(|open| open.args.clone()).unwrap_or_default();
+    let may_be_half_done = items.is_empty() && is_half_run(session, open, &tried, verdict.class);
     ToolEnd {
         call,
         attempt,
         request,
         print: print(tool, &args, &content, verdict.class, traits(session, tool)),
         judged: judged(verdict),
-        delivery: tried.delivery,
+        delivery: match may_be_half_done {
+            true => Delivery::Unknown,
+            false => tried.delivery,
+        },
         content,
         took_ms: tried.took_ms,
         draw: draw(state.seed, call, attempt),
         items,
     }
+}
+
+/// Whether a command that was given several items may have done some of them before it
+/// failed. One that fails in a way that passes says that it can be called again.
+fn is_half_run(session: &Session, open: Option<&Call>, tried: &Tried, class: Class) -> bool {
+    let tool = open.and_then(|open| session.task.tools.get(&open.tool));
+    let members = open.and_then(|open| open.batch.as_ref());
+    let has_several = members.is_some_and(|members| members.items.len() > 1);
+    let has_failed = !matches!(class, Class::Success | Class::Partial | Class::Transient);
+    has_several
+        && has_failed
+        && tried.delivery == Delivery::Answered
+        && tried.observation.kind == Kind::Exec
+        && tool.is_some_and(|tool| !tool.batch.atomic)
 }
 
 /// Reads what the answer says about each item, where the tool takes many.
@@ -176,7 +195,9 @@ fn answer_of(item: ItemVerdict, place: usize, tool: &str) -> ItemAnswer {
             }
         }
         None => {
-            let why = format!("`{tool}` answered and did not say what became of this item");
+            let why = text.unwrap_or_else(|| {
+                format!("`{tool}` answered and did not say what became of this item")
+            });
             ItemAnswer {
                 item: place,
                 judged: Judged {

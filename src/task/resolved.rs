@@ -453,6 +453,9 @@ pub struct BatchConfig {
     /// Items that one call carries, from 1 to 1000; `None`: the tool knows one item
     /// only, as its arguments.
     pub size: Option<u32>,
+    /// A call with several items that fails did none of them.
+    #[serde(default)]
+    pub atomic: bool,
 }
 
 impl Default for BatchConfig {
@@ -460,6 +463,7 @@ impl Default for BatchConfig {
         Self {
             concurrency: 4,
             size: None,
+            atomic: false,
         }
     }
 }

@@ -203,7 +203,8 @@ impl Toolbox {
         let Some(entry) = self.entry(&job.tool) else {
             return not_ours(format!("there is no tool `{}`", job.tool));
         };
-        let keep_bytes = if entry.output.is_some() {
+        let is_read_whole = entry.output.is_some() || entry.tool.batch.size.is_some();
+        let keep_bytes = if is_read_whole {
             KEEP_CHECKED_BYTES
         } else {
             KEEP_BYTES

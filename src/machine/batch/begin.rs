@@ -44,6 +44,7 @@ pub(in crate::machine) fn called(
         request: Some(asked.request),
         by_human: asked.by_human,
         is_asking: false,
+        slices: 0,
         stop: None,
         items: Vec::with_capacity(asked.items.len()),
         tool: asked.tool,
@@ -75,6 +76,7 @@ pub(in crate::machine) fn called(
             key: item.key,
             call,
             same_as: item.same_as.filter(|earlier| *earlier < place),
+            slice: 0,
             attempts,
             first_at: at,
             progress: Progress::Waiting,
@@ -251,7 +253,7 @@ pub(super) fn may_go_on(state: &State, no: BatchNo) -> bool {
     state.phase == Phase::Running || by_human
 }
 
-/// Ends all that was not begun.
+/// Ends all that was not begun; what was tried before its call was split may go later.
 pub(super) fn leave_waiting(
     state: &mut State,
     no: BatchNo,
@@ -271,10 +273,15 @@ pub(super) fn leave_waiting(
     note.evidence = format!("{} items were not begun", waiting.len());
     let mut effects = vec![Effect::Note(note)];
     for place in waiting {
+        let is_tried = item_mut(state, no, place).is_some_and(|item| item.attempts > 0);
+        let (status, what) = match is_tried {
+            true => (Status::Queued, "Not tried again"),
+            false => (Status::NotAttempted, "Not attempted"),
+        };
         let end = ItemEnd {
-            status: Status::NotAttempted,
+            status,
             judged: why.clone(),
-            content: failed(format!("Not attempted: {}.", why.why)),
+            content: failed(format!("{what}: {}.", why.why)),
             from_record: false,
             due: back_at,
         };
@@ -287,12 +294,24 @@ pub(super) fn leave_waiting(
 fn begin(state: &mut State, at: UnixMs, no: BatchNo) -> Option<Vec<Effect>> {
     let batch = state.batches.get(&no)?;
     let by_human = batch.by_human;
-    let waiting: Vec<usize> = batch.waiting().take(batch.size).collect();
+    let of = |place: &usize| {
+        batch
+            .items
+            .get(*place)
+            .map(|item| (item.slice, item.attempts))
+    };
+    let first = batch.waiting().next()?;
+    let (slice, attempts) = of(&first)?;
+    let together = batch
+        .waiting()
+        .filter(|place| of(place).is_some_and(|it| it.0 == slice));
+    let waiting: Vec<usize> = together.take(batch.size).collect();
     let mut items = Vec::with_capacity(waiting.len());
     let mut effects = Vec::new();
     for place in waiting {
+        let is_new = attempts == 0 && !by_human;
         let hit = state.spend.next_tool_call(&state.limits);
-        if let Some(hit) = hit.filter(|_| !by_human) {
+        if let Some(hit) = hit.filter(|_| is_new) {
             let rule = format!("limit.{}", hit.resource.key());
             let why = "a limit of the run is reached";
             let reason = judged(Class::CostPressure, &rule, why, hit.describe());
@@ -302,15 +321,16 @@ fn begin(state: &mut State, at: UnixMs, no: BatchNo) -> Option<Vec<Effect>> {
             effects.extend(leave_waiting(state, no, &reason, None));
             break;
         }
-        state.spend.tool_calls += u64::from(!by_human);
+        state.spend.tool_calls += u64::from(is_new);
         if let Some(item) = item_mut(state, no, place) {
             item.progress = Progress::Open;
         }
         items.push(place);
     }
-    if let Some(call) = carry(state, at, no, items, 1, 0) {
+    let attempt = attempts + 1;
+    if let Some(call) = carry(state, at, no, items, attempt, Stage::Executing, 0) {
         state.counters.tries += 1;
-        effects.push(Effect::Execute { call, attempt: 1 });
+        effects.push(Effect::Execute { call, attempt });
     }
     (!effects.is_empty()).then_some(effects)
 }
@@ -322,6 +342,7 @@ pub(super) fn carry(
     no: BatchNo,
     items: Vec<usize>,
     attempt: u32,
+    stage: Stage,
     waited_ms: u64,
 ) -> Option<CallId> {
     let batch = state.batches.get_mut(&no)?;
@@ -345,11 +366,7 @@ pub(super) fn carry(
         step: batch.step,
         attempt,
         waited_ms,
-        stage: if attempt == 1 {
-            Stage::Executing
-        } else {
-            Stage::Waiting
-        },
+        stage,
         requests: vec![],
         called_at: at,
         is_lent: false,

@@ -33,6 +33,8 @@ pub struct Batch {
     pub by_human: bool,
     /// The breaker is being asked.
     pub is_asking: bool,
+    /// Slices that it was split into so far.
+    pub slices: u32,
     /// The limit that stops it and then the run.
     pub stop: Option<Outcome>,
     /// Its items, as they were handed in.
@@ -54,6 +56,9 @@ pub struct Item {
     pub call: CallId,
     /// The place of the item that stands for it.
     pub same_as: Option<usize>,
+    /// The part of a call that was split which it belongs to; those of one part go
+    /// together. 0: as it was handed in.
+    pub slice: u32,
     /// Tries so far.
     pub attempts: u32,
     /// When it was handed in, or first tried.
@@ -65,7 +70,7 @@ pub struct Item {
 /// How far an item is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Progress {
-    /// It was not begun.
+    /// It was not begun, or its call was split.
     Waiting,
     /// A call carries it.
     Open,

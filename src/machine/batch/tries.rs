@@ -2,7 +2,7 @@
 
 use super::begin::{carry, go_on, leave_waiting, may_go_on};
 use super::end::end_item;
-use super::items::{ItemEnd, Members, Status, batch_note, failed, judged};
+use super::items::{ItemEnd, Members, Progress, Status, batch_note, failed, judged};
 use crate::clock::UnixMs;
 use crate::ids::{BatchNo, CallId};
 use crate::machine::advance::unexpected;
@@ -28,7 +28,9 @@ pub(in crate::machine) fn ended(
     state.calls.remove(&end.call);
     let risk = policy.risk(&call.tool);
     let settle = settle_of(&call.tool, policy);
+    let may_split = members.items.len() > 1 && may_go_on(state, no);
     let mut again = Vec::new();
+    let mut halves = Vec::new();
     let mut effects = Vec::new();
     let mut has_success = false;
     for place in &members.items {
@@ -40,6 +42,8 @@ pub(in crate::machine) fn ended(
         if unknown && settle != Settle::NativeKey {
             let probe = settle == Settle::Probe && may_go_on(state, no);
             effects.extend(doubt(state, at, no, *place, &answer.judged, probe));
+        } else if may_split && blames_input(class) && is_told_together(&end, *place) {
+            halves.push(answer);
         } else if unknown || class.is_retryable() {
             again.push(answer);
         } else {
@@ -48,6 +52,9 @@ pub(in crate::machine) fn ended(
             }
             effects.extend(end_item(state, no, *place, end_of(answer, at)));
         }
+    }
+    if !halves.is_empty() {
+        effects.extend(split(state, no, halves));
     }
     let retried = try_again(state, at, &Try::of(&end, &call), no, again, policy);
     let is_tried_again = retried.iter().any(|it| matches!(it, Effect::Wait { .. }));
@@ -85,6 +92,43 @@ fn answer_for(end: &ToolEnd, place: usize) -> ItemAnswer {
     })
 }
 
+/// Whether the answer says the same of this item as of the whole call.
+fn is_told_together(end: &ToolEnd, place: usize) -> bool {
+    let own = end.items.iter().find(|answer| answer.item == place);
+    own.is_none_or(|answer| answer.delivery == Delivery::Unknown)
+}
+
+/// Whether one bad item would make a whole call fail so.
+fn blames_input(class: Class) -> bool {
+    matches!(class, Class::Semantic | Class::Quality)
+}
+
+/// Puts items back that failed together, in two parts, so that a bad one ends by itself.
+/// A part of one item is judged by its own answer.
+fn split(state: &mut State, no: BatchNo, failed: Vec<ItemAnswer>) -> Vec<Effect> {
+    let Some(why) = failed.first().map(|answer| answer.judged.clone()) else {
+        return vec![];
+    };
+    let Some(batch) = state.batches.get_mut(&no) else {
+        return vec![];
+    };
+    let middle = failed.len().div_ceil(2);
+    for (at, answer) in failed.iter().enumerate() {
+        let slice = batch.slices + if at < middle { 1 } else { 2 };
+        if let Some(item) = batch.items.get_mut(answer.item) {
+            item.slice = slice;
+            item.progress = Progress::Waiting;
+        }
+    }
+    batch.slices += 2;
+    let mut note = batch_note(state, no, "split", &why.rule);
+    note.class = Some(why.class);
+    note.why = "they failed together, and the answer does not say which of them is at fault".into();
+    note.evidence = format!("{} items: {}", failed.len(), why.evidence);
+    note.otherwise = "one bad item would have failed all of them".into();
+    vec![Effect::Note(note)]
+}
+
 /// Returns how an item ends that is not tried again.
 fn end_of(answer: ItemAnswer, at: UnixMs) -> ItemEnd {
     let due = answer.judged.retry_after_ms.map(|wait| at.plus(wait));
@@ -109,6 +153,8 @@ struct Try<'a> {
     attempt: u32,
     waited_ms: u64,
     draw: u32,
+    /// Its items, where nothing is known but how all of them did together.
+    together: Vec<usize>,
 }
 
 impl<'a> Try<'a> {
@@ -118,6 +164,13 @@ impl<'a> Try<'a> {
             attempt: end.attempt,
             waited_ms: call.waited_ms,
             draw: end.draw,
+            together: match &call.batch {
+                Some(members) if members.items.len() > 1 => {
+                    let told = |place: &&usize| is_told_together(end, **place);
+                    members.items.iter().filter(told).copied().collect()
+                }
+                _ => vec![],
+            },
         }
     }
 }
@@ -136,6 +189,11 @@ fn try_again(
     };
     let hint_ms = again.iter().filter_map(|it| it.judged.retry_after_ms).max();
     let config = policy.tool(last.tool).map(|tool| &tool.retry);
+    // Each item has its tries to itself, whatever others of the run used up.
+    let own = retry::Budget {
+        run: u32::MAX,
+        tool: u32::MAX,
+    };
     let decision = config.filter(|_| may_go_on(state, no)).map(|config| {
         let left_ms = state.left_ms(at).filter(|_| state.phase == Phase::Running);
         let failure = retry::Failure {
@@ -146,17 +204,16 @@ fn try_again(
             left_ms,
             unit: f64::from(last.draw) / (f64::from(u32::MAX) + 1.0),
         };
-        retry::decide(config, &policy.retry_budget, &state.retries, &failure)
+        retry::decide(config, &own, &state.retries, &failure)
     });
     let gave_up = match decision {
         Some(retry::Decision::Retry { delay_ms }) => {
             let attempt = last.attempt + 1;
             let count = again.len();
             let items = again.into_iter().map(|answer| answer.item).collect();
-            let Some(call) = carry(state, at, no, items, attempt, delay_ms) else {
+            let Some(call) = carry(state, at, no, items, attempt, Stage::Waiting, delay_ms) else {
                 return vec![];
             };
-            state.retries.count(last.tool);
             state.counters.retries += 1;
             state.counters.tries += 1;
             state.counters.retry_wait_ms += delay_ms;
@@ -186,6 +243,13 @@ fn try_again(
         None => None,
     };
     let mut effects = Vec::new();
+    let (halves, again) = match gave_up {
+        Some(retry::GaveUp::Attempts) => again.into_iter().partition(|answer| {
+            answer.delivery != Delivery::NeverSent && last.together.contains(&answer.item)
+        }),
+        _ => (vec![], again),
+    };
+    effects.extend(split(state, no, halves));
     for answer in again {
         if answer.delivery == Delivery::Unknown && policy.risk(last.tool) != Risk::Read {
             effects.extend(doubt(state, at, no, answer.item, &answer.judged, false));
@@ -371,6 +435,7 @@ pub(in crate::machine) fn settled(
                 attempt: call.attempt,
                 waited_ms: call.waited_ms,
                 draw: u32::MAX / 2,
+                together: vec![],
             };
             let answer = ItemAnswer {
                 item: place,

@@ -19,7 +19,7 @@ use super::http::{add_markup, parsed};
 use super::mcp::json_inside;
 use super::meaning::{Meaning, Weight};
 use super::observation::{Kind, Observation, integer_of, string_of};
-use super::outcome::{Delivery, Item, Items, Outcome};
+use super::outcome::{Delivery, Id, Item, Items, Outcome};
 use super::rules::{Mark, MarkKind};
 use super::text::{bounded, clip, error_lines, head, regex};
 use super::words;
@@ -137,7 +137,7 @@ fn struck_some(process: &Process) -> Option<Items> {
         .map(|line| Item {
             id: NAMED
                 .captures(line)
-                .map_or(Value::Null, |found| Value::from(&found[1])),
+                .map_or(Id::NONE, |found| Value::from(&found[1]).into()),
             fault: Some({
                 let mut fault = Fault::new(Kind::Batch, "an error beside the output");
                 fault.add_text(line, "stderr");
@@ -181,7 +181,7 @@ fn play_recap(process: &Process) -> Option<Items> {
                 _ => Some("a task failed"),
             };
             Item {
-                id: Value::from(&host[1]),
+                id: Value::from(&host[1]).into(),
                 fault: why.map(|why| {
                     let mut fault = Fault::new(Kind::Batch, why);
                     fault.add_text(why, "stdout");

@@ -27,11 +27,39 @@ pub(super) struct Items {
     pub others_succeeded: bool,
 }
 
+/// Which item of a call an answer speaks of.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Id {
+    /// By its id as the caller knows it; null where the answer does not say.
+    Named(Value),
+    /// By its place among those that were sent, from 0.
+    Position(usize),
+}
+
+impl Id {
+    /// An item that the answer does not identify.
+    pub const NONE: Self = Self::Named(Value::Null);
+
+    /// Returns the id as it is shown: a position is its number.
+    pub fn value(&self) -> Value {
+        match self {
+            Self::Named(id) => id.clone(),
+            Self::Position(at) => Value::from(*at),
+        }
+    }
+}
+
+impl From<Value> for Id {
+    fn from(id: Value) -> Self {
+        Self::Named(id)
+    }
+}
+
 /// One item of several.
 #[derive(Debug, Clone)]
 pub(super) struct Item {
-    /// Its id as the caller knows it, or its position.
-    pub id: Value,
+    /// Which one it is.
+    pub id: Id,
     /// What went wrong, if anything.
     pub fault: Option<Fault>,
     /// What the service itself says about repeating the item, where its protocol has such a field.

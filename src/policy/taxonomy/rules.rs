@@ -251,7 +251,7 @@ fn failed_items(case: &Case<'_>, is_mixed: bool) -> Option<Failed> {
         let Some(fault) = &item.fault else { continue };
         let (rule, finding) = of_item(case.observation, fault, item.may_retry);
         if finding.class == Class::Transient || is_mixed && is_throttled(rule, &finding) {
-            failed.retry.push(item.id.clone());
+            failed.retry.push(item.id.value());
             failed.hint_ms = failed.hint_ms.max(finding.hint_ms);
         }
         failed.classes.push((finding.class, finding.evidence));

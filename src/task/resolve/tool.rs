@@ -135,6 +135,7 @@ impl Checker<'_> {
                     .concurrency
                     .unwrap_or(BatchConfig::default().concurrency),
                 size: tool.batch.size,
+                atomic: tool.batch.atomic,
             },
             loop_traits: LoopTraits {
                 poll: tool.poll,

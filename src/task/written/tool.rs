@@ -143,6 +143,10 @@ pub struct Batch {
     #[serde(default)]
     #[schemars(range(min = 1, max = 1000))]
     pub size: Option<u32>,
+    /// A call with several items that fails did none of them, so a write may be made
+    /// again in smaller parts. Default: false, a command that fails may have done some.
+    #[serde(default)]
+    pub atomic: bool,
 }
 
 /// An HTTP request.

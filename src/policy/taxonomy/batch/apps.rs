@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::item::{ITEMS_MAX, bad, by_status, id_of, ok};
 use crate::policy::taxonomy::observation::{integer_of, is_blank};
-use crate::policy::taxonomy::outcome::{Item, Items};
+use crate::policy::taxonomy::outcome::{Id, Item, Items};
 
 /// Microsoft Graph and OData `$batch`: `responses` with id, status and body.
 pub(super) fn graph_batch(body: &Value) -> Option<Items> {
@@ -30,7 +30,7 @@ pub(super) fn salesforce(body: &Value) -> Option<Items> {
             .take(ITEMS_MAX)
             .enumerate()
             .map(|(at, row)| {
-                let id = id_of(row, &["id", "referenceId"]).unwrap_or_else(|| json!(at));
+                let id = id_of(row, &["id", "referenceId"]).unwrap_or_else(|| Id::Position(at));
                 if row["success"] == json!(true) {
                     ok(id)
                 } else {
@@ -76,11 +76,11 @@ pub(super) fn jira(body: &Value) -> Option<Items> {
     let mut list: Vec<Item> = issues
         .iter()
         .take(ITEMS_MAX)
-        .map(|issue| ok(id_of(issue, &["key", "id"]).unwrap_or(Value::Null)))
+        .map(|issue| ok(id_of(issue, &["key", "id"]).unwrap_or(Id::NONE)))
         .collect();
     list.extend(failures.iter().take(ITEMS_MAX).map(|failure| {
         bad(
-            id_of(failure, &["failedElementNumber"]).unwrap_or(Value::Null),
+            id_of(failure, &["failedElementNumber"]).unwrap_or(Id::NONE),
             failure,
         )
     }));
@@ -99,7 +99,7 @@ pub(super) fn hubspot(body: &Value) -> Option<Items> {
         .into_iter()
         .flatten()
         .take(ITEMS_MAX)
-        .map(|item| ok(id_of(item, &["id"]).unwrap_or(Value::Null)))
+        .map(|item| ok(id_of(item, &["id"]).unwrap_or(Id::NONE)))
         .collect();
     for failure in failures.iter().take(ITEMS_MAX) {
         let ids = failure.get("context").and_then(|context| {
@@ -113,7 +113,7 @@ pub(super) fn hubspot(body: &Value) -> Option<Items> {
                     .take(ITEMS_MAX)
                     .map(|id| bad(id.clone(), failure)),
             ),
-            None => list.push(bad(id_of(failure, &["id"]).unwrap_or(Value::Null), failure)),
+            None => list.push(bad(id_of(failure, &["id"]).unwrap_or(Id::NONE), failure)),
         }
     }
     Some(Items {

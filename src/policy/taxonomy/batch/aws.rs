@@ -1,20 +1,25 @@
 //! Batch answers of AWS services. Source: the API references of the services named.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::item::{ITEMS_MAX, bad, by_error_code, id_of, ok};
 use crate::policy::taxonomy::fault::Fault;
 use crate::policy::taxonomy::observation::{Kind, integer_of};
-use crate::policy::taxonomy::outcome::{Item, Items};
+use crate::policy::taxonomy::outcome::{Id, Item, Items};
 
 /// Lambda's partial batch response. Source: AWS Lambda, "Reporting batch item failures".
 pub(super) fn item_failures(body: &Value) -> Option<Items> {
     let failures = body
         .get("batchItemFailures")
-        .or_else(|| body.get("BatchItemFailures"))?
-        .as_array()?;
+        .or_else(|| body.get("BatchItemFailures"))?;
+    let failures = match failures {
+        Value::Null => &[],
+        Value::Array(failures) => failures.as_slice(),
+        // Whatever this is, it names no item: a failure of all.
+        other => std::slice::from_ref(other),
+    };
     let list = failures.iter().take(ITEMS_MAX).map(|item| {
-        let id = id_of(item, &["itemIdentifier", "ItemIdentifier"]).unwrap_or(Value::Null);
+        let id = id_of(item, &["itemIdentifier", "ItemIdentifier"]).unwrap_or(Id::NONE);
         Item {
             id,
             fault: Some(Fault::new(Kind::Batch, "batchItemFailures")),
@@ -50,7 +55,7 @@ pub(super) fn sqs(body: &Value) -> Option<Items> {
         .map(ok)
         .collect();
     for item in failed.iter().take(ITEMS_MAX) {
-        let mut bad = bad(id_of(item, &["Id"]).unwrap_or(Value::Null), item);
+        let mut bad = bad(id_of(item, &["Id"]).unwrap_or(Id::NONE), item);
         bad.may_retry = item
             .get("SenderFault")
             .and_then(Value::as_bool)
@@ -81,7 +86,7 @@ pub(super) fn unprocessed(body: &Value) -> Option<Items> {
                 .unwrap_or(request);
             let key = item.get("Item").or_else(|| item.get("Key")).unwrap_or(item);
             list.push(Item {
-                id: key_id(key),
+                id: key_id(key).into(),
                 fault: Some(Fault::new(Kind::Batch, "unprocessed")),
                 may_retry: Some(true),
             });
@@ -148,9 +153,9 @@ pub(super) fn ses(body: &Value) -> Option<Items> {
                 .and_then(Value::as_str)
                 .unwrap_or_default();
             if status.eq_ignore_ascii_case("success") {
-                ok(json!(at))
+                ok(Id::Position(at))
             } else {
-                bad(json!(at), entry)
+                bad(Id::Position(at), entry)
             }
         });
     Some(Items {
@@ -181,7 +186,7 @@ pub(super) fn s3(body: &Value) -> Option<Items> {
         failures
             .iter()
             .take(ITEMS_MAX)
-            .map(|failure| bad(id_of(failure, &["Key"]).unwrap_or(Value::Null), failure)),
+            .map(|failure| bad(id_of(failure, &["Key"]).unwrap_or(Id::NONE), failure)),
     );
     Some(Items {
         list,
@@ -203,7 +208,7 @@ pub(super) fn comprehend(body: &Value) -> Option<Items> {
         failures
             .iter()
             .take(ITEMS_MAX)
-            .map(|failure| bad(id_of(failure, &["Index"]).unwrap_or(Value::Null), failure)),
+            .map(|failure| bad(id_of(failure, &["Index"]).unwrap_or(Id::NONE), failure)),
     );
     Some(Items {
         list,
@@ -224,16 +229,12 @@ pub(super) fn ecs(body: &Value) -> Option<Items> {
         .iter()
         .all(|failure| failure.get("arn").is_some() && failure.get("reason").is_some());
     is_ecs.then(|| {
-        let mut list: Vec<Item> = done
-            .iter()
-            .take(ITEMS_MAX)
-            .map(|_| ok(Value::Null))
-            .collect();
+        let mut list: Vec<Item> = done.iter().take(ITEMS_MAX).map(|_| ok(Id::NONE)).collect();
         list.extend(
             failures
                 .iter()
                 .take(ITEMS_MAX)
-                .map(|failure| bad(id_of(failure, &["arn"]).unwrap_or(Value::Null), failure)),
+                .map(|failure| bad(id_of(failure, &["arn"]).unwrap_or(Id::NONE), failure)),
         );
         Items {
             list,

@@ -1,13 +1,13 @@
 //! Lists whose entries say each how they ended, where the call or the status says that it was a batch.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::item::{ITEMS_MAX, bad, id_of, ok};
 use crate::policy::taxonomy::acting::{searches, surely_acts};
 use crate::policy::taxonomy::envelope::names_an_error;
 use crate::policy::taxonomy::http::tool_words;
 use crate::policy::taxonomy::observation::{Observation, integer_of, is_blank, string_of};
-use crate::policy::taxonomy::outcome::Items;
+use crate::policy::taxonomy::outcome::{Id, Items};
 
 /// Names of lists whose entries may be outcomes.
 const LISTS: [&str; 19] = [
@@ -92,7 +92,7 @@ pub(super) fn generic(body: &Value, status: u16, observation: &Observation) -> O
                     "sku",
                 ],
             );
-            let id = id.unwrap_or_else(|| json!(at));
+            let id = id.unwrap_or_else(|| Id::Position(at));
             if is_ok {
                 return ok(id);
             }
@@ -223,7 +223,7 @@ fn is_result_or_error(list: &[Value]) -> bool {
 }
 
 /// Returns whether an entry says that it ended well; `None` if it says nothing about that.
-fn ended_well(entry: &Value) -> Option<bool> {
+pub(super) fn ended_well(entry: &Value) -> Option<bool> {
     const GOOD: [&str; 20] = [
         "0",
         "ok",

@@ -1,17 +1,17 @@
 //! Batch answers of Google services. Source: the API references of the services named.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::item::{ITEMS_MAX, bad, id_of, ok};
 use crate::policy::taxonomy::codes;
 use crate::policy::taxonomy::observation::{integer_of, is_blank};
-use crate::policy::taxonomy::outcome::Items;
+use crate::policy::taxonomy::outcome::{Id, Items};
 
 /// BigQuery `insertAll`: rows by index; a "stopped" row was fine itself.
 pub(super) fn inserts(body: &Value) -> Option<Items> {
     let failures = body.get("insertErrors")?.as_array()?;
     let list = failures.iter().take(ITEMS_MAX).map(|failure| {
-        let mut item = bad(id_of(failure, &["index"]).unwrap_or(Value::Null), failure);
+        let mut item = bad(id_of(failure, &["index"]).unwrap_or(Id::NONE), failure);
         let is_stopped = failure
             .get("errors")
             .and_then(Value::as_array)
@@ -46,8 +46,8 @@ pub(super) fn fcm(body: &Value) -> Option<Items> {
         .enumerate()
         .map(
             |(at, response)| match response.get("error").filter(|error| !is_blank(error)) {
-                Some(error) => bad(json!(at), error),
-                None => ok(json!(at)),
+                Some(error) => bad(Id::Position(at), error),
+                None => ok(Id::Position(at)),
             },
         );
     Some(Items {
@@ -67,13 +67,13 @@ pub(super) fn firestore(body: &Value) -> Option<Items> {
         .map(
             |(at, status)| match integer_of(status.get("code")).filter(|code| *code != 0) {
                 Some(code) => {
-                    let mut item = bad(json!(at), status);
+                    let mut item = bad(Id::Position(at), status);
                     if let Some(fault) = &mut item.fault {
                         fault.add_reading(codes::grpc(code), format!("status[{at}].code = {code}"));
                     }
                     item
                 }
-                None => ok(json!(at)),
+                None => ok(Id::Position(at)),
             },
         );
     Some(Items {

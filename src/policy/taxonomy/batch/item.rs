@@ -1,12 +1,13 @@
 //! One item of a batch: its id, its error, and the shapes that several services share.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::generic::ended_well;
 use crate::policy::taxonomy::envelope;
 use crate::policy::taxonomy::fault::Fault;
 use crate::policy::taxonomy::meaning::{Meaning, Weight};
 use crate::policy::taxonomy::observation::{Kind, integer_of, is_blank};
-use crate::policy::taxonomy::outcome::{Item, Items};
+use crate::policy::taxonomy::outcome::{Id, Item, Items};
 
 /// Items of one answer that are looked at.
 pub(super) const ITEMS_MAX: usize = 10_000;
@@ -32,12 +33,10 @@ pub(in super::super) fn own(result: &Value) -> Items {
 }
 
 pub(super) fn own_item(at: usize, item: &Value) -> Item {
-    let id = id_of(item, &["id", "key", "name", "index"]).unwrap_or_else(|| json!(at));
+    let id = id_of(item, &["id", "key", "name", "index"]).unwrap_or_else(|| Id::Position(at));
     let error = item.get("error").filter(|error| !error.is_null());
-    let ok = item
-        .get("ok")
-        .and_then(Value::as_bool)
-        .unwrap_or(error.is_none());
+    let said = item.get("ok").and_then(flag).or_else(|| ended_well(item));
+    let ok = said.unwrap_or(error.is_none());
     let result = item
         .get("result")
         .filter(|result| ok && envelope::is_error(result));
@@ -60,6 +59,17 @@ pub(super) fn own_item(at: usize, item: &Value) -> Item {
         id,
         fault,
         may_retry: None,
+    }
+}
+
+/// Reads a flag that may have been written as a word or a number.
+fn flag(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(flag) => Some(*flag),
+        Value::Number(number) => number.as_f64().map(|number| number != 0.0),
+        Value::String(word) if word.eq_ignore_ascii_case("true") => Some(true),
+        Value::String(word) if word.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
     }
 }
 
@@ -93,12 +103,18 @@ fn stop_reason(error: &Value) -> Option<&str> {
     (is_length || REASONS.contains(&plain.as_str())).then_some(code)
 }
 
-pub(super) fn id_of(item: &Value, names: &[&str]) -> Option<Value> {
-    names
+/// Returns which item an entry is about: the first of `names` that it has.
+pub(super) fn id_of(item: &Value, names: &[&str]) -> Option<Id> {
+    /// Names under which services count the entries of a request.
+    const COUNTED: [&str; 3] = ["index", "Index", "failedElementNumber"];
+    let (name, id) = names
         .iter()
-        .find_map(|name| item.get(*name))
-        .filter(|id| id.is_string() || id.is_number())
-        .cloned()
+        .find_map(|name| Some((*name, item.get(*name)?)))?;
+    let position = id.as_u64().and_then(|at| usize::try_from(at).ok());
+    match position.filter(|_| COUNTED.contains(&name)) {
+        Some(at) => Some(Id::Position(at)),
+        None => (id.is_string() || id.is_number()).then(|| id.clone().into()),
+    }
 }
 
 /// Makes a fault of an item's error: an object, a text, or a number that is a status.
@@ -127,17 +143,17 @@ pub(super) fn fault_of(error: &Value) -> Fault {
     fault
 }
 
-pub(super) fn ok(id: Value) -> Item {
+pub(super) fn ok(id: impl Into<Id>) -> Item {
     Item {
-        id,
+        id: id.into(),
         fault: None,
         may_retry: None,
     }
 }
 
-pub(super) fn bad(id: Value, error: &Value) -> Item {
+pub(super) fn bad(id: impl Into<Id>, error: &Value) -> Item {
     Item {
-        id,
+        id: id.into(),
         fault: Some(fault_of(error)),
         may_retry: None,
     }
@@ -150,8 +166,8 @@ pub(super) fn by_error_code(records: &[Value], field: &str) -> Items {
         .enumerate()
         .map(
             |(at, record)| match record.get(field).filter(|code| !is_blank(code)) {
-                Some(_) => bad(json!(at), record),
-                None => ok(json!(at)),
+                Some(_) => bad(Id::Position(at), record),
+                None => ok(Id::Position(at)),
             },
         );
     Items {
@@ -168,7 +184,7 @@ pub(super) fn by_status(
     body_field: &str,
 ) -> Items {
     let list = items.iter().take(ITEMS_MAX).enumerate().map(|(at, item)| {
-        let id = id_of(item, ids).unwrap_or_else(|| json!(at));
+        let id = id_of(item, ids).unwrap_or_else(|| Id::Position(at));
         let status = integer_of(item.get(status_field))
             .and_then(|status| u16::try_from(status).ok())
             .unwrap_or(200);

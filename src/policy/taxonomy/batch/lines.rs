@@ -10,7 +10,7 @@ use super::item::{ITEMS_MAX, bad, id_of, ok};
 use crate::policy::taxonomy::acting::reports;
 use crate::policy::taxonomy::fault::Fault;
 use crate::policy::taxonomy::observation::{Kind, integer_of, is_blank};
-use crate::policy::taxonomy::outcome::{Item, Items};
+use crate::policy::taxonomy::outcome::{Id, Item, Items};
 use crate::policy::taxonomy::text::regex;
 
 /// Reads the items of an answer that is text: DAV multi-status, S3 deletions, lines of batch results.
@@ -62,7 +62,7 @@ pub(in super::super) fn counted(text: &str) -> Option<Items> {
         .collect();
     Some(Items {
         list: if list.is_empty() {
-            vec![bad(Value::Null, &json!(text))]
+            vec![bad(Id::NONE, &json!(text))]
         } else {
             list
         },
@@ -105,7 +105,7 @@ fn s3_xml(text: &str) -> Items {
             .captures_iter(&failure[1])
             .map(|field| (field[1].to_owned(), json!(&field[2])))
             .collect();
-        let id = fields.get("Key").cloned().unwrap_or(Value::Null);
+        let id = Id::Named(fields.get("Key").cloned().unwrap_or_default());
         list.push(bad(id, &Value::Object(fields)));
     }
     Items {
@@ -165,7 +165,7 @@ fn batch_lines(text: &str) -> Option<Items> {
 }
 
 fn batch_line(at: usize, row: &Value) -> Item {
-    let id = id_of(row, &["custom_id"]).unwrap_or_else(|| json!(at));
+    let id = id_of(row, &["custom_id"]).unwrap_or_else(|| Id::Position(at));
     if let Some(kind) = row
         .get("result")
         .and_then(|result| result.get("type"))

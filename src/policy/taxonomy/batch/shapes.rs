@@ -67,7 +67,7 @@ mod tests {
                 .list
                 .into_iter()
                 .filter(|item| item.fault.is_some())
-                .map(|item| item.id)
+                .map(|item| item.id.value())
                 .collect(),
         )
     }
@@ -108,7 +108,7 @@ mod tests {
                     .list
                     .into_iter()
                     .filter(|item| item.fault.is_some())
-                    .map(|item| item.id)
+                    .map(|item| item.id.value())
                     .collect(),
             )
         };

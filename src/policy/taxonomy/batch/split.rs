@@ -6,7 +6,7 @@ use super::item::{ITEMS_MAX, bad, id_of};
 use crate::policy::taxonomy::acting::acts;
 use crate::policy::taxonomy::http::tool_words;
 use crate::policy::taxonomy::observation::{Observation, integer_of};
-use crate::policy::taxonomy::outcome::{Item, Items};
+use crate::policy::taxonomy::outcome::{Id, Item, Items};
 
 /// Names of what was done: a list, or a count.
 const DONE: &[&str] = &[
@@ -54,12 +54,7 @@ pub(super) fn split(body: &Value, observation: &Observation) -> Option<Items> {
     let sizes = named(DONE).filter_map(|(_, value)| size(value));
     let done = sizes.max().or(says_partial.then_some(1))?;
     let lists = named(FAILED).filter_map(|(_, value)| value.as_array());
-    let list: Vec<Item> = lists
-        .flatten()
-        .take(ITEMS_MAX)
-        .enumerate()
-        .map(|(at, entry)| failed_item(at, entry))
-        .collect();
+    let list: Vec<Item> = lists.flatten().take(ITEMS_MAX).map(failed_item).collect();
     let has_count =
         named(FAILED).any(|(_, value)| integer_of(Some(value)).is_some_and(|count| count > 0));
     if !acts(observation) || list.is_empty() && !has_count && !says_partial {
@@ -67,7 +62,7 @@ pub(super) fn split(body: &Value, observation: &Observation) -> Option<Items> {
     }
     Some(Items {
         list: if list.is_empty() {
-            vec![bad(Value::Null, body)]
+            vec![bad(Id::NONE, body)]
         } else {
             list
         },
@@ -88,7 +83,7 @@ fn is_named(name: &str, words: &[&str]) -> bool {
         && !parts.iter().any(|part| TIMES.contains(&part.as_str()))
 }
 
-fn failed_item(at: usize, entry: &Value) -> Item {
+fn failed_item(entry: &Value) -> Item {
     if let Value::String(name) = entry {
         return bad(json!(name), entry);
     }
@@ -99,7 +94,7 @@ fn failed_item(at: usize, entry: &Value) -> Item {
         ],
     );
     let inner = entry.get("error").filter(|error| error.is_object());
-    bad(id.unwrap_or_else(|| json!(at)), inner.unwrap_or(entry))
+    bad(id.unwrap_or(Id::NONE), inner.unwrap_or(entry))
 }
 
 /// How many a list or a count stands for; a flag stands for none.

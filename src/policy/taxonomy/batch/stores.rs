@@ -1,11 +1,11 @@
 //! Batch answers of databases and queues. Source: the API references of the products named.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::item::{ITEMS_MAX, bad, by_status, id_of, ok};
 use crate::policy::taxonomy::codes;
 use crate::policy::taxonomy::observation::integer_of;
-use crate::policy::taxonomy::outcome::{Item, Items};
+use crate::policy::taxonomy::outcome::{Id, Item, Items};
 
 /// Elasticsearch and OpenSearch bulk.
 pub(super) fn elastic(body: &Value) -> Option<Items> {
@@ -16,7 +16,7 @@ pub(super) fn elastic(body: &Value) -> Option<Items> {
             .as_object()
             .and_then(|fields| fields.values().next())
             .unwrap_or(&Value::Null);
-        let id = id_of(action, &["_id"]).unwrap_or_else(|| json!(at));
+        let id = id_of(action, &["_id"]).unwrap_or_else(|| Id::Position(at));
         match action.get("error") {
             Some(_) => bad(id, action),
             None => ok(id),
@@ -41,13 +41,13 @@ pub(super) fn shards(body: &Value) -> Option<Items> {
         .flatten()
         .take(ITEMS_MAX)
         .map(|failure| {
-            let id = id_of(failure, &["shard"]).unwrap_or(Value::Null);
+            let id = id_of(failure, &["shard"]).unwrap_or(Id::NONE);
             bad(id, failure.get("reason").unwrap_or(failure))
         })
         .collect();
     Some(Items {
         list: if list.is_empty() {
-            vec![bad(Value::Null, shards)]
+            vec![bad(Id::NONE, shards)]
         } else {
             list
         },
@@ -91,7 +91,7 @@ pub(super) fn mongo(body: &Value) -> Option<Items> {
         let mut item = bad(
             id_of(failure, &["index"])
                 .or_else(|| id_of(inner, &["index"]))
-                .unwrap_or(Value::Null),
+                .unwrap_or(Id::NONE),
             inner,
         );
         if let (Some(fault), Some(code)) = (&mut item.fault, integer_of(inner.get("code"))) {
@@ -115,9 +115,9 @@ pub(super) fn kafka(body: &Value) -> Option<Items> {
         .map(|(at, offset)| match integer_of(offset.get("error_code")) {
             Some(code) => Item {
                 may_retry: (code <= 2).then_some(code == 2),
-                ..bad(json!(at), offset)
+                ..bad(Id::Position(at), offset)
             },
-            None => ok(json!(at)),
+            None => ok(Id::Position(at)),
         });
     Some(Items {
         list: list.collect(),
