@@ -11,6 +11,7 @@ use crate::human::inbox::{Entry, decide};
 use crate::human::token::{self, Secret};
 use crate::machine::escalation::{Ruling, Source};
 use crate::observe::plain;
+use crate::policy::escalation::Kind as Asked;
 use crate::store::Store;
 
 /// Answer what a run asks
@@ -154,8 +155,13 @@ fn rule(store: &dyn Store, entry: &Entry, ruling: Ruling, token: Option<String>)
         plain::line(&ruling.option)
     ));
     let run = &entry.run;
+    let ask = &entry.what.ask;
     look::say(&match store.holder(run)? {
         Some(_) => format!("run {run} is alive and sees it at once"),
+        None if ask.kind == Asked::Undo && ask.call.is_none() => {
+            format!("run {run} needs nothing more; the decision is in its journal")
+        }
+        None if ask.kind == Asked::Undo => format!("to go on: agentguard rollback {run}"),
         None => format!("to go on: agentguard resume {run}"),
     });
     Ok(exit_code::DONE)

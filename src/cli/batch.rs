@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::error::{Failure, Kind};
 use super::inside::{self, AnswerArgs, ask, say, stop_code, usage};
-use super::{Global, Result};
+use super::{Global, Result, look};
 use crate::channel::flags::{self, BatchFlags, Form, source};
 use crate::exit_code;
 use crate::task::template::Template;
@@ -68,7 +68,7 @@ struct Answer {
 /// Hands the items over and prints how each ended.
 pub fn main(_: &Global, args: BatchArgs) -> Result {
     let text = source(&args.file, Form::File, &mut std::io::stdin()).map_err(usage)?;
-    let items = items(&args, &text)?;
+    let items = items(&args, text.trim_start_matches('\u{feff}'))?;
     let params = flags::batch(&BatchFlags {
         tool: args.tool,
         items,
@@ -104,8 +104,8 @@ fn summary(answer: &Answer) -> String {
         .map(|name| format!("{} {}", count(name), name.replace('_', " ")))
         .collect();
     format!(
-        "{} items: {}; {}: {}",
-        count("items"),
+        "{}: {}; {}: {}",
+        look::counted(count("items"), "item"),
         counted.join(", "),
         answer.policy,
         if answer.met { "met" } else { "not met" }
@@ -128,7 +128,12 @@ fn items(args: &BatchArgs, text: &str) -> std::result::Result<Vec<Value>, Failur
             .filter(|(_, line)| !line.trim().is_empty())
             .map(|(at, line)| match serde_json::from_str(line) {
                 Ok(value) => Ok((at, value)),
-                Err(error) => Err(bad(place(at + 1), &format!("is not JSON: {error}"))),
+                Err(error) => {
+                    let text = error.to_string();
+                    let why = text.rsplit_once(" at line ").map_or(&*text, |it| it.0);
+                    let what = format!("is not JSON at column {}: {why}", error.column());
+                    Err(bad(place(at + 1), &what))
+                }
             })
             .collect::<std::result::Result<Vec<_>, _>>(),
     }?;

@@ -74,6 +74,16 @@ impl Kind {
 }
 
 impl Failure {
+    /// Whether it is such a matter.
+    pub fn is_of(&self, kind: Kind) -> bool {
+        self.kind == kind
+    }
+
+    /// Returns what went wrong, in one sentence.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Makes a failure of the command line.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message)

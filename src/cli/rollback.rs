@@ -15,7 +15,7 @@ use crate::driver::host::{self, RolledBack};
 use crate::driver::policy::policy;
 use crate::driver::recover::{self, Ready};
 use crate::exit_code;
-use crate::ids::{CallId, RunId};
+use crate::ids::{CallId, EscalationId, RunId};
 use crate::machine::event::FileCounts;
 use crate::machine::{Saga, SagaEntry, State, Undo};
 use crate::observe::plain;
@@ -26,8 +26,9 @@ use crate::store;
 /// The undo of each write that happened is run, the last call first. Each is durable
 /// before it runs and is made once; a rollback that is cut off goes on where it was
 /// when it is asked for again. A call whose tool declares no `undo`, or whose undo
-/// fails for good, is listed, and the exit code is 27. An undo that may or may not
-/// have happened stops the rollback until somebody has looked (`agentguard settle`).
+/// fails for good, is listed and put before a human (`agentguard inbox`), and the exit
+/// code is 27. An undo that may or may not have happened stops the rollback until somebody
+/// has looked (`agentguard answer`, or `settle`).
 ///
 /// What is undone may be done again: the agent is told so when the run is resumed.
 #[derive(Debug, Args)]
@@ -71,6 +72,9 @@ struct Document<'a> {
     /// A call that has to be settled first.
     #[serde(skip_serializing_if = "Option::is_none")]
     in_doubt: Option<CallId>,
+    /// The question to a human about what is not undone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    escalation: Option<&'a EscalationId>,
 }
 
 #[derive(Serialize)]
@@ -103,7 +107,7 @@ pub fn main(global: &Global, args: RollbackArgs) -> Result {
     let open = state.in_doubt.first_key_value().map(|(call, _)| *call);
     let committed = committed(&state);
     if args.dry_run {
-        show(seen.run(), &state.saga, committed.as_deref(), open, &args)?;
+        show(seen.run(), &state.saga, committed.as_deref(), open, None, &args)?;
         return Ok(match (open, is_clean(&state.saga)) {
             (Some(_), _) => exit_code::IN_DOUBT,
             (None, true) => exit_code::DONE,
@@ -129,7 +133,8 @@ pub fn main(global: &Global, args: RollbackArgs) -> Result {
         Some(Ready::InDoubt { call, .. }) => Some(*call),
         _ => None,
     };
-    show(&done.run, &done.saga, committed.as_deref(), open, &args)?;
+    let question = done.question.as_ref();
+    show(&done.run, &done.saga, committed.as_deref(), open, question, &args)?;
     Ok(last_words(&done, open))
 }
 
@@ -204,6 +209,7 @@ fn show(
     saga: &Saga,
     committed: Option<&str>,
     open: Option<CallId>,
+    question: Option<&EscalationId>,
     args: &RollbackArgs,
 ) -> std::result::Result<(), Failure> {
     let rows: Vec<Row<'_>> = saga.entries.iter().rev().map(row).collect();
@@ -216,6 +222,7 @@ fn show(
             not_covered: &saga.uncovered,
             committed,
             in_doubt: open,
+            escalation: question,
         });
     }
     if rows.is_empty() {
@@ -241,6 +248,11 @@ fn show(
         look::say(&format!(
             "not covered: what the run committed into {folder} stays; there, \
              `agentguard diff {run} | git apply -R` takes it back"
+        ));
+    }
+    if let Some(question) = question {
+        look::say(&format!(
+            "a human is asked about what is not undone: agentguard inbox show {question}"
         ));
     }
     Ok(())

@@ -1,20 +1,28 @@
 //! `agentguard stop`
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::error::{Failure, Kind};
 use super::look::{self, Seen, holder};
+use super::supervise::{self, Patience, Show};
 use super::{Global, Result};
+use crate::driver::host;
 use crate::exit_code;
+use crate::ids::RunId;
+use crate::machine::Status;
 use crate::store::{Holder, RunRecord, Store};
 
 /// Stop a run that is alive, with a last checkpoint
 ///
 /// Its supervisor ends the agent and everything beneath it: asked first, killed
 /// after the grace period. Stopping it a second time kills at once. The run can
-/// be resumed. A run that is not alive is left as it is, which is no failure.
+/// be resumed. A run that no process holds and that waits for a human, or for a model to
+/// be back, is ended too; any other that is not alive is left as it is, which is no
+/// failure. Where the task says so (`rollback: {on: [interrupted]}`), what the run did is
+/// taken back.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct StopArgs {
@@ -46,10 +54,16 @@ const GRACE_MS_DEFAULT: u64 = 10_000;
 
 /// Stops a run.
 pub fn main(global: &Global, args: StopArgs) -> Result {
-    let (store, record) = look::find(global, &args.run)?;
-    let store = store.as_ref();
+    let (shared, record) = look::find(global, &args.run)?;
+    let store = shared.as_ref();
     let Some(held) = ask(store, &record)? else {
         let seen = Seen::look(store, store.find(record.new.run.as_str())?)?;
+        if goes_on(&seen) {
+            give_up(global, shared.clone(), seen.run())?;
+            let seen = Seen::look(store, store.find(seen.run().as_str())?)?;
+            look::say(&format!("run {}: {}", seen.run(), how(&seen, store)));
+            return Ok(exit_code::DONE);
+        }
         look::say(&format!(
             "run {} is not alive: {}",
             seen.run(),
@@ -83,6 +97,29 @@ pub fn main(global: &Global, args: StopArgs) -> Result {
     let seen = Seen::look(store, store.find(run.as_str())?)?;
     look::say(&format!("run {run}: {}", how(&seen, store)));
     Ok(exit_code::DONE)
+}
+
+/// Whether the run would go on though no process holds it.
+fn goes_on(seen: &Seen) -> bool {
+    let standing = [Status::Waiting, Status::Unavailable];
+    standing.iter().any(|it| it.as_str() == seen.status())
+}
+
+/// Takes over a run that nobody holds, and ends it.
+fn give_up(
+    global: &Global,
+    store: Arc<dyn Store>,
+    run: &RunId,
+) -> std::result::Result<(), Failure> {
+    let patience = Patience::detached();
+    supervise::hosted(
+        global,
+        &Show::quiet(false),
+        &patience,
+        store,
+        async |host| host::give_up(host, run.as_str()).await,
+    )?;
+    Ok(())
 }
 
 /// Signals the holder; returns it, or `None` when nobody holds the run.

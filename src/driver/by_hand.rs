@@ -14,9 +14,9 @@ use crate::drill::{Side, fault};
 use crate::driver::batch;
 use crate::driver::facts::Scene;
 use crate::driver::host::{self, Error, Host, Setup};
-use crate::driver::recover;
 use crate::driver::session::{self, Session};
 use crate::driver::work::Work;
+use crate::driver::{human, recover};
 use crate::ids::RunId;
 use crate::machine::batch::BatchAnswer;
 use crate::machine::{Answer, Entry, Event, Phase};
@@ -58,7 +58,9 @@ pub async fn redo(host: Host, run: &RunId, tool: &str, ids: &[String]) -> Result
     let mut session = recover::take_up(own, task, store, clock, observers)?;
     session.toolbox = Some(Arc::clone(&toolbox));
     recover::clear(&mut session).await?;
-    if !session.state().in_doubt.is_empty() {
+    human::catch_up(&mut session).await?;
+    let doubt = recover::settle(&mut session, &toolbox, &rules).await?;
+    if doubt.is_some() || !session.state().in_doubt.is_empty() {
         return Ok(Redone::InDoubt(session.state().in_doubt.len()));
     }
     if !matches!(session.state().phase, Phase::Ended { .. }) {

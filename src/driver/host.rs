@@ -26,7 +26,7 @@ use crate::driver::staging::{self, Waited};
 use crate::driver::supervise::{Outside, Ports, attempt};
 use crate::driver::translate::Standing;
 use crate::human::outbox::{Post, Sending};
-use crate::ids::{RunId, StepNo};
+use crate::ids::{EscalationId, RunId, StepNo};
 use crate::machine::event::StoppedBy;
 use crate::machine::{
     Cause, Checkpoint, Entry, Escalation, Event, Outcome, Part, Phase, Saga, State, Status,
@@ -103,6 +103,8 @@ pub struct RolledBack {
     pub is_through: bool,
     /// What became of what it did.
     pub saga: Saga,
+    /// The open question about what is not undone.
+    pub question: Option<EscalationId>,
     /// A call that a human has to settle first.
     pub doubt: Option<Ready>,
 }
@@ -315,6 +317,7 @@ pub async fn roll_back(host: Host, asked: &str) -> Result<RolledBack, Error> {
         let (record, own) = own(&host, asked)?;
         take_up(host, &record, own, staging::moved_if_there).await?
     };
+    human::catch_up(&mut session).await?;
     let doubt = recover::settle(&mut session, &ports.toolbox, &ports.rules).await?;
     if doubt.is_none() {
         let is_under_way = matches!(session.state().part(), Some(Part::RollingBack { .. }));
@@ -328,8 +331,32 @@ pub async fn roll_back(host: Host, asked: &str) -> Result<RolledBack, Error> {
         run: session.run.clone(),
         is_through: doubt.is_none() && session.state().part().is_none(),
         saga: session.state().saga.clone(),
+        question: session.state().question_about_rollback(),
         doubt,
     })
+}
+
+/// Stops a run that no process holds and that would have gone on: one that waits for a
+/// human, or for a model to be back. Others are left as they are.
+pub async fn give_up(host: Host, asked: &str) -> Result<(), Error> {
+    let TakenUp {
+        locks: _locks,
+        mut session,
+        mut ports,
+        sending,
+        ..
+    } = {
+        let (record, own) = own(&host, asked)?;
+        take_up(host, &record, own, staging::moved_if_there).await?
+    };
+    human::catch_up(&mut session).await?;
+    if session.state().outcome().is_some_and(Outcome::goes_on) {
+        let by = StoppedBy::User;
+        session.feed_and_wait(Event::StopRequested { by }).await?;
+        conclude(&mut session, &mut ports).await?;
+    }
+    finish(sending).await;
+    Ok(())
 }
 
 /// Moves a task to where the run works.
@@ -579,6 +606,7 @@ async fn ended(
         _ => return Ok(Some(outcome)),
     };
     session.feed_and_wait(Event::StopRequested { by }).await?;
+    conclude(session, ports).await?;
     Ok(Some(session.state().outcome().cloned().unwrap_or(outcome)))
 }
 

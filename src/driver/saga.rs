@@ -15,6 +15,7 @@ use crate::driver::judge;
 use crate::driver::session::{Error, Session};
 use crate::driver::supervise::Ports;
 use crate::ids::{CallId, IdempotencyKey, RunId};
+use crate::machine::escalation::{HAPPENED, NOT_HAPPENED};
 use crate::machine::event::{Delivery, Judged, StoppedBy, UndoEnd};
 use crate::machine::{Event, NextUndo, SagaEntry};
 use crate::policy::taxonomy::{Class, History, classify};
@@ -49,12 +50,28 @@ pub(super) async fn roll_back(session: &mut Session, ports: &mut Ports) -> Resul
                 let ended = lost(call, "its supervisor was gone before it ended");
                 session.feed_and_wait(Event::UndoEnded(ended)).await?;
             }
-            NextUndo::InDoubt { .. } => return Ok(()),
+            NextUndo::InDoubt { call } => match said_by_human(session, call) {
+                Some(undone) => {
+                    let settled = Event::UndoSettled { call, undone };
+                    session.feed_and_wait(settled).await?;
+                }
+                None => return Ok(()),
+            },
             NextUndo::Nothing => {
                 session.feed_and_wait(Event::RolledBack).await?;
                 return Ok(());
             }
         }
+    }
+}
+
+/// Returns whether an undo in doubt has happened, where a human has answered that.
+fn said_by_human(session: &Session, call: CallId) -> Option<bool> {
+    let question = session.state().question_about_undo(call)?;
+    match question.ruling.as_ref()?.option.as_str() {
+        HAPPENED => Some(true),
+        NOT_HAPPENED => Some(false),
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::channel::{self, Answers, frame, method};
@@ -26,6 +27,9 @@ const RETRY_SLOTS: u32 = 4;
 
 /// How often a retry that waits for its turn asks again, in milliseconds.
 const TURN_ASK_MS: u64 = 50;
+
+/// Probes that run at once.
+const PROBES_MAX: usize = 8;
 
 /// What comes back from work that was begun.
 pub(super) enum Came {
@@ -53,6 +57,8 @@ pub(super) enum Came {
 pub(super) struct Work {
     toolbox: Arc<Toolbox>,
     running: JoinSet<Came>,
+    /// A call of many items that broke asks about each: not about all at once.
+    probes: Arc<Semaphore>,
     /// Places in the shared retry queue.
     tickets: HashMap<CallId, Ticket>,
     /// Tries that others carry out.
@@ -65,6 +71,7 @@ impl Work {
         Self {
             toolbox,
             running: JoinSet::new(),
+            probes: Arc::new(Semaphore::new(PROBES_MAX)),
             tickets: HashMap::new(),
             loans: lent::Loans::default(),
         }
@@ -234,7 +241,9 @@ impl Work {
             attempt: 1,
         };
         let toolbox = Arc::clone(&self.toolbox);
+        let probes = Arc::clone(&self.probes);
         self.running.spawn(async move {
+            let _turn = probes.acquire().await;
             let settlement = toolbox.probe(&job).await;
             Came::Probed { call, settlement }
         });

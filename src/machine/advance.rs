@@ -134,8 +134,8 @@ pub fn advance(
         Event::RollbackStarted => saga::started(&mut state, at),
         Event::UndoStarted { call, attempt } => saga::undo_started(&mut state, at, call, attempt),
         Event::UndoEnded(ended) => saga::undo_ended(&mut state, at, &ended, policy),
-        Event::UndoSettled { call, undone } => saga::undo_settled(&mut state, call, undone),
-        Event::RolledBack => saga::rolled_back(&mut state, at),
+        Event::UndoSettled { call, undone } => saga::undo_settled(&mut state, at, call, undone),
+        Event::RolledBack => saga::rolled_back(&mut state, at, policy),
         Event::Staged(staged) => {
             state.workspace.staged(staged);
             vec![]
@@ -171,10 +171,14 @@ fn create(at: UnixMs, event: Event, policy: &Policy) -> (State, Vec<Effect>) {
 
 /// Stops the run, whatever it is doing.
 fn stop(state: &mut State, at: UnixMs, outcome: Outcome, policy: &Policy) -> Vec<Effect> {
-    match state.phase {
+    match &state.phase {
         Phase::Concluding { .. } => conclude::cut_off(state, at, outcome, policy),
         // Nothing ran yet: its folder could not be staged.
         Phase::Created => conclude::end(state, at, outcome),
+        // It would have gone on, so this is its end.
+        Phase::Ended { outcome: now } if now.goes_on() => {
+            conclude::finish(state, at, outcome, policy)
+        }
         _ => ending::stop(state, outcome, None),
     }
 }

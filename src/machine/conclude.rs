@@ -107,7 +107,12 @@ fn done(state: &mut State, at: UnixMs, verified: bool, policy: &Policy) -> Vec<E
 }
 
 /// Ends the run, once what it did is taken back where the task wants it.
-fn finish(state: &mut State, at: UnixMs, outcome: Outcome, policy: &Policy) -> Vec<Effect> {
+pub(super) fn finish(
+    state: &mut State,
+    at: UnixMs,
+    outcome: Outcome,
+    policy: &Policy,
+) -> Vec<Effect> {
     if saga::is_wanted(state, &outcome, policy) {
         return saga::begin_rollback(state, at, outcome, "rollback.on");
     }

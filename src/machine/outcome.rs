@@ -210,6 +210,12 @@ impl Outcome {
         }
     }
 
+    /// Whether the run only stands still: it goes on when a human has answered, or a
+    /// model is back.
+    pub fn goes_on(&self) -> bool {
+        matches!(self, Self::Waiting { .. } | Self::Parked { .. })
+    }
+
     /// Returns what happened, as a sentence without its full stop.
     pub fn describe(&self) -> String {
         match self {

@@ -22,6 +22,7 @@ use crate::clock::UnixMs;
 use crate::ids::{CallId, IdempotencyKey};
 use crate::machine::advance::{run_note, unexpected};
 use crate::machine::conclude::{begin, end};
+use crate::machine::escalation::{self, HAPPENED, NOT_HAPPENED};
 use crate::machine::event::{Content, Delivery, StoppedBy, UndoEnd};
 use crate::machine::{About, Call, Decision, Effect, Outcome, Part, Phase, Policy, Risk, State};
 use crate::policy::retry;
@@ -359,7 +360,9 @@ pub(super) fn undo_ended(
     note.evidence.clone_from(&judged.evidence);
     let mut effects = vec![Effect::Note(note)];
     effects.extend(set(state, ended.call, undo.clone()));
-    if let Undo::InDoubt { .. } = undo {
+    if let Undo::InDoubt { why } = &undo {
+        let ask = escalation::about_undo(state, &entry, why);
+        effects.extend(escalation::open(state, at, ask, policy).1);
         state.unconcluded = state.part().cloned();
         effects.extend(end(state, at, then));
     }
@@ -367,23 +370,37 @@ pub(super) fn undo_ended(
 }
 
 /// A human says whether an undo that is in doubt has happened.
-pub(super) fn undo_settled(state: &mut State, call: CallId, undone: bool) -> Vec<Effect> {
+pub(super) fn undo_settled(
+    state: &mut State,
+    at: UnixMs,
+    call: CallId,
+    undone: bool,
+) -> Vec<Effect> {
     let entry = state.saga.entry(call).cloned();
     let Some(entry) = entry.filter(|entry| matches!(entry.undo, Undo::InDoubt { .. })) else {
         return unexpected(state, "the settlement of an undo that is not in doubt");
     };
-    let (undo, why) = match undone {
-        true => (Undo::Undone, "a human says that the undo happened"),
-        false => (Undo::Due, "a human says that the undo did not happen"),
+    let (undo, option, why) = match undone {
+        true => (
+            Undo::Undone,
+            HAPPENED,
+            "a human says that the undo happened",
+        ),
+        false => (
+            Undo::Due,
+            NOT_HAPPENED,
+            "a human says that the undo did not happen",
+        ),
     };
     let note = about(state, &entry, "settle", "undo.settled", why);
     let mut effects = vec![Effect::Note(note)];
+    effects.extend(escalation::undo_settled(state, at, call, option));
     effects.extend(set(state, call, undo));
     effects
 }
 
 /// The rollback is through.
-pub(super) fn rolled_back(state: &mut State, at: UnixMs) -> Vec<Effect> {
+pub(super) fn rolled_back(state: &mut State, at: UnixMs, policy: &Policy) -> Vec<Effect> {
     let Some(Part::RollingBack { then }) = state.part().cloned() else {
         return unexpected(state, "the end of a rollback that is not under way");
     };
@@ -397,7 +414,28 @@ pub(super) fn rolled_back(state: &mut State, at: UnixMs) -> Vec<Effect> {
     let note = run_note(state, "rolled_back", "rollback.end", &why);
     state.unconcluded = None;
     let mut effects = vec![Effect::Note(note)];
+    effects.extend(escalate_left(state, at, policy));
     effects.extend(end(state, at, then));
+    effects
+}
+
+/// Asks a human about what is left: once, until what is left is something else.
+fn escalate_left(state: &mut State, at: UnixMs, policy: &Policy) -> Vec<Effect> {
+    let is_left = |undo: &Undo| matches!(undo, Undo::Missing | Undo::Failed { .. });
+    let entries = state.saga.entries.iter().rev();
+    let left: Vec<&Entry> = entries.filter(|entry| is_left(&entry.undo)).collect();
+    let ask = (!left.is_empty()).then(|| escalation::about_left(state, &left));
+    let asked = state.question_about_left();
+    if let (Some(ask), Some(asked)) = (&ask, asked)
+        && ask.evidence == asked.what.ask.evidence
+    {
+        // It waits, or somebody has decided just that.
+        return vec![];
+    }
+    let mut effects = escalation::put_right(state, at);
+    if let Some(ask) = ask {
+        effects.extend(escalation::open(state, at, ask, policy).1);
+    }
     effects
 }
 

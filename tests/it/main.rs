@@ -3,12 +3,14 @@
 
 mod agents;
 mod batch;
+mod batch_many;
 mod chain;
 mod check;
 mod classify;
 mod cli_support;
 mod conversations;
 mod crash;
+mod dead_letters;
 mod degrade;
 mod deps;
 mod drill;

@@ -272,3 +272,108 @@ fn what_was_committed_stays_and_undos_run_in_the_folder_itself() {
     let app = sandbox.path().join("app");
     assert!(app.join("undone.txt").exists() && app.join("made.txt").exists());
 }
+
+/// The open questions of all runs.
+fn questions(sandbox: &Sandbox) -> Vec<Value> {
+    let inbox = sandbox.run(&["inbox", "--json"]);
+    let inbox: Value = serde_json::from_str(&inbox.stdout).expect("JSON");
+    let found = inbox
+        .as_object()
+        .and_then(|fields| fields.values().find_map(Value::as_array));
+    found.cloned().unwrap_or_default()
+}
+
+#[test]
+fn what_cannot_be_undone_is_put_before_a_human_once() {
+    let sandbox = sandbox("");
+    assert_eq!(sandbox.run(&["run", "task.yaml"]).code, 0);
+    sandbox.write("fail", "b1\n");
+    let rollback = ["rollback", "latest", "--yes", "--json"];
+    let ran = sandbox.run(&rollback);
+    assert_eq!(ran.code, 27, "{ran:?}");
+    let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let id = told["escalation"].as_str().expect("a question").to_owned();
+    let page = sandbox.run(&["inbox", "show", &id]);
+    for what in [
+        "4 calls were not undone",
+        "b1 is closed",
+        "declares no undo",
+    ] {
+        assert!(page.stdout.contains(what), "{what}: {page:?}");
+    }
+    // The same again is the same question; when less is left, it is another.
+    assert_eq!(sandbox.run(&rollback).code, 27);
+    assert_eq!(questions(&sandbox).len(), 1);
+    std::fs::remove_file(sandbox.path().join("fail")).unwrap();
+    let ran = sandbox.run(&rollback);
+    let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let second = told["escalation"].as_str().expect("a question").to_owned();
+    assert_ne!(second, id);
+    assert_eq!(
+        questions(&sandbox).len(),
+        1,
+        "the first one is not needed any more"
+    );
+    let answered = sandbox.run(&["answer", &second, "--choose", "leave"]);
+    assert_eq!(answered.code, 0, "{answered:?}");
+    let ran = sandbox.run(&rollback);
+    assert_eq!(ran.code, 27, "{ran:?}");
+    assert!(
+        questions(&sandbox).is_empty(),
+        "what is decided is not asked again"
+    );
+    // It keeps nothing from going on.
+    let resumed = sandbox.run(&["resume", "latest"]);
+    assert_eq!(resumed.code, 0, "{resumed:?}");
+}
+
+#[test]
+fn an_undo_in_doubt_is_asked_about_and_its_answer_goes_on() {
+    let sandbox = sandbox("");
+    let task = sandbox
+        .read("task.yaml")
+        .replace("      idempotent: true\n", "");
+    sandbox.write("task.yaml", &task);
+    assert_eq!(sandbox.run(&["run", "task.yaml"]).code, 0);
+    let rollback = ["rollback", "latest", "--yes"];
+    let point = (VARIABLE, "undo_started.after_release");
+    assert_eq!(sandbox.run_with(point, &rollback).code, 128 + 9);
+    assert_eq!(sandbox.run(&rollback).code, 26);
+    let asked = questions(&sandbox);
+    let text = Value::from(asked.clone()).to_string();
+    assert!(text.contains("Did the undo of call"), "{text}");
+    let page = sandbox.run(&["inbox"]);
+    let id = page
+        .stdout
+        .split_whitespace()
+        .find(|word| word.starts_with("e-"));
+    let id = id.expect("a question").to_owned();
+    let answered = sandbox.run(&["answer", &id, "--choose", "happened"]);
+    assert!(
+        answered.stderr.contains("agentguard rollback"),
+        "{answered:?}"
+    );
+    let third = sandbox.run(&rollback);
+    assert_eq!(third.code, 27, "{third:?}");
+    assert_eq!(ledger(&sandbox), TAKEN_BACK);
+}
+
+#[test]
+fn a_run_that_waits_for_a_human_can_be_stopped_and_is_rolled_back_then() {
+    let sandbox = sandbox("rollback: {on: [interrupted]}");
+    sandbox.write(
+        "loop.sh",
+        "agentguard tool book --arg item=b0 || exit\nagentguard escalate --question 'go on?' || exit\n\
+         agentguard turn --done\n",
+    );
+    let ran = sandbox.run(&["run", "task.yaml", "--detach"]);
+    assert_eq!(ran.code, 25, "{ran:?}");
+    assert_eq!(ledger(&sandbox), ["+b0"]);
+    let stopped = sandbox.run(&["stop", "latest"]);
+    assert_eq!(stopped.code, 0, "{stopped:?}");
+    assert_eq!(ledger(&sandbox), ["+b0", "-b0 id-b0"]);
+    assert_eq!(sandbox.report()["status"], "interrupted");
+    let again = sandbox.run(&["stop", "latest"]);
+    assert!(again.stderr.contains("is not alive"), "{again:?}");
+    assert_eq!(ledger(&sandbox), ["+b0", "-b0 id-b0"]);
+}

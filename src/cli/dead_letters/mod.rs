@@ -18,7 +18,8 @@ use select::{Letter, letters, named};
 
 /// Items and runs that failed for good: look, try again, take off the list
 ///
-/// An item is named `i17`, as the list shows it; a run by its id.
+/// An item is named `i17`, as the list shows it, or by its own id where only one has it;
+/// a run by its id.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   agentguard dead-letters list --since 1h
@@ -64,7 +65,7 @@ struct ShowArgs {
 ///
 /// An item's tool is run again under its run's own task, with the same key, so that
 /// what was done meanwhile is not done twice; what comes of it is in the run's journal.
-/// A run is resumed. A run that a process holds is refused.
+/// A run is resumed. A run that a process holds is refused; the others are tried.
 ///
 /// Exit code 0: all went well; 1: some did not.
 #[derive(Debug, Args)]
@@ -124,7 +125,7 @@ struct Which {
 /// Which letters to do something with.
 #[derive(Debug, Args)]
 struct Some {
-    /// Items such as `i17`, or runs
+    /// Items such as `i17` or by their own ids, or runs
     #[arg(
         value_name = "ID",
         required_unless_present = "all",

@@ -24,6 +24,9 @@ struct Document {
     letters: Vec<Row>,
 }
 
+/// The status of a letter whose run could not be taken over.
+const REFUSED: &str = "refused";
+
 #[derive(Serialize)]
 struct Row {
     id: String,
@@ -51,9 +54,21 @@ pub fn retry(global: &Global, store: Store, chosen: &[Letter], json: bool) -> Re
     if chosen.is_empty() {
         look::say("no dead letters");
     }
+    let is_alone = groups.len() + runs.len() == 1;
     let mut rows = Vec::new();
+    let mut stopped = None;
     for ((run, tool), items) in groups {
-        rows.extend(redo(&store, &run, &tool, &items)?);
+        match redo(&store, &run, &tool, &items) {
+            Ok(redone) => rows.extend(redone),
+            Err(failure) if is_alone => return Err(failure),
+            // Somebody stopped it: what was done by then is still said.
+            Err(failure) if failure.is_of(Kind::Environment) => {
+                stopped = Some(failure);
+                break;
+            }
+            // Another run's trouble is no reason to leave the others.
+            Err(failure) => rows.extend(items.iter().map(|item| refused(&item.no, &failure))),
+        }
     }
     if !json {
         let lines = rows.iter().map(|row| {
@@ -80,8 +95,18 @@ pub fn retry(global: &Global, store: Store, chosen: &[Letter], json: bool) -> Re
     {
         code = exit_code::IN_DOUBT;
     }
-    for run in runs {
-        let ended = resume(global, &store, &run)?;
+    for run in runs.iter().filter(|_| stopped.is_none()) {
+        let ended = match resume(global, &store, run) {
+            Ok(ended) => ended,
+            Err(failure) if is_alone => return Err(failure),
+            Err(failure) => {
+                let row = refused(run, &failure);
+                look::say(&format!("{}: {}", row.id, row.why));
+                rows.push(row);
+                code = exit_code::AGENT_FAILED;
+                continue;
+            }
+        };
         if code == exit_code::DONE {
             code = ended;
         }
@@ -98,7 +123,17 @@ pub fn retry(global: &Global, store: Store, chosen: &[Letter], json: bool) -> Re
             letters: rows,
         })?;
     }
-    Ok(code)
+    stopped.map_or(Ok(code), Err)
+}
+
+/// What became of a letter that could not even be tried.
+fn refused(id: &impl ToString, failure: &Failure) -> Row {
+    Row {
+        id: id.to_string(),
+        status: REFUSED.to_owned(),
+        why: failure.message().to_owned(),
+        content: String::new(),
+    }
 }
 
 /// Goes on with a failed run.
@@ -171,7 +206,11 @@ fn row(stored: &StoredItem, item: &Item) -> Row {
             } else {
                 String::new()
             };
-            (end.status.as_str(), why, end.content.text.clone())
+            let content = match end.from_record {
+                true => format!("done before, its record answers: {}", end.content.text),
+                false => end.content.text.clone(),
+            };
+            (end.status.as_str(), why, content)
         }
         Progress::Waiting | Progress::Open => ("not_attempted", String::new(), String::new()),
     };

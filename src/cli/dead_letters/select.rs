@@ -2,7 +2,7 @@
 
 use super::Which;
 use crate::cli::error::Failure;
-use crate::cli::look::Seen;
+use crate::cli::look::{self, Seen};
 use crate::cli::open;
 use crate::machine::Status as RunStatus;
 use crate::machine::batch::Status;
@@ -124,24 +124,43 @@ fn run_letter(store: &dyn Store, seen: Seen) -> RunLetter {
     RunLetter { seen, class, why }
 }
 
-/// Finds the letter that `id` names: `i17`, or a run. Also one that is on no list: an
-/// item that was dropped or is in doubt, a run that ended well.
+/// Finds the letter that `id` names: `i17`, a run, or an item by its own id. Also one
+/// that is on no list: an item that was dropped or is in doubt, a run that ended well.
 pub fn named(store: &dyn Store, id: &str) -> Result<Letter, Failure> {
     let number = id.strip_prefix('i').and_then(|number| number.parse().ok());
-    let Some(number) = number else {
-        let record = store.find(id)?;
-        let letter = run_letter(store, Seen::look(store, record)?);
-        return Ok(Letter::Run(Box::new(letter)));
+    let unknown = match number {
+        Some(_) => None,
+        None => match store.find(id) {
+            Ok(record) => {
+                let letter = run_letter(store, Seen::look(store, record)?);
+                return Ok(Letter::Run(Box::new(letter)));
+            }
+            Err(error) => Some(error),
+        },
     };
     let all = store.items(&ItemFilter {
         dropped_too: true,
         ..ItemFilter::default()
     })?;
-    let found = all.into_iter().find(|item| item.no == ItemNo(number));
-    found
-        .map(|item| Letter::Item(Box::new(item)))
-        .ok_or_else(|| {
-            Failure::usage(format!("there is no item `i{number}`"))
-                .hint("`agentguard dead-letters list` shows them")
-        })
+    let is_it = |item: &StoredItem| match number {
+        Some(number) => item.no == ItemNo(number),
+        None => item.at.item == id,
+    };
+    let mut found: Vec<StoredItem> = all.into_iter().filter(is_it).collect();
+    if let (Some(item), true) = (found.pop(), found.is_empty()) {
+        return Ok(Letter::Item(Box::new(item)));
+    }
+    Err(match (found.len(), unknown) {
+        (0, None) => Failure::usage(format!("there is no item `{}`", plain::excerpt(id, 80)))
+            .hint("`agentguard dead-letters list` shows them"),
+        (0, Some(error)) => {
+            Failure::from(error).hint("`agentguard dead-letters list` shows items and runs")
+        }
+        (others, _) => Failure::usage(format!(
+            "{} have the id `{}`",
+            look::counted(others as u64 + 1, "item"),
+            plain::excerpt(id, 80)
+        ))
+        .hint("name one by its number, such as `i17`: `agentguard dead-letters list`"),
+    })
 }

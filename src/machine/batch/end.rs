@@ -19,7 +19,7 @@ pub(super) fn end_item(state: &mut State, no: BatchNo, place: usize, end: ItemEn
     let Some(batch) = state.batches.get_mut(&no) else {
         return vec![];
     };
-    let (tool, step) = (batch.tool.clone(), batch.step);
+    let (tool, step, by_human) = (batch.tool.clone(), batch.step, batch.by_human);
     let Some(item) = batch.items.get_mut(place) else {
         return vec![];
     };
@@ -37,14 +37,14 @@ pub(super) fn end_item(state: &mut State, no: BatchNo, place: usize, end: ItemEn
         effects.push(Effect::Note(note));
     }
     effects.extend(key_effect(&item, &end, &tool, step));
-    if !end.from_record {
+    if let Some(status) = listed_as(&end, by_human) {
         effects.push(Effect::Item(Box::new(ItemRow {
             batch: no,
             tool: tool.clone(),
             id: item.id.clone(),
             call: item.call,
             args: item.args.clone(),
-            status: end.status,
+            status,
             judged: end.judged.clone(),
             attempts: item.attempts,
             due: end.due,
@@ -75,6 +75,17 @@ pub(super) fn end_item(state: &mut State, no: BatchNo, place: usize, end: ItemEn
         effects.extend(end_item(state, no, follower, end));
     }
     effects
+}
+
+/// Returns where the lists over all runs have an item from here on; `None`: where they
+/// had it. A dead letter that a human retries stays one until it is done.
+fn listed_as(end: &ItemEnd, by_human: bool) -> Option<Status> {
+    match end.status {
+        status if !by_human => (!end.from_record).then_some(status),
+        Status::NotAttempted => None,
+        Status::Queued => Some(Status::Dead),
+        status => Some(status),
+    }
 }
 
 /// What was done is recorded, what was claimed for nothing is free again.

@@ -103,8 +103,8 @@ fn blames_input(class: Class) -> bool {
     matches!(class, Class::Semantic | Class::Quality)
 }
 
-/// Puts items back that failed together, in two parts, so that a bad one ends by itself.
-/// A part of one item is judged by its own answer.
+/// Puts items back to be tried again, those that failed together in two parts: so a bad
+/// one ends by itself. A part of one item is judged by its own answer.
 fn split(state: &mut State, no: BatchNo, failed: Vec<ItemAnswer>) -> Vec<Effect> {
     let Some(why) = failed.first().map(|answer| answer.judged.clone()) else {
         return vec![];
@@ -123,7 +123,10 @@ fn split(state: &mut State, no: BatchNo, failed: Vec<ItemAnswer>) -> Vec<Effect>
     batch.slices += 2;
     let mut note = batch_note(state, no, "split", &why.rule);
     note.class = Some(why.class);
-    note.why = "they failed together, and the answer does not say which of them is at fault".into();
+    note.why = match failed.len() {
+        1 => "it is tried again by itself".into(),
+        _ => "they failed together, and the answer does not say which of them is at fault".into(),
+    };
     note.evidence = format!("{} items: {}", failed.len(), why.evidence);
     note.otherwise = "one bad item would have failed all of them".into();
     vec![Effect::Note(note)]
@@ -153,6 +156,8 @@ struct Try<'a> {
     attempt: u32,
     waited_ms: u64,
     draw: u32,
+    /// It was one item of a call that took many: it waits its turn again.
+    is_of_many: bool,
     /// Its items, where nothing is known but how all of them did together.
     together: Vec<usize>,
 }
@@ -164,6 +169,7 @@ impl<'a> Try<'a> {
             attempt: end.attempt,
             waited_ms: call.waited_ms,
             draw: end.draw,
+            is_of_many: false,
             together: match &call.batch {
                 Some(members) if members.items.len() > 1 => {
                     let told = |place: &&usize| is_told_together(end, **place);
@@ -208,6 +214,9 @@ fn try_again(
     });
     let gave_up = match decision {
         Some(retry::Decision::Retry { delay_ms }) => {
+            if last.is_of_many {
+                return split(state, no, again);
+            }
             let attempt = last.attempt + 1;
             let count = again.len();
             let items = again.into_iter().map(|answer| answer.item).collect();
@@ -435,6 +444,7 @@ pub(in crate::machine) fn settled(
                 attempt: call.attempt,
                 waited_ms: call.waited_ms,
                 draw: u32::MAX / 2,
+                is_of_many: state.batches.get(&no).is_some_and(|batch| batch.size > 1),
                 together: vec![],
             };
             let answer = ItemAnswer {

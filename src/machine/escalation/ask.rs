@@ -5,12 +5,14 @@ use sha2::{Digest, Sha256};
 use super::decide::label;
 use super::suspend::{Unheld, suspended};
 use super::{
-    Ask, CONTINUE, Choice, Escalation, HAPPENED, Held, NOT_HAPPENED, Question, STOP, Told,
+    Ask, CONTINUE, Choice, Escalation, HAPPENED, Held, LEFT, NOT_HAPPENED, PUT_RIGHT, Question,
+    STOP, Told,
 };
 use crate::clock::UnixMs;
 use crate::ids::{CallId, EscalationId};
 use crate::machine::advance::run_note;
 use crate::machine::event::RequestNo;
+use crate::machine::saga::{Entry, Undo};
 use crate::machine::turn::stopping;
 use crate::machine::{Answer, Call, Effect, Policy, State, tool};
 use crate::money::NanoUsd;
@@ -238,6 +240,61 @@ pub(in crate::machine) fn hold(
         effects.extend(suspended(state, Unheld::Impatient));
     }
     effects
+}
+
+/// Asks whether the undo of a call has happened.
+pub(in crate::machine) fn about_undo(state: &State, entry: &Entry, why: &str) -> Ask {
+    let (call, tool) = (entry.call, &entry.tool);
+    Ask {
+        kind: Kind::Undo,
+        key: format!("undo:{call}:{}", state.questions.len()),
+        question: format!("Did the undo of call {call} of `{tool}` happen?"),
+        evidence: format!("{why}; {}", line_of(entry)),
+        decision: "look at the other side: is it still there or not?".into(),
+        options: vec![
+            Choice::new(HAPPENED, "it did; the rollback goes on before it"),
+            Choice::new(NOT_HAPPENED, "it did not; it may be made again"),
+        ],
+        reversible: false,
+        call: Some(call),
+        ..Ask::default()
+    }
+}
+
+/// Tells what a rollback could not undo, and asks somebody to see to it.
+pub(in crate::machine) fn about_left(state: &State, left: &[&Entry]) -> Ask {
+    /// So many are named; the rest is in the list of the rollback.
+    const NAMED_MAX: usize = 20;
+    let line = |entry: &&Entry| match &entry.undo {
+        Undo::Failed { why } => format!("- {}: its undo failed: {why}", line_of(entry)),
+        _ => format!("- {}: its tool declares no undo", line_of(entry)),
+    };
+    let mut lines: Vec<String> = left.iter().take(NAMED_MAX).map(line).collect();
+    if let more @ 1.. = left.len().saturating_sub(NAMED_MAX) {
+        lines.push(format!("- and {more} more"));
+    }
+    let what = match left.len() {
+        1 => "A call was not undone. What becomes of what it did?".to_owned(),
+        count => format!("{count} calls were not undone. What becomes of what they did?"),
+    };
+    Ask {
+        kind: Kind::Undo,
+        key: format!("undo:left:{}", state.questions.len()),
+        question: what,
+        evidence: lines.join("\n"),
+        decision: "put it right by hand, or let it stand".into(),
+        options: vec![
+            Choice::new(PUT_RIGHT, "it was put right by hand"),
+            Choice::new(LEFT, "it stays as it is"),
+        ],
+        reversible: false,
+        ..Ask::default()
+    }
+}
+
+fn line_of(entry: &Entry) -> String {
+    let args = tool::excerpt(&entry.args.to_string());
+    format!("call {} of `{}` {args}", entry.call, entry.tool)
 }
 
 /// Asks whether a call had happened.

@@ -38,11 +38,13 @@ use crate::policy::budget::Usage;
 use crate::policy::escalation::Kind;
 
 pub(super) use approval::{Approval, approval, use_up};
-pub(super) use ask::{about_cost, about_loop, asked, hold, open};
+pub(super) use ask::{about_cost, about_left, about_loop, about_undo, asked, hold, open};
 pub use ask::{about_doubt, key_of};
 pub(super) use decide::{acknowledged, decided};
 pub(in crate::machine) use suspend::Unheld;
-pub(super) use suspend::{decided_meanwhile, settled, suspended, told_by_note, withdrawn};
+pub(super) use suspend::{
+    decided_meanwhile, put_right, settled, suspended, told_by_note, undo_settled, withdrawn,
+};
 
 /// The option that lets an approval's call be made.
 pub const APPROVE: &str = "approve";
@@ -56,6 +58,10 @@ pub const STOP: &str = "stop";
 pub const HAPPENED: &str = "happened";
 /// The option that says it had not.
 pub const NOT_HAPPENED: &str = "not_happened";
+/// The option that says that somebody saw to what could not be undone.
+pub const PUT_RIGHT: &str = "put_right";
+/// The option that says that it stays as it is.
+pub const LEFT: &str = "leave";
 
 /// What is asked, before it has a number and a deadline.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -313,7 +319,32 @@ impl State {
     /// Returns the question about `call`, if it was asked.
     pub fn question_about(&self, call: CallId) -> Option<&Question> {
         let mut questions = self.questions.iter();
-        questions.find(|question| question.what.ask.call == Some(call))
+        questions.find(|question| {
+            question.what.ask.call == Some(call) && question.what.ask.kind != Kind::Undo
+        })
+    }
+
+    /// Returns the latest question about the undo of `call`, if one was asked.
+    pub fn question_about_undo(&self, call: CallId) -> Option<&Question> {
+        let mut questions = self.questions.iter().rev();
+        questions.find(|question| {
+            question.what.ask.call == Some(call) && question.what.ask.kind == Kind::Undo
+        })
+    }
+
+    /// Returns the latest question about what a rollback has left, if one was asked.
+    pub fn question_about_left(&self) -> Option<&Question> {
+        let mut questions = self.questions.iter().rev();
+        questions.find(|question| {
+            question.what.ask.call.is_none() && question.what.ask.kind == Kind::Undo
+        })
+    }
+
+    /// Returns the open question that a rollback has led to, if there is one.
+    pub fn question_about_rollback(&self) -> Option<EscalationId> {
+        let mut open = self.open_questions();
+        let about = open.find(|question| question.what.ask.kind == Kind::Undo);
+        about.map(|question| question.what.id.clone())
     }
 
     fn question_by_key(&self, key: &str) -> Option<EscalationId> {

@@ -118,6 +118,41 @@ pub(in crate::machine) fn settled(
     close(state, at, vec![id], &ruling)
 }
 
+/// Closes the question about an undo that was settled in another way.
+pub(in crate::machine) fn undo_settled(
+    state: &mut State,
+    at: UnixMs,
+    call: CallId,
+    option: &str,
+) -> Vec<Effect> {
+    let about = state.question_about_undo(call);
+    let open = about.filter(|question| question.ruling.is_none());
+    let Some(id) = open.map(|question| question.what.id.clone()) else {
+        return vec![];
+    };
+    close(state, at, vec![id], &by_itself(option, at, Source::Settled))
+}
+
+/// Closes the question about what a rollback had left: another one has seen to it.
+pub(in crate::machine) fn put_right(state: &mut State, at: UnixMs) -> Vec<Effect> {
+    let about = state.question_about_left();
+    let open = about.filter(|question| question.ruling.is_none());
+    let Some(id) = open.map(|question| question.what.id.clone()) else {
+        return vec![];
+    };
+    close(state, at, vec![id], &by_itself("", at, Source::Withdrawn))
+}
+
+fn by_itself(option: &str, at: UnixMs, source: Source) -> Ruling {
+    Ruling {
+        option: option.to_owned(),
+        note: None,
+        by: "agentguard rollback".into(),
+        at,
+        source,
+    }
+}
+
 pub(super) fn close(
     state: &mut State,
     at: UnixMs,

@@ -116,13 +116,9 @@ fn listed<'a>(body: &'a Value, places: &HashMap<&str, usize>) -> Option<(Items, 
     let list = list.or_else(|| body.as_array())?;
     let is_ours = |entry: &Value| {
         let ends = ["ok", "error", "result"];
-        match entry.get("id") {
-            Some(id) => {
-                id_text(id).is_some_and(|id| places.contains_key(id.as_str()))
-                    && ends.iter().any(|end| entry.get(*end).is_some())
-            }
-            None => entry.get("ok").is_some(),
-        }
+        let id = entry.get("id").and_then(id_text);
+        let is_known = id.is_some_and(|id| places.contains_key(id.as_str()));
+        entry.get("ok").is_some() || is_known && ends.iter().any(|end| entry.get(*end).is_some())
     };
     if !list.iter().take(ITEMS_MAX).any(is_ours) {
         return None;
@@ -291,6 +287,7 @@ mod tests {
             ("an item that is not mentioned", out(r#"{"results":[{"id":"a","ok":true}]}"#), Some(vec![ok, None, None])),
             ("results that are null mention nobody", out(r#"{"results":null}"#), Some(vec![None, None, None])),
             ("an id that was not sent says nothing of those that were", out(r#"{"results":[{"id":"x","ok":false,"error":"busy"},{"id":"a","ok":true}]}"#), Some(vec![ok, None, None])),
+            ("only ids that were not sent", out(r#"{"results":[{"id":"x","ok":true}]}"#), Some(vec![None, None, None])),
             ("an item of which both is said", out(r#"{"results":[{"id":"a","ok":true},{"id":"b","ok":true},{"id":"a","ok":false,"error":"no such address"},{"id":"7","ok":true}]}"#), Some(vec![None, ok, ok])),
             ("JSON that was cut", out(r#"{"results":[{"id":"a","ok":true},{"id":"#), Some(vec![None, None, None])),
             ("JSON that was cut, from a program that failed", json!({"exit_code": 1, "stdout": "{\"resu", "stderr": "no such address"}), None),
