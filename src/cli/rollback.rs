@@ -107,7 +107,14 @@ pub fn main(global: &Global, args: RollbackArgs) -> Result {
     let open = state.in_doubt.first_key_value().map(|(call, _)| *call);
     let committed = committed(&state);
     if args.dry_run {
-        show(seen.run(), &state.saga, committed.as_deref(), open, None, &args)?;
+        show(
+            seen.run(),
+            &state.saga,
+            committed.as_deref(),
+            open,
+            None,
+            &args,
+        )?;
         return Ok(match (open, is_clean(&state.saga)) {
             (Some(_), _) => exit_code::IN_DOUBT,
             (None, true) => exit_code::DONE,
@@ -134,7 +141,14 @@ pub fn main(global: &Global, args: RollbackArgs) -> Result {
         _ => None,
     };
     let question = done.question.as_ref();
-    show(&done.run, &done.saga, committed.as_deref(), open, question, &args)?;
+    show(
+        &done.run,
+        &done.saga,
+        committed.as_deref(),
+        open,
+        question,
+        &args,
+    )?;
     Ok(last_words(&done, open))
 }
 
