@@ -30,7 +30,7 @@ pub(super) fn salesforce(body: &Value) -> Option<Items> {
             .take(ITEMS_MAX)
             .enumerate()
             .map(|(at, row)| {
-                let id = id_of(row, &["id", "referenceId"]).unwrap_or_else(|| Id::Position(at));
+                let id = id_of(row, &["id", "referenceId"]).unwrap_or(Id::Position(at));
                 if row["success"] == json!(true) {
                     ok(id)
                 } else {

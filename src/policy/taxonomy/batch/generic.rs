@@ -92,7 +92,7 @@ pub(super) fn generic(body: &Value, status: u16, observation: &Observation) -> O
                     "sku",
                 ],
             );
-            let id = id.unwrap_or_else(|| Id::Position(at));
+            let id = id.unwrap_or(Id::Position(at));
             if is_ok {
                 return ok(id);
             }

@@ -33,7 +33,7 @@ pub(in super::super) fn own(result: &Value) -> Items {
 }
 
 pub(super) fn own_item(at: usize, item: &Value) -> Item {
-    let id = id_of(item, &["id", "key", "name", "index"]).unwrap_or_else(|| Id::Position(at));
+    let id = id_of(item, &["id", "key", "name", "index"]).unwrap_or(Id::Position(at));
     let error = item.get("error").filter(|error| !error.is_null());
     let said = item.get("ok").and_then(flag).or_else(|| ended_well(item));
     let ok = said.unwrap_or(error.is_none());
@@ -184,7 +184,7 @@ pub(super) fn by_status(
     body_field: &str,
 ) -> Items {
     let list = items.iter().take(ITEMS_MAX).enumerate().map(|(at, item)| {
-        let id = id_of(item, ids).unwrap_or_else(|| Id::Position(at));
+        let id = id_of(item, ids).unwrap_or(Id::Position(at));
         let status = integer_of(item.get(status_field))
             .and_then(|status| u16::try_from(status).ok())
             .unwrap_or(200);

@@ -165,7 +165,7 @@ fn batch_lines(text: &str) -> Option<Items> {
 }
 
 fn batch_line(at: usize, row: &Value) -> Item {
-    let id = id_of(row, &["custom_id"]).unwrap_or_else(|| Id::Position(at));
+    let id = id_of(row, &["custom_id"]).unwrap_or(Id::Position(at));
     if let Some(kind) = row
         .get("result")
         .and_then(|result| result.get("type"))

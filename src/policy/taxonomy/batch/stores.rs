@@ -16,7 +16,7 @@ pub(super) fn elastic(body: &Value) -> Option<Items> {
             .as_object()
             .and_then(|fields| fields.values().next())
             .unwrap_or(&Value::Null);
-        let id = id_of(action, &["_id"]).unwrap_or_else(|| Id::Position(at));
+        let id = id_of(action, &["_id"]).unwrap_or(Id::Position(at));
         match action.get("error") {
             Some(_) => bad(id, action),
             None => ok(id),
