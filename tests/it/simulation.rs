@@ -32,9 +32,9 @@ use agentguard::clock::UnixMs;
 use agentguard::ids::{CallId, EscalationId, IdempotencyKey, RunId, Seq};
 use agentguard::machine::batch::{self, Members, Progress};
 use agentguard::machine::event::{
-    BatchCall, BatchItem, CheckEnd, CheckVerdict, CommitMethod, Content, Delivery, Exit,
-    FileCounts, ItemAnswer, Judged, Refusal, SettledBy, Settlement, StoppedBy, ToolCall, ToolEnd,
-    Turn, UndoEnd,
+    BatchCall, BatchItem, CheckAnswer, CheckEnd, CheckVerdict, CommitMethod, Content, Delivery,
+    Exchange, Exit, FileCounts, ItemAnswer, Judged, Refusal, SettledBy, Settlement, StoppedBy,
+    ToolCall, ToolEnd, Turn, UndoEnd,
 };
 use agentguard::machine::{
     Answer, Call, Effect, Entry, Event, NextUndo, Outcome, Part, Phase, Policy, Resume, Risk,
@@ -440,6 +440,51 @@ impl World {
         }
     }
 
+    /// A check asks a model, as far as the money goes; its answer may never come.
+    fn check_asks_a_model(&mut self) {
+        let Some(reservation) = self.state.as_ref().map(|state| state.next_reservation) else {
+            return;
+        };
+        let usage = |cost| Usage {
+            tokens: 10,
+            cost: NanoUsd(cost),
+        };
+        self.feed(Event::CheckReserved {
+            request: 1,
+            check: "c".into(),
+            worst: usage(TURN_NANO_MAX),
+            max_tokens: 10,
+            link: 0,
+        });
+        let is_held = |state: &State| state.spend.reserved.contains_key(&reservation);
+        let is_heard = self.random.random_range(0..4) > 0;
+        if self.state.as_ref().is_some_and(is_held) && is_heard {
+            let cost = self.random.random_range(0..=TURN_NANO_MAX);
+            self.feed(Event::CheckAnswered(Box::new(CheckAnswer {
+                request: 2,
+                check: "c".into(),
+                usage: usage(cost),
+                reservation: Some(reservation),
+                model: None,
+                error: None,
+                exchange: Exchange {
+                    link: 0,
+                    breaker: String::new(),
+                    attempt: 1,
+                    waited_ms: 0,
+                    status: 200,
+                    judged: judged(Class::Success, ""),
+                    end: Default::default(),
+                    out: vec![],
+                    model: String::new(),
+                    hold_ms: None,
+                    asks: Default::default(),
+                    draw: 0,
+                },
+            })));
+        }
+    }
+
     /// The end of a run that is done: its checks pass, fail, cannot be made, or are
     /// cut off by a stop.
     fn conclude(&mut self) {
@@ -455,6 +500,9 @@ impl World {
                 }
             };
             self.feed(Event::VerifyStarted { round });
+            if self.random.random_range(0..3) == 0 {
+                self.check_asks_a_model();
+            }
             let verdict = match self.random.random_range(0..10) {
                 0..5 => CheckVerdict::Passed,
                 5..8 => CheckVerdict::Failed,
