@@ -8,5 +8,6 @@
 mod contract;
 mod disk;
 mod humans;
+mod items;
 mod process;
 mod support;
