@@ -341,19 +341,38 @@ fn an_error_in_the_middle_takes_all_of_it_back() {
     work(&stage.tree);
     let before = look(&place.target());
     let ready = ready(&stage);
-    // A folder that is to go has got something in it: seen only when it is removed.
+    // A file that is to go has got another content: seen only when it is removed.
     let done = carry_out(&stage, Some(&ready), &|moment| {
         if moment == Moment::Half {
-            write(&place.target(), "deep/er/late.txt", "late");
+            write(&place.target(), "deep/er/b.txt", "late");
         }
     });
     assert_eq!(done.unwrap(), Done::Again);
-    fs::remove_file(place.target().join("deep/er/late.txt")).unwrap();
+    assert_eq!(look(&place.target())[Path::new("deep/er/b.txt")].1, b"late");
+    write(&place.target(), "deep/er/b.txt", "b");
     assert_eq!(look(&place.target()), before);
     assert_eq!(
         stage.tree.parent().map(|it| it.join("app")),
         Some(place.target())
     );
+}
+
+#[test]
+fn what_comes_late_into_a_folder_that_goes_keeps_the_folder() {
+    let place = Place::new();
+    fill(&place.target());
+    let stage = place.make(&methods(&place)[1]).unwrap().0;
+    work(&stage.tree);
+    let ready = ready(&stage);
+    let done = carry_out(&stage, Some(&ready), &|moment| {
+        if moment == Moment::Half {
+            write(&place.target(), "deep/er/late.txt", "late");
+        }
+    });
+    assert_eq!(done.unwrap(), Done::Committed);
+    let seen = look(&place.target());
+    assert_eq!(seen[Path::new("deep/er/late.txt")].1, b"late");
+    assert!(!seen.contains_key(Path::new("deep/er/b.txt")));
 }
 
 #[test]
