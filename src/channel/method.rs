@@ -416,6 +416,8 @@ pub struct Offer {
     pub takes_terms: bool,
     /// It costs nothing.
     pub is_free: bool,
+    /// Nothing like its history was answered yet: its bytes are all that bounds it.
+    pub is_first: bool,
 }
 
 /// Parameters of `lend_end`.

@@ -96,6 +96,7 @@ async fn open_to(
                 .join(format!("{}.model.jsonl", models.len() + 1));
             let model = scripted(file, &ledger).await?;
             link.server = Some("script");
+            link.counts = model.most_input();
             let base = format!("http://{}", model.address());
             link.place = chain::Place::Server { base, key: None };
             models.push(model);
@@ -214,6 +215,7 @@ fn link(upstream: &Upstream, environment: &Environment) -> Result<chain::Link, S
             json: lacks(Feature::Json),
         },
         context_tokens: upstream.context_tokens,
+        counts: 0,
     })
 }
 

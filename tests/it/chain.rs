@@ -256,7 +256,7 @@ fn what_the_agents_client_retries_does_not_reach_the_model() {
     };
     let (sandbox, ran) = run(&upstream, tries, "retry: {attempts: 1}");
     assert_eq!(upstream.calls(), 1, "what we do not retry is asked once");
-    assert_eq!(ran.stdout.matches("503").count(), 5, "{}", ran.stdout);
+    assert_eq!(ran.stdout.matches(": 503 ").count(), 5, "{}", ran.stdout);
     assert_eq!(ran.code, 23, "{ran:?}\n{}", actions(&sandbox));
     let upstream = Upstream::start(&format!(
         "{TWO_TURNS}faults:\n  - {{turn: 1, status: 400, times: forever}}\n"

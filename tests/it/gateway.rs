@@ -319,6 +319,24 @@ fn calls_at_once_never_pass_the_cap() {
     );
 }
 
+/// A server may add what no byte of a request shows. What the first call was billed
+/// counts for those beside it.
+#[test]
+fn calls_at_once_never_pass_the_cap_where_more_is_billed_than_was_sent() {
+    let dear = answer(&text("ok"), "end_turn").replace("1000", "20000");
+    let replies = (0..32).map(|_| Reply::json(200, &dear));
+    let upstream = Server::start(replies.collect());
+    let (_sandbox, ran) = run(
+        "an_agent_of_many_calls_at_once",
+        "limits: {cost_usd: 0.30}",
+        &upstream,
+    );
+    assert_eq!(ran.code, 20, "{ran:?}");
+    // Each costs 0.0615 USD; by its bytes it would hold back 0.0155.
+    let calls = upstream.received().len();
+    assert!((3..=4).contains(&calls), "{calls} calls of 0.0615 USD each");
+}
+
 #[test]
 #[ignore = "the agent of the test below"]
 fn an_agent_that_thinks() {

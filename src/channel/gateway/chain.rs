@@ -26,6 +26,8 @@ pub struct Link {
     pub lacks: Lacks,
     /// Tokens of input it takes at most.
     pub context_tokens: Option<u64>,
+    /// Tokens of input that it counts for a call whatever its bytes are, at most.
+    pub counts: u64,
 }
 
 /// Where a link is.

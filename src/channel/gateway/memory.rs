@@ -28,6 +28,9 @@ use crate::ids::ConversationNo;
 /// Histories that are remembered; the oldest is forgotten.
 const HISTORIES_MAX: usize = 1024;
 
+/// Models whose way of counting is remembered; agents name few.
+const MODELS_MAX: usize = 256;
+
 /// Answers that are kept though nobody heard them.
 const UNHEARD_MAX: usize = 16;
 
@@ -45,6 +48,11 @@ pub(super) struct Memory {
     quick: Quick,
     seen: HashMap<Mark, Seen>,
     order: VecDeque<Mark>,
+    /// Input tokens that a model was seen to count beyond what bounds a request that
+    /// nothing was known of; there is an entry once one was answered.
+    beyond: HashMap<String, u64>,
+    /// Held by the call that shows how a model counts.
+    proving: HashMap<String, Arc<tokio::sync::Mutex<()>>>,
     /// What the model is told with the first call of the attempt.
     note: Option<String>,
     /// Texts for the model, to go out with the next call of their conversation.
@@ -277,6 +285,32 @@ impl Memory {
         {
             self.seen.remove(&oldest);
         }
+    }
+
+    /// Returns what a model counts beyond the bound of a request; `None` while nobody
+    /// knows.
+    pub(super) fn beyond(&self, model: &str) -> Option<u64> {
+        self.beyond.get(model).copied()
+    }
+
+    /// Remembers how a model counted a request that nothing was known of.
+    ///
+    /// - `bound`: of its input tokens, by its bytes;
+    /// - `input_tokens`: that it counted, if it says so.
+    pub(super) fn counted(&mut self, model: &str, bound: u64, input_tokens: Option<u64>) {
+        if self.beyond.len() >= MODELS_MAX && !self.beyond.contains_key(model) {
+            self.beyond.clear();
+        }
+        let beyond = self.beyond.entry(model.to_owned()).or_default();
+        *beyond = (*beyond).max(input_tokens.unwrap_or_default().saturating_sub(bound));
+    }
+
+    /// Returns what the call holds that shows how a model counts.
+    pub(super) fn proving(&mut self, model: &str) -> Arc<tokio::sync::Mutex<()>> {
+        if self.proving.len() >= MODELS_MAX && !self.proving.contains_key(model) {
+            self.proving.clear();
+        }
+        Arc::clone(self.proving.entry(model.to_owned()).or_default())
     }
 
     /// Marks of every beginning of a history with its length, shortest first.

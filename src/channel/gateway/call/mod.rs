@@ -312,6 +312,7 @@ impl Asking<'_> {
     /// Asks until there is an answer, or none is to be had.
     async fn ask(&self, line: &mut Line) {
         let mut tries = Tries::default();
+        let _first = self.first(line).await;
         loop {
             let mut open = match self.reserve(line, &tries).await {
                 Ok(Let::Out(open)) => open,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hyper::header::HeaderMap;
+use tokio::sync::OwnedMutexGuard;
 
 use super::super::Shared;
 use super::super::chain::Place;
@@ -31,6 +32,23 @@ fn output_tokens(api: Api) -> u64 {
 }
 
 impl Asking<'_> {
+    /// Waits where it is not known yet how the model counts: the bytes of a request
+    /// bound what it holds, not what a server adds to it. So the first call of a model
+    /// goes out alone; what it showed counts for the others.
+    pub(super) async fn first(&self, line: &mut Line) -> Option<OwnedMutexGuard<()>> {
+        let offers = self.offers.as_deref().ok()?;
+        let offer = offers
+            .first()
+            .filter(|offer| offer.is_first && !offer.is_free)?;
+        let is_known = || self.shared.memory().beyond(&offer.model).is_some();
+        if !self.shared.settings.is_capped || is_known() {
+            return None;
+        }
+        let proving = self.shared.memory().proving(&offer.model);
+        let first = self.held(line, proving.lock_owned()).await;
+        (!is_known()).then_some(first)
+    }
+
     /// Holds the worst case of the call back, and learns who is asked.
     pub(super) async fn reserve(
         &self,
@@ -44,6 +62,10 @@ impl Asking<'_> {
         };
         let can = |offer: &&Offer| !tries.unfit.contains(&offer.link);
         let mut left: Vec<Offer> = offers.iter().filter(can).cloned().collect();
+        for offer in left.iter_mut().filter(|offer| offer.is_first) {
+            let beyond = self.shared.memory().beyond(&offer.model).unwrap_or(0);
+            offer.input_tokens = offer.input_tokens.saturating_add(beyond);
+        }
         // Who was left is asked again when nobody else can take it.
         if left.iter().any(|offer| !tries.left.contains(&offer.link)) {
             left.retain(|offer| !tries.left.contains(&offer.link));
@@ -137,13 +159,14 @@ impl Asking<'_> {
         let is_answer = came.is_answer();
         let reply = came.reply.clone().unwrap_or_default();
         if is_answer {
-            learn(
-                &mut self.shared.memory(),
-                &reply,
-                &self.history,
-                &open.model,
-                self.around,
-            );
+            let mut memory = self.shared.memory();
+            learn(&mut memory, &reply, &self.history, &open.model, self.around);
+            let offers = self.offers.as_deref().unwrap_or_default();
+            if let Some(offer) = offers.iter().find(|it| it.link == open.link && it.is_first) {
+                let usage = reply.usage.as_ref().filter(|_| reply.is_usage_final);
+                let input = usage.map(|usage| usage.tokens().saturating_sub(usage.output));
+                memory.counted(&offer.model, offer.input_tokens, input);
+            }
         }
         let turn = Turn {
             said: match is_answer {
@@ -340,7 +363,8 @@ pub(super) fn offers(
         let carried = former.map(|former| shared.memory().carried(former));
         let own = seen
             .input_bound(asked, around, extras.image_bytes)
-            .saturating_add(extras.hidden_tokens);
+            .saturating_add(extras.hidden_tokens)
+            .max(link.counts);
         // An earlier answer that this run has not seen holds a window at most.
         let hidden = (carried == Some(None)).then(|| "previous_response_id".to_owned());
         offers.push(Offer {
@@ -352,6 +376,7 @@ pub(super) fn offers(
             unbounded: extras.unbounded.or(hidden.filter(|_| settings.is_capped)),
             takes_terms: link.api.is_none_or(|api| api == asked.api),
             is_free,
+            is_first: seen.messages == 0,
         });
     }
     match (offers.iter().all(|offer| offer.is_free), why) {

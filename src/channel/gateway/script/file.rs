@@ -272,6 +272,18 @@ impl Commands {
     }
 }
 
+impl Script {
+    /// Returns the most input tokens of its answers.
+    pub(super) fn most_input(&self) -> u64 {
+        let turns = self.turns.iter().map(|turn| turn.usage);
+        let sides = self.sides.iter().map(|side| side.usage);
+        let inputs = turns
+            .chain(sides)
+            .map(|used| used.over(self.usage).prompt());
+        inputs.max().unwrap_or(0)
+    }
+}
+
 impl Turn {
     fn says_nothing(&self) -> bool {
         let has_calls = self.call.is_some() || !self.calls.is_empty();

@@ -44,6 +44,7 @@ const MODEL: &str = "scripted-1";
 #[derive(Debug)]
 pub struct Model {
     address: SocketAddr,
+    most_input: u64,
     server: JoinHandle<()>,
 }
 
@@ -75,12 +76,14 @@ impl Model {
         let ledger = Ledger::open(ledger, script.price)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap_or(0))).await?;
         let address = listener.local_addr()?;
+        let most_input = script.most_input();
         let shared = Arc::new(Shared {
             script,
             ledger: Mutex::new(ledger),
         });
         Ok(Self {
             address,
+            most_input,
             server: tokio::spawn(serve(listener, shared)),
         })
     }
@@ -88,6 +91,11 @@ impl Model {
     /// Returns where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the most input tokens that an answer says it used, whatever was asked.
+    pub fn most_input(&self) -> u64 {
+        self.most_input
     }
 }
 
