@@ -134,6 +134,24 @@ fn every_fault_of_a_model_is_answered() {
     assert_eq!((code, verdicts(&document)), (0, want), "{document:#}");
 }
 
+/// A model call, a mail that the loop sends by itself, and another call.
+#[test]
+fn a_write_without_a_probe_is_put_before_a_human_and_a_loop_of_its_own_is_none() {
+    let sandbox = Sandbox::new();
+    let call = CALLER.replace("for turn in 1 2 3", "for turn in 1");
+    let mail = "agentguard tool mail --arg to=ann >/dev/null || exit\n";
+    sandbox.write("caller.sh", &format!("{call}{mail}{call}"));
+    let mail = "tools: {mail: {command: [\"true\"], effect: write, key: 'mail:{to}'}}\n";
+    sandbox.write("task.yaml", &format!("{CALLS}{mail}"));
+    let faults = ["--fault", "crash.tool_called", "--fault", "loop"];
+    let (code, document) = drill(&sandbox, &faults);
+    let want = [("loop", "not_reached"), ("crash.tool_called", "passed")];
+    let want: Vec<_> = want.map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+    assert_eq!((code, verdicts(&document)), (0, want), "{document:#}");
+    let evidence = document["rows"][1]["evidence"].to_string();
+    assert!(evidence.contains("asks whether it happened"), "{evidence}");
+}
+
 #[test]
 fn a_chain_that_has_no_other_provider_is_told_apart_from_one_that_has() {
     let sandbox = Sandbox::new();

@@ -240,11 +240,13 @@ fn row(stage: &Stage<'_>, baseline: &rehearse::Played, fault: &Fault, place: usi
             return row(Verdict::Failed, "nothing".into(), why, 0);
         }
     };
-    if *fault == Fault::Loop && played.evidence.tool_calls == 0 {
+    let judged = judge(fault, &played.task, &played.evidence, &baseline.evidence);
+    // Guarded tools that its own code calls are no answer to its model.
+    let follows = played.evidence.tool_calls > baseline.evidence.tool_calls;
+    if *fault == Fault::Loop && !judged.passed && !follows {
         let why = "the agent does not call the tools that its model asks for".into();
         return row(Verdict::NotReached, "–".into(), why, played.took_ms);
     }
-    let judged = judge(fault, &played.task, &played.evidence, &baseline.evidence);
     let verdict = match judged.passed {
         true => Verdict::Passed,
         false => Verdict::Failed,

@@ -23,6 +23,7 @@ use crate::driver::input;
 use crate::driver::policy::policy;
 use crate::driver::recording::Recording;
 use crate::driver::recover;
+use crate::exit_code;
 use crate::ids::Seq;
 use crate::machine::{Event, Outcome};
 use crate::store::sqlite::Options;
@@ -215,6 +216,10 @@ impl<'a> Stage<'a> {
         let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut played = self.read(folder, rehearsal.task, took_ms)?;
         played.evidence.kills = kills;
+        if status.code() == Some(exit_code::IN_DOUBT.into()) {
+            // A crash lost the agent, and what it left behind holds the run back.
+            played.evidence.exit_code = exit_code::IN_DOUBT;
+        }
         if !self.is_kept {
             let _ = fs::remove_dir_all(folder);
         }
