@@ -305,6 +305,12 @@ async fn go_on_with(
     Ok(Finished { run, ending })
 }
 
+/// Takes a run up whose agent is not started again.
+async fn take_up_alone(host: Host, asked: &str) -> Result<TakenUp, Error> {
+    let (record, own) = own(&host, asked)?;
+    take_up(host, &record, own, staging::moved_if_there).await
+}
+
 /// Takes back what the run that `asked` names did, last call first.
 pub async fn roll_back(host: Host, asked: &str) -> Result<RolledBack, Error> {
     let TakenUp {
@@ -313,10 +319,7 @@ pub async fn roll_back(host: Host, asked: &str) -> Result<RolledBack, Error> {
         mut ports,
         sending,
         ..
-    } = {
-        let (record, own) = own(&host, asked)?;
-        take_up(host, &record, own, staging::moved_if_there).await?
-    };
+    } = take_up_alone(host, asked).await?;
     human::catch_up(&mut session).await?;
     let doubt = recover::settle(&mut session, &ports.toolbox, &ports.rules).await?;
     if doubt.is_none() {
@@ -345,10 +348,7 @@ pub async fn give_up(host: Host, asked: &str) -> Result<(), Error> {
         mut ports,
         sending,
         ..
-    } = {
-        let (record, own) = own(&host, asked)?;
-        take_up(host, &record, own, staging::moved_if_there).await?
-    };
+    } = take_up_alone(host, asked).await?;
     human::catch_up(&mut session).await?;
     if session.state().outcome().is_some_and(Outcome::goes_on) {
         let by = StoppedBy::User;
