@@ -565,16 +565,12 @@ fn killed_at_every_boundary_no_item_is_done_twice() {
 }
 
 /// Copies the invoice agent into a sandbox.
-fn invoices() -> Sandbox {
+/// The fixture of a hundred invoices, with the task and the loop that are wanted.
+pub fn invoices(files: &[&str]) -> Sandbox {
     let sandbox = Sandbox::new();
     let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/invoices");
-    for name in [
-        "task.yaml",
-        "loop.sh",
-        "invoices.jsonl",
-        "tools/mail.sh",
-        "tools/mailed.sh",
-    ] {
+    let shared = ["invoices.jsonl", "tools/mail.sh", "tools/mailed.sh"];
+    for name in files.iter().chain(&shared) {
         let text = std::fs::read_to_string(from.join(name)).expect("a fixture");
         sandbox.write(name, &text);
     }
@@ -583,7 +579,7 @@ fn invoices() -> Sandbox {
 
 #[test]
 fn a_hundred_invoices_five_poisoned_and_a_crash() {
-    let sandbox = invoices();
+    let sandbox = invoices(&["task.yaml", "loop.sh"]);
     let killed = sandbox.run_with(
         ("AGENTGUARD_FAULT", "tool_ended.after_save:40"),
         &["run", "task.yaml"],

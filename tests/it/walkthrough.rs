@@ -2,26 +2,14 @@
 //! crash, one failed check; ninety-five mails once each, five dead letters.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use agentguard::drill::point::VARIABLE;
 
+use crate::batch::invoices;
 use crate::support::Sandbox;
 
 fn month_end() -> Sandbox {
-    let sandbox = Sandbox::new();
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/invoices");
-    for name in [
-        "month-end.yaml",
-        "month-end.sh",
-        "invoices.jsonl",
-        "tools/mail.sh",
-        "tools/mailed.sh",
-    ] {
-        let text = std::fs::read_to_string(from.join(name)).expect("a fixture");
-        sandbox.write(name, &text);
-    }
-    sandbox
+    invoices(&["month-end.yaml", "month-end.sh"])
 }
 
 #[test]
