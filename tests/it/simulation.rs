@@ -222,7 +222,7 @@ impl World {
             mail.approve = Approve::Always;
         }
         let steps = random.random_range(1..8);
-        let crash_percent = random.random_range(0..6);
+        let crash_percent = random.random_range(0..12);
         let reserves = random.random_bool(0.5);
         Self {
             seed,
