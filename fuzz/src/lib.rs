@@ -5,7 +5,7 @@
 use agentguard::channel::frame;
 use agentguard::channel::gateway::script;
 use agentguard::channel::gateway::wire::{
-    Api, Frame, Framing, Patch, Reader, extras, patch, reply, request as asked, sse,
+    Api, Asked, Frame, Framing, Patch, Reader, extras, patch, reply, request as asked, sse,
     translate as translated,
 };
 use agentguard::channel::lines::{Line, Splitter};
@@ -226,6 +226,25 @@ const APIS: [Api; 5] = [
 ];
 const TRANSLATED: [Api; 3] = [Api::Messages, Api::Chat, Api::Responses];
 
+/// Who knows how a request begins reads the same as who does not.
+fn goes_on(api: Api, bytes: &[u8], read: &Asked<'_>) {
+    let is_object = |raw: &&&str| raw.ends_with('}');
+    let known = read.messages.iter().take_while(is_object).count() / 2;
+    let again = asked::read_on(api, bytes, |text| {
+        let place = |raw: &&str| {
+            let start = raw.as_ptr() as usize - text.as_ptr() as usize;
+            start..start + raw.len()
+        };
+        let known = known * usize::from(text.starts_with('{'));
+        read.messages[..known].iter().map(place).collect()
+    });
+    let again = again.expect("it was read before");
+    assert_eq!(again.messages, read.messages);
+    assert_eq!(again.model, read.model);
+    assert_eq!(again.max_output, read.max_output);
+    assert_eq!(again.tools.len(), read.tools.len());
+}
+
 /// A model call: whatever can be read can be patched into what can be read again,
 /// and then says what was patched: money depends on it.
 pub fn request(bytes: &[u8]) {
@@ -234,9 +253,10 @@ pub fn request(bytes: &[u8]) {
             continue;
         };
         assert_eq!(read.history().len(), read.messages.len());
+        goes_on(api, bytes, &read);
         let _ = (read.system_hash(), extras::terms(&read));
         let seen = read.messages.len() / 2;
-        let _ = extras::read(&read, "claude-sonnet-4-5", seen);
+        let _ = extras::read(&read, "claude-sonnet-4-5", &extras::notable(&read), seen);
         let none = patch::apply(api, bytes, &Patch::default()).expect("nothing is changed");
         assert_eq!(none, bytes, "the very same bytes");
         let limited = Patch {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::frame::Error;
 use super::gateway::wire::Digest;
+use super::heard::Heard;
 use super::money;
 pub use super::raw::Verbatim;
 use crate::clock::UnixMs;
@@ -169,32 +170,11 @@ pub struct Caller {
     /// The answer that it follows, where the upstream keeps the history.
     pub follows: Option<String>,
     /// Its messages.
-    pub messages: Vec<Heard>,
+    pub messages: Heard,
     /// Digests of the longer lines that are said before its first answer.
     pub lines: Vec<u64>,
     /// Whether somebody waits for it.
     pub pulse: Pulse,
-}
-
-/// A message, as far as it tells a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard {
-    /// What it means; `None` for what clients keep or drop at will.
-    pub meaning: Option<Digest>,
-    /// Who says it.
-    pub speaker: Speaker,
-}
-
-/// Who speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Speaker {
-    /// The operator (`system`, `developer`).
-    Operator,
-    /// The model.
-    Model,
-    /// The user, or a tool.
-    #[default]
-    Other,
 }
 
 /// Beats as long as whoever holds the other end lives.

@@ -31,6 +31,7 @@ mod connection;
 pub mod flags;
 pub mod frame;
 pub mod gateway;
+pub mod heard;
 pub mod hub;
 pub mod lines;
 pub mod mcp;

@@ -20,7 +20,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::channel::gateway::wire::Digest;
-use crate::channel::method::{Caller, Placed, Pulse, Speaker, Wire};
+use crate::channel::heard::{Heard, Mark, Speaker, Words};
+use crate::channel::method::{Caller, Placed, Pulse, Wire};
 use crate::ids::ConversationNo;
 use crate::machine::State;
 use crate::machine::event::Place;
@@ -28,7 +29,7 @@ use crate::store::{Head, Message};
 
 mod fit;
 
-use fit::{Fit, Link, Words};
+use fit::{Fit, Lines, Link};
 
 /// Conversations that calls are compared with; the oldest are forgotten.
 const LINES_MAX: usize = 512;
@@ -65,7 +66,7 @@ struct Line {
     /// Its tip, as far as it is durable or on its way.
     head: Head,
     /// What its last answer said, line by line.
-    words: Words,
+    words: Lines,
     /// The id of its last answer, where the upstream keeps the history.
     answer: Option<String>,
     /// Tool results that were told of behind its tip.
@@ -97,9 +98,9 @@ struct Open {
     kept: usize,
     rewritten: bool,
     /// The messages behind them.
-    new: Vec<Option<(Digest, bool)>>,
+    new: Vec<Option<Words>>,
     /// What tells the request from others.
-    whole: Vec<Digest>,
+    whole: Heard,
 }
 
 /// Where the messages of a turn go.
@@ -135,7 +136,7 @@ impl Conversations {
             let mut tip = Head::EMPTY;
             for (body, meaning, speaker) in read(&it.place.api, &head) {
                 tip = tip.then(&body);
-                fit::push(&mut chain, fit::mark(meaning, speaker), tip);
+                fit::push(&mut chain, Words::of(meaning, speaker), tip);
             }
             let line = Line {
                 ids: Ids::Former,
@@ -162,8 +163,7 @@ impl Conversations {
     /// Finds the conversation of a call that is about to be made.
     pub fn place(&mut self, caller: Caller) -> Placed {
         self.open.retain(|_, open| open.pulse.beats());
-        let asked = Asked::of(&caller);
-        let found = self.find(&caller, &asked);
+        let found = self.find(&caller);
         let is_new = found.number.is_none();
         let number = found.number.or_else(|| self.unanswered(&caller));
         let number = number.or_else(|| self.free.pop()).unwrap_or_else(|| {
@@ -179,22 +179,18 @@ impl Conversations {
         line.tools.clone_from(&caller.tools);
         self.begins_again &= !caller.offers_tools && others_offer;
         let known: HashSet<Digest> = match found.rewritten {
-            true => found.chain.iter().map(|link| link.meaning).collect(),
+            true => found.chain.iter().map(|it| it.words.meaning).collect(),
             false => HashSet::new(),
         };
         let base = fit::head_at(&found.chain, found.kept);
-        let mut so_far = base.hash.0;
+        let mut so_far = Digest(base.hash.0);
         let mut new = Vec::new();
-        for (index, heard) in caller.messages.iter().enumerate().skip(found.from) {
-            let Some(meaning) = heard.meaning else {
-                continue;
-            };
-            so_far = fit::joined(so_far, meaning);
-            if line.told.insert(Digest(so_far)) && !known.contains(&meaning) {
-                new.push(index);
+        for mark in marks_from(&caller.messages, found.from) {
+            so_far = so_far.then(mark.words.meaning);
+            if line.told.insert(so_far) && !known.contains(&mark.words.meaning) {
+                new.push(mark.index);
             }
         }
-        let behind = caller.messages.get(found.from..).unwrap_or_default();
         let open = Open {
             place: Place {
                 conversation: number,
@@ -208,11 +204,8 @@ impl Conversations {
             pulse: caller.pulse,
             kept: found.kept,
             rewritten: found.rewritten,
-            new: behind
-                .iter()
-                .map(|it| fit::mark(it.meaning, it.speaker))
-                .collect(),
-            whole: asked.marks.iter().map(|mark| mark.meaning).collect(),
+            new: caller.messages.behind(found.from),
+            whole: caller.messages,
             chain: found.chain,
         };
         let ticket = self.next_ticket;
@@ -230,9 +223,9 @@ impl Conversations {
     /// Takes note of a call that was answered from the record.
     pub fn replayed(&mut self, caller: &Caller) {
         self.begins_again = false;
-        let asked = Asked::of(caller);
+        let marks = caller.messages.marks();
         let begins = |line: &&mut Line| {
-            line.ids == Ids::Former && fit::common(&line.chain, &asked.marks) == asked.marks.len()
+            line.ids == Ids::Former && fit::common(&line.chain, marks) == marks.len()
         };
         if let Some(line) = self.lines.values_mut().find(begins) {
             line.ids = Ids::Own(caller.ids.clone());
@@ -300,16 +293,16 @@ impl Conversations {
         let said = wire
             .meanings
             .iter()
-            .map(|meaning| fit::mark(*meaning, Speaker::Model));
-        let marks = open.new.into_iter().chain(said);
-        for (mark, message) in marks.zip(messages) {
-            fit::push(links, mark, message.head);
+            .map(|meaning| Words::of(*meaning, Speaker::Model));
+        let words = open.new.into_iter().chain(said);
+        for (words, message) in words.zip(messages) {
+            fit::push(links, words, message.head);
         }
         line.head = messages
             .last()
             .map_or_else(|| fit::head_at(&chain, open.kept), |last| last.head);
         line.chain = chain;
-        line.words = Words::of(wire.lines);
+        line.words = Lines::of(wire.lines);
         line.answer = wire.id;
         line.told.clear();
         // Whoever sums a conversation up may do so beside it.
@@ -360,17 +353,19 @@ impl Conversations {
 
     /// Whether a conversation can take the call: nothing is under way in it, but
     /// what may be the same call, asked again.
-    fn is_free(&self, number: ConversationNo, caller: &Caller, asked: &Asked) -> bool {
+    fn is_free(&self, number: ConversationNo, caller: &Caller) -> bool {
         let of_it = |open: &&Open| open.place.conversation == number;
         let mut open = self.open.values().filter(of_it);
-        caller.ids.is_some()
-            || open.all(|open| {
-                let marks = asked.marks.iter().map(|mark| &mark.meaning);
-                open.whole.iter().eq(marks)
-            })
+        let says = |heard: &Heard| {
+            let marks = heard.marks();
+            (marks.len(), marks.last().map(|last| last.so_far))
+        };
+        let asked = says(&caller.messages);
+        caller.ids.is_some() || open.all(|open| says(&open.whole) == asked)
     }
 
-    fn find(&self, caller: &Caller, asked: &Asked) -> Found {
+    fn find(&self, caller: &Caller) -> Found {
+        let marks = caller.messages.marks();
         let theirs = |line: &Line| match &line.ids {
             Ids::Former => true,
             Ids::Own(ids) => *ids == caller.ids,
@@ -387,10 +382,10 @@ impl Conversations {
                 number: *number,
                 line,
                 chain,
-                fit: fit::fit(chain, &asked.marks),
+                fit: fit::fit(chain, marks),
             }));
         }
-        if let Some(found) = best.goes_on(self, caller, asked) {
+        if let Some(found) = best.goes_on(self, caller) {
             return found;
         }
         if caller.follows.is_some()
@@ -401,51 +396,34 @@ impl Conversations {
         }
         let offers = self.lines.values().any(|line| line.offers_tools);
         if offers && !caller.offers_tools {
-            return best.begin(asked);
+            return best.begin(marks);
         }
-        if let Some(found) = best.leaves(self, caller, asked) {
+        if let Some(found) = best.leaves(self, caller) {
             return found;
         }
         if let Some(line) = self.lines.get(&self.main)
             && self.begins_again
         {
-            let kept = fit::common(&line.chain, &asked.marks);
+            let kept = fit::common(&line.chain, marks);
             return Found {
                 rewritten: kept == 0,
-                ..Found::goes_on(self.main, &line.chain, kept, asked.index(kept))
+                ..Found::goes_on(self.main, &line.chain, kept, behind(marks, kept))
             };
         }
-        best.begin(asked)
+        best.begin(marks)
     }
 }
 
-/// What a call says.
-struct Asked {
-    /// Its messages that mean something, with their places.
-    marks: Vec<fit::Mark>,
+/// Returns the place of the first message behind so many that are compared.
+fn behind(marks: &[Mark], kept: usize) -> usize {
+    let last = kept.checked_sub(1).and_then(|last| marks.get(last));
+    last.map_or(0, |mark| mark.index + 1)
 }
 
-impl Asked {
-    fn of(caller: &Caller) -> Self {
-        let marks = caller.messages.iter().enumerate();
-        let marks = marks.filter_map(|(index, it)| {
-            let (meaning, is_reply) = fit::mark(it.meaning, it.speaker)?;
-            Some(fit::Mark {
-                index,
-                meaning,
-                is_reply,
-            })
-        });
-        Self {
-            marks: marks.collect(),
-        }
-    }
-
-    /// Returns the place of the first message behind so many that mean something.
-    fn index(&self, marks: usize) -> usize {
-        let last = marks.checked_sub(1).and_then(|last| self.marks.get(last));
-        last.map_or(0, |mark| mark.index + 1)
-    }
+/// The messages from a place on that are compared.
+fn marks_from(heard: &Heard, from: usize) -> &[Mark] {
+    let marks = heard.marks();
+    &marks[marks.partition_point(|mark| mark.index < from)..]
 }
 
 /// The conversation of a call.
@@ -486,7 +464,8 @@ struct Candidate<'a> {
 struct Candidates<'a>(Vec<Candidate<'a>>);
 
 impl Candidates<'_> {
-    fn goes_on(&self, all: &Conversations, caller: &Caller, asked: &Asked) -> Option<Found> {
+    fn goes_on(&self, all: &Conversations, caller: &Caller) -> Option<Found> {
+        let marks = caller.messages.marks();
         let fitting = self.0.iter().filter_map(|it| {
             let line = it.line;
             let is_alike = line.offers_tools == caller.offers_tools
@@ -497,33 +476,34 @@ impl Candidates<'_> {
                 Fit::Whole { .. } | Fit::Part => None,
             }
         });
-        let free = fitting.filter(|(it, ..)| all.is_free(it.number, caller, asked));
-        let (it, marks, same) = free.max_by_key(|(_, _, same)| *same)?;
-        let index = asked.index(marks);
+        let free = fitting.filter(|(it, ..)| all.is_free(it.number, caller));
+        let (it, held, same) = free.max_by_key(|(_, _, same)| *same)?;
+        let index = behind(marks, held);
         if same == it.chain.len() {
             return Some(Found::goes_on(it.number, it.chain, same, index));
         }
-        let chain = Arc::new(fit::reworded(it.chain, &asked.marks[..marks]));
-        Some(Found::goes_on(it.number, &chain, marks, index))
+        let chain = Arc::new(fit::reworded(it.chain, &marks[..held]));
+        Some(Found::goes_on(it.number, &chain, held, index))
     }
 
     /// The agent left the end of a conversation.
-    fn leaves(&self, all: &Conversations, caller: &Caller, asked: &Asked) -> Option<Found> {
+    fn leaves(&self, all: &Conversations, caller: &Caller) -> Option<Found> {
+        let marks = caller.messages.marks();
         let found = self.0.iter().filter_map(|it| {
             let (line, chain) = (it.line, it.chain);
             let is_alike = line.system == caller.system || line.tools == caller.tools;
-            if !is_alike || !all.is_free(it.number, caller, asked) || chain.is_empty() {
+            if !is_alike || !all.is_free(it.number, caller) || chain.is_empty() {
                 return None;
             }
-            let kept = fit::common(chain, &asked.marks);
-            let behind = &asked.marks[kept..];
+            let kept = fit::common(chain, marks);
+            let rest = &marks[kept..];
             let quotes = line.words.are_quoted(&caller.lines);
-            let is_summary = quotes || fit::keeps_later(&chain[kept..], behind);
-            let shares = behind.is_empty() || chain[..kept].iter().any(|link| link.is_reply);
+            let is_summary = quotes || fit::keeps_later(&chain[kept..], rest);
+            let shares = rest.is_empty() || chain[..kept].iter().any(|link| link.words.is_reply);
             let is_bound = caller.ids.is_some() && line.ids == Ids::Own(caller.ids.clone());
             (is_summary || shares || is_bound).then(|| {
-                let rewritten = !behind.is_empty() && (is_summary || !shares);
-                let index = asked.index(kept);
+                let rewritten = !rest.is_empty() && (is_summary || !shares);
+                let index = behind(marks, kept);
                 let found = Found::goes_on(it.number, chain, kept, index);
                 (kept, Found { rewritten, ..found })
             })
@@ -534,10 +514,10 @@ impl Candidates<'_> {
 
     /// A conversation that is new; with a beginning that it shares with another, if
     /// there is an answer in it.
-    fn begin(&self, asked: &Asked) -> Found {
+    fn begin(&self, marks: &[Mark]) -> Found {
         let shared = self.0.iter().filter_map(|it| {
-            let kept = fit::common(it.chain, &asked.marks);
-            let has_answer = it.chain[..kept].iter().any(|link| link.is_reply);
+            let kept = fit::common(it.chain, marks);
+            let has_answer = it.chain[..kept].iter().any(|link| link.words.is_reply);
             has_answer.then_some((it.number, it.chain, kept))
         });
         let (parent, chain, kept) = match shared.max_by_key(|(_, _, kept)| *kept) {
@@ -549,7 +529,7 @@ impl Candidates<'_> {
             parent,
             chain,
             kept,
-            from: asked.index(kept),
+            from: behind(marks, kept),
             rewritten: false,
         }
     }

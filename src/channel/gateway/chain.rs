@@ -147,7 +147,7 @@ impl Link {
 
     /// Returns what a call needs that the link does not have.
     pub(super) fn lack(&self, asked: &Asked<'_>) -> Option<&'static str> {
-        let has_images = || asked.messages.iter().any(|raw| has_image(raw.get()));
+        let has_images = || asked.messages.iter().any(|raw| has_image(raw));
         if self.lacks.tools && !asked.tools.is_empty() {
             return Some("it offers tools");
         }

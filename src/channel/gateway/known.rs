@@ -1,91 +1,115 @@
-//! What messages mean that were read before.
-//!
-//! Agents send their whole history with every call. Reading all of it anew, and
-//! putting aside what is volatile in it, would take longer with every turn; a
-//! message that is the same to the byte says the same.
-//!
-//! Of what follows the first answer the words are not kept, nor what tools gave
-//! back: who needs them reads the message again ([`Known::in_full`]).
+//! Histories that were read lately: who sends one of them again, with more behind it, has only
+//! that read.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+use super::history::History;
 use super::quick::{Mark, Quick};
 use super::volatile::Volatile;
-use super::wire::said::{Role, Said};
-use super::wire::{Asked, Digest};
+use super::wire::{Api, Asked};
 
-/// Bytes that are kept of messages, or twice those of the longest history, before
-/// those go that were not seen since the last time that so many were kept.
-const KEPT_BYTES_MAX: usize = 1 << 20;
+/// Histories that are kept, whatever they take: of an agent and its helpers.
+const KEPT_LEAST: usize = 8;
 
-/// Bytes that a message takes at least.
-const ENTRY_BYTES: usize = 400;
+/// Histories that are kept at most, and the bytes of them.
+const KEPT_MAX: usize = 256;
+const KEPT_BYTES_MAX: usize = 2 << 20;
 
-/// Tells messages apart, to the byte.
-type Key = (Mark, usize);
+/// Messages at its end that a history may differ in from the one it goes on from, and stands
+/// in its place all the same. Others branch off.
+const END_MESSAGES: usize = 8;
 
-/// Messages that were read, the latest first.
+/// What was read lately.
 #[derive(Default)]
 pub(super) struct Known {
     quick: Quick,
-    young: HashMap<Key, Entry>,
-    old: HashMap<Key, Entry>,
-    young_bytes: usize,
-    /// Messages of the longest history so far.
-    longest: usize,
+    /// The latest first.
+    histories: VecDeque<Arc<History>>,
     /// The last system prompt, and as what it is compared.
-    system: Option<(Key, [u8; 32])>,
+    system: Option<((Mark, usize), [u8; 32])>,
 }
 
-/// A message as it is remembered, and what it means.
-type Read = (Arc<Said>, Option<Digest>);
+/// What a request begins with.
+pub(super) struct Past {
+    history: Arc<History>,
+    /// So many messages of it.
+    kept: usize,
+}
 
-struct Entry {
-    read: Read,
-    bytes: usize,
+impl Past {
+    /// Where its messages stand, from the first one on.
+    pub(super) fn places(&self) -> Vec<Range<usize>> {
+        self.history.places(self.kept)
+    }
 }
 
 impl Known {
-    /// Reads the messages of a request, and what they mean with everything volatile
-    /// put aside.
+    /// Finds the history that a request begins with.
+    ///
+    /// - `text`: the request from its first message on.
+    pub(super) fn past(&mut self, api: Api, text: &str) -> Option<Past> {
+        let mut best = (0, 0);
+        for (index, history) in self.histories.iter().enumerate() {
+            let kept = history.shared_with(api, text);
+            if kept > best.0 {
+                best = (kept, index);
+            }
+            if kept > 0 && kept == history.len() {
+                break;
+            }
+        }
+        let (kept, index) = best;
+        let history = self.histories.get(index).filter(|_| kept > 0)?;
+        let history = match kept + END_MESSAGES >= history.len() {
+            true => self.histories.remove(index)?,
+            false => Arc::clone(history),
+        };
+        Some(Past { history, kept })
+    }
+
+    /// Reads the messages of a request.
+    ///
+    /// - `past`: what it begins with;
+    /// - `body`: that `asked` was read from.
     pub(super) fn read(
         &mut self,
         asked: &Asked<'_>,
+        body: &Bytes,
+        past: Option<Past>,
         volatile: &Volatile,
-    ) -> (Vec<Arc<Said>>, Vec<Option<Digest>>) {
-        self.longest = self.longest.max(asked.messages.len());
-        let mut is_answered = false;
-        let messages = asked.messages.iter().map(|raw| {
-            let key = self.key(asked, raw.get(), is_answered);
-            let read = self.recall(&key).unwrap_or_else(|| {
-                let said = Arc::new(asked.said(raw));
-                let meaning = meaning(asked, raw, &said, volatile);
-                self.keep(key, &said, meaning, is_answered);
-                (said, meaning)
-            });
-            is_answered |= read.0.role == Role::Assistant;
-            read
-        });
-        messages.unzip()
+    ) -> Arc<History> {
+        let (mut history, kept) = match past {
+            Some(Past { history, kept }) => (Arc::unwrap_or_clone(history), kept),
+            None => (History::new(asked.api), 0),
+        };
+        history.go_on(kept, asked, body, volatile, &self.quick);
+        let history = Arc::new(history);
+        self.histories.push_front(Arc::clone(&history));
+        self.forget();
+        history
     }
 
-    /// Reads a message again whose words were not kept.
-    pub(super) fn in_full(asked: &Asked<'_>, said: &mut Arc<Said>, place: usize) {
-        let is_short = said.results.iter().any(|result| result.text.is_empty());
-        if let (true, Some(raw)) = (is_short, asked.messages.get(place)) {
-            *said = Arc::new(asked.said(raw));
+    /// Forgets the oldest.
+    fn forget(&mut self) {
+        let mut bytes: usize = self.histories.iter().map(|it| it.bytes()).sum();
+        while self.histories.len() > KEPT_MAX
+            || self.histories.len() > KEPT_LEAST && bytes > KEPT_BYTES_MAX
+        {
+            let oldest = self.histories.pop_back();
+            bytes -= oldest.map_or(0, |it| it.bytes());
         }
     }
 
     /// Returns the system prompt as it is compared.
     pub(super) fn system(&mut self, asked: &Asked<'_>, volatile: &Volatile) -> [u8; 32] {
         let raw = asked.system.map_or("", |raw| raw.get());
-        let key = self.key(asked, raw, false);
+        let key = (self.quick.of((asked.api.name(), raw)), raw.len());
         if let Some((_, meaning)) = self.system.filter(|(known, _)| *known == key) {
             return meaning;
         }
@@ -96,126 +120,155 @@ impl Known {
         self.system = Some((key, meaning));
         meaning
     }
-
-    fn recall(&mut self, key: &Key) -> Option<Read> {
-        if let Some(entry) = self.young.get(key) {
-            return Some(entry.read.clone());
-        }
-        let entry = self.old.remove(key)?;
-        let read = entry.read.clone();
-        self.add(*key, entry);
-        Some(read)
-    }
-
-    fn keep(&mut self, key: Key, said: &Arc<Said>, meaning: Option<Digest>, is_answered: bool) {
-        let mut said = Arc::clone(said);
-        let is_wordless = |said: &Said| {
-            let mut results = said.results.iter();
-            said.text.is_empty()
-                && said.refusal.is_empty()
-                && results.all(|result| result.text.is_empty())
-        };
-        if is_answered && !is_wordless(&said) {
-            let said = Arc::make_mut(&mut said);
-            (said.text, said.refusal) = (String::new(), String::new());
-            for result in &mut said.results {
-                result.text = String::new();
-            }
-        }
-        let calls = said.calls.iter().map(|call| call.arguments.len());
-        let results = said.results.iter().map(|result| result.text.len());
-        let bytes = ENTRY_BYTES + said.text.len() + calls.chain(results).sum::<usize>();
-        let read = (said, meaning);
-        self.add(key, Entry { read, bytes });
-    }
-
-    fn add(&mut self, key: Key, entry: Entry) {
-        if self.young_bytes > KEPT_BYTES_MAX.max(2 * ENTRY_BYTES * self.longest) {
-            self.old = std::mem::take(&mut self.young);
-            self.young_bytes = 0;
-        }
-        self.young_bytes += entry.bytes;
-        self.young.insert(key, entry);
-    }
-
-    fn key(&self, asked: &Asked<'_>, raw: &str, is_answered: bool) -> Key {
-        let mark = self.quick.of((asked.api.name(), is_answered, raw));
-        (mark, raw.len())
-    }
-}
-
-fn meaning(asked: &Asked<'_>, raw: &RawValue, said: &Said, volatile: &Volatile) -> Option<Digest> {
-    match volatile.without(raw.get()) {
-        Cow::Borrowed(_) => said.hash,
-        Cow::Owned(plain) => match RawValue::from_string(plain) {
-            Ok(plain) => asked.said(&plain).hash,
-            Err(_) => said.hash,
-        },
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::{Api, request};
+    use serde_json::{Value, json};
+
+    use super::super::wire::request;
+    use super::super::wire::said::Said;
     use super::*;
 
-    fn body() -> String {
-        serde_json::json!({"model": "m", "messages": [
-            {"role": "user", "content": "It is 2026-11-30. Look."},
-            {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "ls", "input": {"at": "."}}]},
-            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "a.rs"}]},
-            {"role": "assistant", "content": "One file, as of 2026-11-30."},
-        ]})
-        .to_string()
+    /// An agent's messages; `x` in front of a word makes it another one.
+    fn messages(number: usize, x: &str) -> Vec<Value> {
+        let turn = |turn: usize| {
+            let id = format!("t{turn}");
+            [
+                json!({"role": "assistant", "content": [{"type": "tool_use", "id": id, "name": "ls", "input": {"at": turn}}]}),
+                json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": id, "content": format!("{x}file {turn}")}]}),
+            ]
+        };
+        let first = json!({"role": "user", "content": "It is 2026-11-30. Look through all of these folders, please."});
+        let turns = (0..number).flat_map(turn);
+        std::iter::once(first).chain(turns).collect()
+    }
+
+    fn body(messages: &[Value], limit: u64) -> Bytes {
+        let body = json!({"a_limit": limit, "messages": messages, "model": "m", "stream": true});
+        body.to_string().into()
+    }
+
+    #[derive(Default)]
+    struct World {
+        known: Known,
+        volatile: Volatile,
+    }
+
+    impl World {
+        /// Reads a request, and says how many messages were known.
+        fn read(&mut self, body: &Bytes) -> (usize, Arc<History>) {
+            let mut past = None;
+            let asked = request::read_on(Api::Messages, body, |text| {
+                past = self.known.past(Api::Messages, text);
+                past.as_ref().map_or_else(Vec::new, Past::places)
+            });
+            let asked = asked.unwrap();
+            let alone = request::read(Api::Messages, body).unwrap();
+            assert_eq!(asked.messages, alone.messages);
+            assert_eq!(asked.model, alone.model);
+            assert_eq!(asked.is_stream, alone.is_stream);
+            let kept = past.as_ref().map_or(0, |past| past.kept);
+            let history = self.known.read(&alone, body, past, &self.volatile);
+            (kept, history)
+        }
+
+        /// Looks whether a history is what it would be, read alone.
+        fn is_as_read_alone(&self, body: &Bytes, history: &History) {
+            let asked = request::read(Api::Messages, body).unwrap();
+            let mut alone = History::new(Api::Messages);
+            alone.go_on(0, &asked, body, &self.volatile, &self.known.quick);
+            assert_eq!(format!("{alone:?}"), format!("{history:?}"));
+        }
     }
 
     #[test]
-    fn what_was_read_before_means_the_same() {
-        let volatile = Volatile::new([(r"20\d\d-\d\d-\d\d", "DAY")]).unwrap();
-        let body = body();
-        let asked = request::read(Api::Messages, body.as_bytes()).unwrap();
-        let mut known = Known::default();
-        let (first, meant) = known.read(&asked, &volatile);
-        let history: Vec<_> = asked.history().into_iter().map(Arc::new).collect();
-        assert_eq!(first, history);
-        let (mut again, means) = known.read(&asked, &volatile);
-        assert_eq!(means, meant);
-        assert_eq!(
-            again[0], first[0],
-            "what is before the first answer is kept"
-        );
-        assert_eq!(again[1].calls, first[1].calls);
-        assert_eq!(
-            (again[2].results[0].text.as_str(), again[3].text.as_str()),
-            ("", "")
-        );
-        for (place, said) in again.iter_mut().enumerate() {
-            Known::in_full(&asked, said, place);
+    fn what_was_read_before_is_not_read_again() {
+        let mut world = World::default();
+        let rows: [(&str, Vec<Value>, u64, usize); 6] = [
+            ("nothing is known", messages(5, ""), 1, 0),
+            ("it goes on", messages(9, ""), 1, 11),
+            ("something else stands before it", messages(10, ""), 22, 19),
+            (
+                "its end is another",
+                [&messages(9, "")[..18], &messages(1, "x")[2..]].concat(),
+                22,
+                18,
+            ),
+            ("it branches off", messages(2, "")[..3].to_vec(), 22, 3),
+            ("another one", messages(2, "x"), 22, 2),
+        ];
+        for (name, messages, limit, known) in rows {
+            let body = body(&messages, limit);
+            let (kept, history) = world.read(&body);
+            assert_eq!(kept, known, "row: {name}");
+            assert_eq!(history.len(), messages.len(), "row: {name}");
+            world.is_as_read_alone(&body, &history);
         }
-        assert_eq!(again[2], first[2]);
-        let tomorrow = body.replace("11-30", "12-01");
-        let asked = request::read(Api::Messages, tomorrow.as_bytes()).unwrap();
-        assert_eq!(
-            known.read(&asked, &volatile).1,
-            meant,
-            "the day is put aside"
+        let (kept, _) = world.read(&body(&messages(9, "")[..18], 22));
+        assert_eq!(kept, 18, "who branched off took nothing away");
+    }
+
+    #[test]
+    fn what_is_volatile_is_put_aside() {
+        let volatile = Volatile::new([(r"20\d\d-\d\d-\d\d", "DAY")]).unwrap();
+        let mut world = World {
+            volatile,
+            ..World::default()
+        };
+        let today = body(&messages(3, ""), 1);
+        let text = String::from_utf8(today.to_vec()).unwrap();
+        let (_, today) = world.read(&today);
+        let (kept, tomorrow) = world.read(&text.replace("11-30", "12-01").into());
+        assert_eq!((kept, tomorrow.meaning()), (0, today.meaning()));
+        assert_ne!(
+            tomorrow.beginnings().next(),
+            today.beginnings().next(),
+            "what it costs depends on every word"
         );
+    }
+
+    #[test]
+    fn words_behind_the_first_answer_are_read_again() {
+        let body = body(&messages(2, ""), 1);
+        let (_, history) = World::default().read(&body);
+        let asked = request::read(Api::Messages, &body).unwrap();
+        let said: Vec<&Said> = history.said().collect();
+        assert!(said[0].text.starts_with("It is 2026"));
+        assert_eq!(said[2].results[0].text, "");
+        assert_eq!(
+            History::in_full(&asked, 2).unwrap().results[0].text,
+            "file 0"
+        );
+    }
+
+    #[test]
+    fn numbers_and_texts_may_go_on_where_they_ended() {
+        let mut world = World::default();
+        for (text, known) in [
+            ("[1]", 0),
+            ("[12]", 0),
+            (r#"["a"]"#, 0),
+            (r#"["a","b"]"#, 0),
+        ] {
+            let body = format!(r#"{{"model":"m","messages":{text}}}"#).into();
+            assert_eq!(world.read(&body).0, known, "{text}");
+        }
     }
 
     #[test]
     fn little_is_kept() {
-        let volatile = Volatile::default();
-        let mut known = Known::default();
-        for number in 0..20_000 {
-            let message = serde_json::json!({"role": "user", "content": format!("{number}")});
-            let body = serde_json::json!({"model": "m", "messages": [message]}).to_string();
-            let asked = request::read(Api::Messages, body.as_bytes()).unwrap();
-            known.read(&asked, &volatile);
+        let mut world = World::default();
+        for number in 0..2_000 {
+            let text = format!("{number} {}", "a".repeat(10_000));
+            world.read(&body(&[json!({"role": "user", "content": text})], 1));
         }
-        let entries = known.young.len() + known.old.len();
-        assert!(
-            entries <= 2 * (KEPT_BYTES_MAX / ENTRY_BYTES + 2),
-            "{entries}"
-        );
+        let kept: usize = world.known.histories.iter().map(|it| it.bytes()).sum();
+        assert!(kept <= KEPT_BYTES_MAX && world.known.histories.len() > KEPT_LEAST);
+        for number in 0..20 {
+            let text = format!("{number} {}", "a".repeat(1 << 20));
+            world.read(&body(&[json!({"role": "user", "content": text})], 1));
+        }
+        assert_eq!(world.known.histories.len(), KEPT_LEAST);
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::Recorded;
 use super::call::Request;
+use super::history::History;
 use super::known::Known;
 use super::quick::{Mark, Quick};
 use super::volatile::Volatile;
@@ -43,7 +44,7 @@ const EXTRA_TOKENS: u64 = 64;
 /// What is remembered of a run's calls.
 #[derive(Default)]
 pub(super) struct Memory {
-    /// Messages that were read.
+    /// Histories that were read.
     pub known: Known,
     quick: Quick,
     seen: HashMap<Mark, Seen>,
@@ -109,31 +110,7 @@ pub(super) struct Around {
     /// Its bytes.
     bytes: u64,
     /// What the model reads of it: system prompt and tools.
-    digest: [u8; 32],
-}
-
-impl Around {
-    /// Reads it.
-    ///
-    /// - `body_bytes`: of the whole request.
-    pub(super) fn of(asked: &Asked<'_>, body_bytes: u64) -> Self {
-        let history = asked
-            .messages
-            .iter()
-            .map(|raw| raw.get().len() as u64)
-            .sum();
-        let mut digest = Sha256::new();
-        digest.update(asked.system.map_or("", |raw| raw.get()));
-        for tool in &asked.tools {
-            digest.update(&tool.name);
-            digest.update([0]);
-            digest.update(tool.schema.map_or("", |schema| schema.get()));
-        }
-        Self {
-            bytes: body_bytes.saturating_sub(history),
-            digest: digest.finalize().into(),
-        }
-    }
+    mark: Mark,
 }
 
 /// The beginning of a history that was answered before.
@@ -150,9 +127,9 @@ impl Beginning {
     /// - `image_bytes`: those of its new messages that are no text.
     pub(super) fn input_bound(&self, asked: &Asked<'_>, around: Around, image_bytes: u64) -> u64 {
         let messages = asked.messages.iter().skip(self.messages);
-        let messages: u64 = messages.map(|raw| raw.get().len() as u64).sum();
+        let messages: u64 = messages.map(|raw| raw.len() as u64).sum();
         // As long as it is the same it was counted; else nothing is known of it.
-        let around = match around.digest == self.seen.around.digest {
+        let around = match around.mark == self.seen.around.mark {
             true => around.bytes.saturating_sub(self.seen.around.bytes),
             false => around.bytes,
         };
@@ -249,30 +226,45 @@ impl Memory {
         (Instant::now() < failure.until).then(|| failure.clone())
     }
 
+    /// Reads what a request holds around its history.
+    ///
+    /// - `body_bytes`: of the whole request.
+    pub(super) fn around(&self, asked: &Asked<'_>, body_bytes: u64) -> Around {
+        let history = asked.messages.iter().map(|raw| raw.len() as u64).sum();
+        let tools = asked.tools.iter().map(|tool| {
+            let schema = tool.schema.map_or("", |schema| schema.get());
+            (tool.name.as_str(), schema)
+        });
+        let system = asked.system.map_or("", |raw| raw.get());
+        Around {
+            bytes: body_bytes.saturating_sub(history),
+            mark: self.quick.of((system, tools.collect::<Vec<_>>())),
+        }
+    }
+
     /// Returns the longest beginning of a history that was seen.
     ///
     /// - `model`: that counted it; others count differently.
-    pub(super) fn beginning(&self, history: &[Arc<Said>], model: &str) -> Beginning {
-        let seen = self
-            .beginnings(history, model)
-            .filter_map(|(messages, mark)| {
-                let seen = *self.seen.get(&mark)?;
-                Some(Beginning { messages, seen })
-            });
-        seen.last().unwrap_or_default()
+    pub(super) fn beginning(&self, history: &History, model: &str) -> Beginning {
+        let mut seen = history.beginnings().filter_map(|(messages, mark)| {
+            let seen = *self.seen.get(&self.quick.of((model, mark)))?;
+            Some(Beginning { messages, seen })
+        });
+        seen.next().unwrap_or_default()
     }
 
     /// Remembers what a history took.
     pub(super) fn learn(
         &mut self,
-        history: &[Arc<Said>],
+        history: &History,
         model: &str,
         around: Around,
         input_tokens: u64,
     ) {
-        let Some((_, mark)) = self.beginnings(history, model).last() else {
+        let Some((_, mark)) = history.beginnings().next() else {
             return;
         };
+        let mark = self.quick.of((model, mark));
         let seen = Seen {
             input_tokens,
             around,
@@ -312,20 +304,6 @@ impl Memory {
         }
         Arc::clone(self.proving.entry(model.to_owned()).or_default())
     }
-
-    /// Marks of every beginning of a history with its length, shortest first.
-    fn beginnings(
-        &self,
-        history: &[Arc<Said>],
-        model: &str,
-    ) -> impl Iterator<Item = (usize, Mark)> {
-        let mut so_far = self.quick.of(model);
-        let messages = history.iter().enumerate();
-        messages.filter_map(move |(last, said)| {
-            so_far = self.quick.of((so_far, said.hash?.0));
-            Some((last + 1, so_far))
-        })
-    }
 }
 
 /// Returns what a message means, with everything volatile put aside.
@@ -338,11 +316,13 @@ pub(super) fn meaning(api: Api, json: &str, said: &Said, volatile: &Volatile) ->
 
 /// Returns what identifies a request: all that the answer depends on and that
 /// means something, so not ids, cache marks or the order of keys.
+///
+/// - `history`: what its messages mean.
 pub(super) fn identity(
     asked: &Asked<'_>,
     model: &str,
     framing: Framing,
-    meanings: &[Option<Digest>],
+    history: Digest,
     system: &[u8; 32],
 ) -> String {
     let mut whole = Sha256::new();
@@ -366,9 +346,7 @@ pub(super) fn identity(
         add(tool.name.as_bytes());
         add(tool.schema.map_or("", |schema| schema.get()).as_bytes());
     }
-    for hash in meanings.iter().flatten() {
-        add(&hash.0);
-    }
+    add(&history.0);
     whole
         .finalize()
         .iter()
@@ -406,8 +384,11 @@ mod tests {
     fn bound(memory: &mut Memory, texts: &[&str], tool: usize, tokens: u64) -> (usize, u64) {
         let body = body(texts, tool);
         let asked = request::read(Api::Messages, body.as_bytes()).unwrap();
-        let history: Vec<_> = asked.history().into_iter().map(Arc::new).collect();
-        let around = Around::of(&asked, body.len() as u64);
+        let whole = bytes::Bytes::from(body.clone());
+        let history = memory
+            .known
+            .read(&asked, &whole, None, &Volatile::default());
+        let around = memory.around(&asked, body.len() as u64);
         let seen = memory.beginning(&history, "m");
         let bound = seen.input_bound(&asked, around, 0);
         memory.learn(&history, "m", around, tokens);

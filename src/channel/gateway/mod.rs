@@ -17,8 +17,8 @@
 //!
 //! To read: [`server`] (who may ask), [`call`] (one model call), [`chain`] and
 //! [`upstream`] (where it goes), [`stream`] and [`line`] (the way back), [`memory`],
-//! [`known`], [`quick`] and [`volatile`] (what earlier calls tell about the next), [`script`] (a model
-//! that answers from a file), and [`wire`] (the formats, pure).
+//! [`known`], [`history`], [`quick`] and [`volatile`] (what earlier calls tell about the next),
+//! [`script`] (a model that answers from a file), and [`wire`] (the formats, pure).
 //!
 //! After a crash the agent is started again and asks the same again: answers
 //! that were durable come from the record, free of charge, until its requests
@@ -29,6 +29,7 @@
 mod body;
 mod call;
 pub mod chain;
+mod history;
 mod known;
 mod line;
 mod memory;
@@ -49,8 +50,8 @@ use rand::Rng as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use super::heard::Speaker;
 use super::hub::Hub;
-use super::method::Speaker;
 use crate::ids::Seq;
 use memory::Memory;
 use secret::Secrets;

@@ -2,28 +2,18 @@
 
 use std::collections::HashSet;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::channel::gateway::wire::Digest;
-use crate::channel::method::Speaker;
+use crate::channel::heard::{Mark, Words};
 use crate::store::Head;
 
 /// A message of a known conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Link {
-    pub meaning: Digest,
-    pub is_reply: bool,
+    pub words: Words,
+    /// What all up to it say.
+    pub so_far: Digest,
     /// The conversation up to here, with what follows and means nothing.
     pub head: Head,
-}
-
-/// A message of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
-    /// Its place among all messages of the call.
-    pub index: usize,
-    pub meaning: Digest,
-    pub is_reply: bool,
 }
 
 /// How a history fits a conversation.
@@ -35,24 +25,17 @@ pub(super) enum Fit {
     Part,
 }
 
-/// Returns a message as it is compared. What operators say is put in and taken out
-/// at will, and reasoning dropped: neither has a place.
-pub(super) fn mark(meaning: Option<Digest>, speaker: Speaker) -> Option<(Digest, bool)> {
-    match speaker {
-        Speaker::Operator => None,
-        Speaker::Other => Some((meaning?, false)),
-        Speaker::Model => Some((meaning?, true)),
-    }
-}
-
 /// Adds a message.
-pub(super) fn push(chain: &mut Vec<Link>, mark: Option<(Digest, bool)>, head: Head) {
-    match (mark, chain.last_mut()) {
-        (Some((meaning, is_reply)), _) => chain.push(Link {
-            meaning,
-            is_reply,
-            head,
-        }),
+pub(super) fn push(chain: &mut Vec<Link>, words: Option<Words>, head: Head) {
+    match (words, chain.last_mut()) {
+        (Some(words), last) => {
+            let before = last.map_or(Digest::NONE, |last| last.so_far);
+            chain.push(Link {
+                words,
+                so_far: before.then(words.meaning),
+                head,
+            });
+        }
         (None, Some(last)) => last.head = head,
         (None, None) => {}
     }
@@ -64,17 +47,18 @@ pub(super) fn head_at(chain: &[Link], kept: usize) -> Head {
     last.map_or(Head::EMPTY, |link| link.head)
 }
 
-/// Returns a digest of what came before and a message.
-pub(super) fn joined(before: [u8; 32], meaning: Digest) -> [u8; 32] {
-    let digest = Sha256::new().chain_update(before);
-    digest.chain_update(meaning.0).finalize().into()
-}
-
 /// Returns how many messages at the beginning are the same.
 pub(super) fn common(chain: &[Link], marks: &[Mark]) -> usize {
-    let both = chain.iter().zip(marks);
-    both.take_while(|(link, mark)| link.meaning == mark.meaning)
-        .count()
+    let shorter = chain.len().min(marks.len());
+    let mut both = chain.iter().zip(marks);
+    let is_same = |(link, mark): &(&Link, &Mark)| link.so_far == mark.so_far;
+    match shorter
+        .checked_sub(1)
+        .and_then(|last| both.clone().nth(last))
+    {
+        Some(last) if is_same(&last) => shorter,
+        _ => both.by_ref().take_while(is_same).count(),
+    }
 }
 
 /// Looks how a history fits.
@@ -84,12 +68,16 @@ pub(super) fn fit(chain: &[Link], marks: &[Mark]) -> Fit {
         return Fit::Whole { marks: same, same };
     }
     // Some agents write the answer in their own words.
-    let answers = chain.iter().rev().take_while(|link| link.is_reply).count();
+    let answers = chain
+        .iter()
+        .rev()
+        .take_while(|link| link.words.is_reply)
+        .count();
     let before = chain.len() - answers;
     if answers > 0 && before > 0 && same >= before {
         let theirs = marks[same..]
             .iter()
-            .take_while(|mark| mark.is_reply)
+            .take_while(|mark| mark.words.is_reply)
             .count();
         if theirs > 0 {
             let marks = same + theirs;
@@ -99,10 +87,11 @@ pub(super) fn fit(chain: &[Link], marks: &[Mark]) -> Fit {
     }
     // Others change what was said long ago (old results are cleared).
     if let Some(last) = chain.len().checked_sub(1)
-        && marks.get(last).map(|mark| mark.meaning) == chain.get(last).map(|link| link.meaning)
+        && marks.get(last).map(|mark| mark.words.meaning)
+            == chain.get(last).map(|link| link.words.meaning)
     {
         let both = chain.iter().zip(marks);
-        let equal = both.filter(|(link, mark)| link.meaning == mark.meaning);
+        let equal = both.filter(|(link, mark)| link.words.meaning == mark.words.meaning);
         let same = equal.count();
         if same * 2 >= chain.len() {
             let marks = chain.len();
@@ -121,8 +110,8 @@ pub(super) fn reworded(chain: &[Link], marks: &[Mark]) -> Vec<Link> {
     let heads = chain.iter().map(|link| link.head);
     let heads = heads.chain(std::iter::repeat(tip));
     let link = |(mark, head): (&Mark, Head)| Link {
-        meaning: mark.meaning,
-        is_reply: mark.is_reply,
+        words: mark.words,
+        so_far: mark.so_far,
         head,
     };
     let mut links: Vec<Link> = marks.iter().zip(heads).map(link).collect();
@@ -134,21 +123,21 @@ pub(super) fn reworded(chain: &[Link], marks: &[Mark]) -> Vec<Link> {
 
 /// Whether answers of a conversation come back in another place.
 pub(super) fn keeps_later(chain: &[Link], marks: &[Mark]) -> bool {
-    let is_reply = |link: &&Link| link.is_reply;
+    let is_reply = |link: &&Link| link.words.is_reply;
     let said: HashSet<Digest> = chain
         .iter()
         .filter(is_reply)
-        .map(|link| link.meaning)
+        .map(|link| link.words.meaning)
         .collect();
-    let mut replies = marks.iter().filter(|mark| mark.is_reply);
-    !said.is_empty() && replies.any(|mark| said.contains(&mark.meaning))
+    let mut replies = marks.iter().filter(|mark| mark.words.is_reply);
+    !said.is_empty() && replies.any(|mark| said.contains(&mark.words.meaning))
 }
 
 /// The longer lines of a text, by digests.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Words(HashSet<u64>);
+pub(super) struct Lines(HashSet<u64>);
 
-impl Words {
+impl Lines {
     pub fn of(lines: Vec<u64>) -> Self {
         Self(lines.into_iter().collect())
     }

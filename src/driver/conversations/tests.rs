@@ -1,7 +1,6 @@
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::channel::method::Heard;
 use crate::store::conversation::extend;
 
 /// An agent: its ids, its system prompt, and whether it offers tools.
@@ -37,25 +36,26 @@ impl World {
     fn call(&mut self, agent: Agent, words: &str) -> (Placed, Vec<String>) {
         let Agent(ids, system, offers_tools) = agent;
         let words: Vec<&str> = words.split(' ').collect();
-        let heard = |word: &&str| Heard {
-            meaning: meaning(word),
-            speaker: match word.chars().next() {
-                Some('@') => Speaker::Operator,
-                Some(first) if first.is_uppercase() => Speaker::Model,
-                _ => Speaker::Other,
-            },
+        let speaker = |word: &str| match word.chars().next() {
+            Some('@') => Speaker::Operator,
+            Some(first) if first.is_uppercase() => Speaker::Model,
+            _ => Speaker::Other,
         };
+        let mut messages = Heard::default();
+        for word in &words {
+            messages.push(meaning(word), speaker(word));
+        }
         let life = Arc::new(());
         let first = words
             .iter()
-            .take_while(|word| heard(word).speaker != Speaker::Model);
+            .take_while(|word| speaker(word) != Speaker::Model);
         let caller = Caller {
             api: "messages".to_owned(),
             ids: ids.map(str::to_owned),
             system: system.to_owned(),
             tools: format!("{offers_tools}"),
             offers_tools,
-            messages: words.iter().map(heard).collect(),
+            messages,
             lines: first.flat_map(|word| lines(word)).collect(),
             pulse: Pulse::of(&life),
             ..Caller::default()

@@ -34,11 +34,12 @@ use tokio::time::Instant;
 use super::Shared;
 use super::body::Answer;
 use super::chain::Unfit;
+use super::history::History;
+use super::known::Past;
 use super::line::Line;
 use super::memory::{self, Around, Failure};
 use super::server::{from_refusal, whole};
-use super::wire::said::Said;
-use super::wire::{Api, Asked, Digest, Framing, Reply, Route, Why, refuse, request};
+use super::wire::{Api, Asked, Framing, Reply, Route, Why, refuse, request};
 use crate::channel::frame::Error;
 use crate::channel::method::{self, End, Next, Offer};
 use money::{offers, terms};
@@ -125,7 +126,12 @@ async fn ask_model(
     framing: Option<Framing>,
 ) {
     let refused = |why, message: &str| from_refusal(refuse::refuse(Some(api), why, message));
-    let asked = match request::read(api, &request.body) {
+    let mut past = None;
+    let read = request::read_on(api, &request.body, |text| {
+        past = shared.memory().known.past(api, text);
+        past.as_ref().map_or_else(Vec::new, Past::places)
+    });
+    let asked = match read {
         Ok(asked) => asked,
         Err(error @ request::Error::TooLarge { .. }) => {
             return line.answer(refused(Why::TooLarge, &error.to_string()));
@@ -140,19 +146,20 @@ async fn ask_model(
         false => Framing::Whole,
     });
     let volatile = &shared.settings.volatile;
-    let (system, (history, meanings)) = {
+    let (system, history, around) = {
         let mut memory = shared.memory();
+        let around = memory.around(&asked, request.body.len() as u64);
         let known = &mut memory.known;
-        (known.system(&asked, volatile), known.read(&asked, volatile))
+        let history = known.read(&asked, &request.body, past, volatile);
+        (known.system(&asked, volatile), history, around)
     };
-    let around = Around::of(&asked, request.body.len() as u64);
     let offers = offers(&shared, &asked, &model, &history, around);
     let agent = request.headers.get(USER_AGENT);
     let agent = agent
         .and_then(|agent| agent.to_str().ok())
         .unwrap_or_default();
     let mut asking = Asking {
-        identity: memory::identity(&asked, &model, framing, &meanings, &system),
+        identity: memory::identity(&asked, &model, framing, history.meaning(), &system),
         hold: refuse::hold(
             api,
             framing == Framing::Events,
@@ -165,7 +172,6 @@ async fn ask_model(
         framing,
         model,
         history,
-        meanings,
         system,
         placed: method::Placed::default(),
         life: place::life(),
@@ -199,9 +205,7 @@ struct Asking<'a> {
     model: String,
     /// What identifies the request.
     identity: String,
-    history: Vec<Arc<Said>>,
-    /// What its messages mean, with everything volatile put aside.
-    meanings: Vec<Option<Digest>>,
+    history: Arc<History>,
     /// The system prompt as it is compared.
     system: [u8; 32],
     /// The conversation that it belongs to.

@@ -1,16 +1,14 @@
 //! What a call may cost: held back before it goes out, settled when it came back.
 
-use std::sync::Arc;
-
 use hyper::header::HeaderMap;
 use tokio::sync::OwnedMutexGuard;
 
 use super::super::Shared;
 use super::super::chain::Place;
+use super::super::history::History;
 use super::super::line::Line;
 use super::super::memory::Around;
 use super::super::wire::extras::{self, Extras, Uncounted};
-use super::super::wire::said::Said;
 use super::super::wire::{Api, Asked, Usage, Why, reply};
 use super::told::{clipped, learn};
 use super::{Asking, Came, Let, Open, Tries, stopped, why_stopped};
@@ -337,7 +335,7 @@ pub(super) fn offers(
     shared: &Shared,
     asked: &Asked<'_>,
     named: &str,
-    history: &[Arc<Said>],
+    history: &History,
     around: Around,
 ) -> Result<Vec<Offer>, (Why, String)> {
     let settings = &shared.settings;
@@ -347,7 +345,7 @@ pub(super) fn offers(
         let is_free = matches!(link.place, Place::Reply(_));
         let seen = shared.memory().beginning(history, model);
         let extras = match settings.is_capped && !is_free {
-            true => extras::read(asked, model, seen.messages),
+            true => extras::read(asked, model, history.notable(), seen.messages),
             false => Extras::default(),
         };
         if let Some(lack) = link.lack(asked) {

@@ -1,19 +1,19 @@
 //! What a call tells of the conversation that it belongs to.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use hyper::header::HeaderMap;
 use sha2::{Digest as _, Sha256};
 
 use super::super::body::Answer;
-use super::super::known::Known;
+use super::super::history::lines;
 use super::super::memory;
 use super::super::wire::request::{Offered, ToolKind};
 use super::super::wire::said::{Role, Said};
 use super::super::wire::{Digest, Reply};
 use super::{Asking, told_off};
-use crate::channel::method::{self, Call, Caller, Heard, Pulse, Speaker};
+use crate::channel::heard::Speaker;
+use crate::channel::method::{self, Call, Caller, Pulse};
 
 /// Headers by which agents tell their sessions apart, sub-agents included.
 const IDS: [&str; 7] = [
@@ -31,12 +31,6 @@ const AGENT: &str = "x-claude-code-agent-id";
 
 /// Longest id that is taken, in characters.
 const ID_CHARS_MAX: usize = 120;
-
-/// Shortest line that one text can quote from another, in characters.
-const LINE_CHARS_MIN: usize = 40;
-
-/// Most lines of a text that are kept.
-const LINES_MAX: usize = 256;
 
 /// Tools that the upstream names by type and the agent runs all the same.
 const RUN_BY_AGENT: [&str; 7] = [
@@ -60,24 +54,12 @@ impl Asking<'_> {
             Ok(_) => {}
             Err(error) => return Err(told_off(self.api(), &error)),
         }
-        for place in &self.placed.new {
-            if let Some(said) = self.history.get_mut(*place) {
-                Known::in_full(&self.asked, said, *place);
-            }
-        }
         Ok(())
     }
 
     /// What the call tells.
     pub(super) fn caller(&self) -> Caller {
         let asked = &self.asked;
-        let messages = self.meanings.iter().zip(&self.history);
-        let messages: Vec<Heard> = messages
-            .map(|(meaning, said)| Heard {
-                meaning: *meaning,
-                speaker: speaker(said),
-            })
-            .collect();
         let headers = &self.request.headers;
         let ids: Vec<&str> = IDS.iter().filter_map(|id| header(headers, id)).collect();
         let mut tools = Sha256::new();
@@ -88,9 +70,9 @@ impl Asking<'_> {
         // Chat and Responses put the system prompt before the messages.
         let mut system = Sha256::new();
         system.update(self.system);
-        let operators = messages.iter();
-        let operators = operators.take_while(|it| it.speaker == Speaker::Operator);
-        for meaning in operators.filter_map(|it| it.meaning) {
+        let messages = self.history.said().zip(self.history.meanings());
+        let operators = messages.take_while(|(said, _)| speaker(said) == Speaker::Operator);
+        for meaning in operators.filter_map(|(_, meaning)| meaning) {
             system.update(meaning.0);
         }
         Caller {
@@ -101,8 +83,8 @@ impl Asking<'_> {
             tools: short(tools),
             offers_tools: asked.tools.iter().any(is_run_by_agent),
             follows: asked.previous_response_id.clone(),
-            lines: lines(before_the_first_answer(&self.history)),
-            messages,
+            lines: self.history.lines().to_vec(),
+            messages: self.history.heard().clone(),
             pulse: Pulse::of(&self.life),
         }
     }
@@ -159,24 +141,5 @@ fn short(digest: Sha256) -> String {
     bytes[..8]
         .iter()
         .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
-fn before_the_first_answer(history: &[Arc<Said>]) -> impl Iterator<Item = &str> {
-    let before = history.iter();
-    let before = before.take_while(|said| said.role != Role::Assistant);
-    before.map(|said| said.text.as_str())
-}
-
-/// Returns digests of the longer lines of texts.
-fn lines<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<u64> {
-    let lines = texts.flat_map(str::lines).map(str::trim);
-    let long = lines.filter(|line| line.chars().nth(LINE_CHARS_MIN - 1).is_some());
-    long.take(LINES_MAX)
-        .map(|line| {
-            let mut hasher = DefaultHasher::new();
-            line.hash(&mut hasher);
-            hasher.finish()
-        })
         .collect()
 }

@@ -1,7 +1,6 @@
 //! What the driver is told of a call: tool results, the conversation, how a try went.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use hyper::StatusCode;
 use hyper::header::HeaderMap;
@@ -9,6 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::super::body::Answer;
+use super::super::history::History;
 use super::super::memory::{Around, Memory};
 use super::super::server::whole;
 use super::super::wire::reply::{self, Reader};
@@ -66,13 +66,19 @@ impl Asking<'_> {
 
     /// The tool results that the conversation did not have.
     fn reports(&self) -> Vec<Report> {
-        if self.placed.new.is_empty() {
+        let Some(first) = self.placed.new.iter().min() else {
             return Vec::new();
-        }
-        let new: HashSet<usize> = self.placed.new.iter().copied().collect();
-        let all = said::exchanges(self.history.iter().map(Arc::as_ref)).into_iter();
-        all.filter(|exchange| new.contains(&exchange.answered_in))
-            .filter_map(|exchange| report(&exchange, self.placed.ticket))
+        };
+        let in_full = |index: &usize| Some((*index, History::in_full(&self.asked, *index)?));
+        let new: HashMap<usize, Said> = self.placed.new.iter().filter_map(in_full).collect();
+        let history = self.history.said().enumerate();
+        let from = said::calls_from(history.clone(), *first);
+        let tail = history.skip(from);
+        let tail = tail.map(|(index, said)| new.get(&index).unwrap_or(said));
+        said::exchanges(tail)
+            .iter()
+            .filter(|exchange| new.contains_key(&(from + exchange.answered_in)))
+            .filter_map(|exchange| report(exchange, self.placed.ticket))
             .collect()
     }
 
@@ -232,7 +238,7 @@ fn report(exchange: &said::Exchange<'_>, ticket: u64) -> Option<Report> {
 pub(super) fn learn(
     memory: &mut Memory,
     reply: &Reply,
-    history: &[Arc<Said>],
+    history: &History,
     model: &str,
     around: Around,
 ) {
@@ -270,10 +276,14 @@ pub(super) fn from_kept(content_type: &str, body: Vec<u8>) -> Answer {
 
 /// A message to store. Clients write the same one in other bytes when they send it
 /// again, and move cache marks along.
-fn stored(raw: &RawValue) -> Verbatim {
-    match serde_json::from_str(raw.get()) {
+fn stored(raw: &str) -> Verbatim {
+    match serde_json::from_str(raw) {
         Ok(message) => Verbatim::from_value(&unmarked(message)),
-        Err(_) => Verbatim::from(raw),
+        // Deeper than trees go.
+        Err(_) => match serde_json::from_str::<&RawValue>(raw) {
+            Ok(raw) => Verbatim::from(raw),
+            Err(_) => Verbatim::from_value(&raw.into()),
+        },
     }
 }
 

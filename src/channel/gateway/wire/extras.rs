@@ -122,10 +122,23 @@ pub fn terms(asked: &Asked<'_>) -> Terms {
     }
 }
 
+/// Whether a message may ask for something besides text.
+pub fn is_worth_a_look(api: Api, message: &str) -> bool {
+    WORTH_A_LOOK.is_match(message) || is_bare_reference(api, message)
+}
+
+/// Returns the places of all messages that are worth a look.
+pub fn notable(asked: &Asked<'_>) -> Vec<usize> {
+    let messages = asked.messages.iter().enumerate();
+    let notable = messages.filter(|(_, raw)| is_worth_a_look(asked.api, raw));
+    notable.map(|(place, _)| place).collect()
+}
+
 /// Reads what a request asks for besides text.
 ///
+/// - `places`: of the messages that are worth a look;
 /// - `seen`: so many messages were answered before: what they hold is known.
-pub fn read(asked: &Asked<'_>, model: &str, seen: usize) -> Extras {
+pub fn read(asked: &Asked<'_>, model: &str, places: &[usize], seen: usize) -> Extras {
     let built_in = |tool: &&Offered<'_>| tool.kind == ToolKind::BuiltIn;
     let built_in = asked.tools.iter().filter(built_in).count() as u64;
     let for_tools = match asked.tools.is_empty() {
@@ -133,7 +146,7 @@ pub fn read(asked: &Asked<'_>, model: &str, seen: usize) -> Extras {
         false => TOOLS_TOKENS + BUILT_IN_TOKENS * built_in,
     };
     let mut found = Extras {
-        uncounted: uncounted(asked, model),
+        uncounted: uncounted(asked, model, places),
         hidden_tokens: for_tools,
         ..Extras::default()
     };
@@ -159,13 +172,19 @@ pub fn read(asked: &Asked<'_>, model: &str, seen: usize) -> Extras {
             walk.value(raw);
         }
     }
-    for (place, raw) in asked.messages.iter().enumerate() {
+    for (place, raw) in at(asked, places) {
         walk.is_new = place >= seen;
-        if WORTH_A_LOOK.is_match(raw.get()) || walk.is_bare_reference(raw) {
-            walk.value(raw);
-        }
+        walk.value(raw);
     }
     found
+}
+
+/// The messages at these places.
+fn at<'a>(asked: &Asked<'a>, places: &[usize]) -> impl Iterator<Item = (usize, &'a RawValue)> {
+    places.iter().filter_map(|place| {
+        let raw = serde_json::from_str(asked.messages.get(*place)?).ok()?;
+        Some((*place, raw))
+    })
 }
 
 /// The most tokens that a picture takes, generously: Anthropic 4,784 (its largest
@@ -181,7 +200,7 @@ fn image_tokens(api: Api, model: &str) -> u64 {
 }
 
 /// Finds what nobody can bound.
-fn uncounted(asked: &Asked<'_>, model: &str) -> Option<Uncounted> {
+fn uncounted(asked: &Asked<'_>, model: &str, places: &[usize]) -> Option<Uncounted> {
     let of = |field: &str, why| {
         Some(Uncounted {
             field: format!("`{field}`"),
@@ -201,7 +220,7 @@ fn uncounted(asked: &Asked<'_>, model: &str) -> Option<Uncounted> {
     if model.ends_with(":online") || model.contains("-search-") {
         return of(&format!("model: {model}"), RUN_THERE);
     }
-    if let Some(kind) = tools(asked).find_map(|tool| run_there(asked.api, tool)) {
+    if let Some(kind) = tools(asked, places).find_map(|tool| run_there(asked.api, tool)) {
         return of(&format!("tools: {kind}"), RUN_THERE);
     }
     for raw in asked.fields.all("context_management") {
@@ -231,11 +250,11 @@ fn uncounted(asked: &Asked<'_>, model: &str) -> Option<Uncounted> {
 }
 
 /// Every tool offered, as written.
-fn tools<'a>(asked: &Asked<'a>) -> impl Iterator<Item = &'a RawValue> {
+fn tools<'a>(asked: &Asked<'a>, places: &[usize]) -> impl Iterator<Item = &'a RawValue> {
     let lists = asked.fields.all("tools").collect::<Vec<_>>();
-    let messages = asked.messages.iter();
-    let added = messages.filter(|raw| raw.get().contains("additional_tools"));
-    let added = added.filter_map(|raw| Fields::open(raw.get())?.get("tools"));
+    let messages = at(asked, places).map(|(_, raw)| raw.get());
+    let added = messages.filter(|raw| raw.contains("additional_tools"));
+    let added = added.filter_map(|raw| Fields::open(raw)?.get("tools"));
     let lists = lists.into_iter().chain(added.collect::<Vec<_>>());
     lists.flat_map(|raw| json::items(Some(raw)))
 }
@@ -319,7 +338,7 @@ impl Walk<'_> {
             }
             self.is_new = was_new;
         }
-        if self.is_bare_reference(raw) {
+        if is_bare_reference(self.api, raw.get()) {
             self.elsewhere("item_reference");
         }
         for name in ["inlineData", "inline_data", "fileData", "file_data"] {
@@ -409,15 +428,14 @@ impl Walk<'_> {
         let why = NOT_TEXT;
         self.found.uncounted.get_or_insert(Uncounted { field, why });
     }
+}
 
-    /// An item of Responses may be named by its id alone.
-    fn is_bare_reference(&self, raw: &RawValue) -> bool {
-        let text = raw.get();
-        self.api == Api::Responses
-            && text.starts_with('{')
-            && !text.contains("\"type\"")
-            && !text.contains("\"role\"")
-    }
+/// An item of Responses may be named by its id alone.
+fn is_bare_reference(api: Api, text: &str) -> bool {
+    api == Api::Responses
+        && text.starts_with('{')
+        && !text.contains("\"type\"")
+        && !text.contains("\"role\"")
 }
 
 /// Reports whether nothing of a block can be taken for text.

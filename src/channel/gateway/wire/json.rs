@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -43,6 +44,11 @@ impl<'a> Fields<'a> {
     /// Returns the names, in the order written.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Returns every value, in the order written.
+    pub(super) fn values(&self) -> impl Iterator<Item = &'a RawValue> {
+        self.0.iter().map(|(_, raw)| *raw)
     }
 
     /// Returns a text field.
@@ -117,6 +123,126 @@ impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
     }
 }
 
+/// An object one of whose fields is a list that may be long; of the list, only what is
+/// new is read.
+#[derive(Debug, Default)]
+pub(super) struct Outline<'a> {
+    /// All other fields.
+    pub(super) fields: Fields<'a>,
+    /// The elements, as written; or the one value, where it is no list. `null` is none.
+    pub(super) items: Vec<&'a str>,
+    /// So many of them were known.
+    pub(super) known: usize,
+    /// There were more than [`ITEMS_MAX`].
+    pub(super) is_cut: bool,
+    /// How often the list is given.
+    pub(super) lists: usize,
+}
+
+impl<'a> Outline<'a> {
+    /// Opens an object; `None` if `json` is none, or has too many fields.
+    ///
+    /// - `list`: the name of the list;
+    /// - `known`: is given the text from the first element on, and returns where in it the first
+    ///   elements stand that were read before, character for character, each an object.
+    pub(super) fn open(
+        json: &'a str,
+        list: &str,
+        known: impl FnOnce(&'a str) -> Vec<Range<usize>>,
+    ) -> Option<Self> {
+        let (mut scan, mut known) = (Scan { rest: json }, Some(known));
+        let mut found = Self::default();
+        scan.eat(b'{')?;
+        let mut is_open = scan.eat(b'}').is_none();
+        while is_open {
+            let name: String = scan.value()?;
+            scan.eat(b':')?;
+            if name != list {
+                if found.fields.0.len() == ITEMS_MAX {
+                    return None;
+                }
+                found.fields.0.push((name, scan.value()?));
+            } else {
+                found.lists += 1;
+                match (scan.eat(b'['), known.take()) {
+                    (Some(()), Some(known)) => found.list(&mut scan, known)?,
+                    (Some(()), None) => found.list(&mut scan, |_| Vec::new())?,
+                    (None, _) => {
+                        let raw: &RawValue = scan.value()?;
+                        found
+                            .items
+                            .extend((raw.get() != "null").then_some(raw.get()));
+                    }
+                }
+            }
+            is_open = scan.goes_on(b'}')?;
+        }
+        scan.skip_blank();
+        scan.rest.is_empty().then_some(found)
+    }
+
+    /// Reads a list behind its opening bracket.
+    fn list(
+        &mut self,
+        scan: &mut Scan<'a>,
+        known: impl FnOnce(&'a str) -> Vec<Range<usize>>,
+    ) -> Option<()> {
+        (self.items, self.is_cut) = (Vec::new(), false);
+        scan.skip_blank();
+        let text = scan.rest;
+        let known = known(text);
+        self.known = known.len();
+        let mut is_open = match known.last() {
+            None => scan.eat(b']').is_none(),
+            Some(last) => {
+                scan.rest = text.get(last.end..)?;
+                let items = known.iter().map(|place| text.get(place.clone()));
+                self.items = items.collect::<Option<_>>()?;
+                scan.goes_on(b']')?
+            }
+        };
+        while is_open {
+            let item: &RawValue = scan.value()?;
+            match self.items.len() < ITEMS_MAX {
+                true => self.items.push(item.get()),
+                false => self.is_cut = true,
+            }
+            is_open = scan.goes_on(b']')?;
+        }
+        Some(())
+    }
+}
+
+/// What is left of a text that is read value by value.
+struct Scan<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Scan<'a> {
+    fn skip_blank(&mut self) {
+        self.rest = self.rest.trim_start_matches([' ', '\t', '\n', '\r']);
+    }
+
+    /// Takes a mark, if it comes next.
+    fn eat(&mut self, mark: u8) -> Option<()> {
+        self.skip_blank();
+        (self.rest.as_bytes().first() == Some(&mark)).then(|| self.rest = &self.rest[1..])
+    }
+
+    /// Whether another element follows; `None` where neither it nor the end does.
+    fn goes_on(&mut self, end: u8) -> Option<bool> {
+        let follows = self.eat(b',').map(|()| true);
+        follows.or_else(|| self.eat(end).map(|()| false))
+    }
+
+    fn value<T: Deserialize<'a>>(&mut self) -> Option<T> {
+        let mut values = serde_json::Deserializer::from_str(self.rest).into_iter();
+        let value = values.next()?.ok()?;
+        self.rest = self.rest.get(values.byte_offset()..)?;
+        Some(value)
+    }
+}
+
 /// Returns the elements of a list, none if it is not one.
 pub(super) fn items(raw: Option<&RawValue>) -> Vec<&RawValue> {
     let list = raw.and_then(|raw| List::open(raw.get()));
@@ -176,6 +302,17 @@ fn unit(text: &str) -> Option<u16> {
 /// Names a message by its meaning: SHA-256 of a canonical form.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// What comes before everything.
+    pub const NONE: Self = Self([0; 32]);
+
+    /// Names what has this meaning, with what follows it.
+    pub fn then(self, next: Self) -> Self {
+        let both = Sha256::new().chain_update(self.0).chain_update(next.0);
+        Self(both.finalize().into())
+    }
+}
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

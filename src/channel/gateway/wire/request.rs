@@ -1,18 +1,21 @@
 //! What a request asks for.
 //!
 //! Reads the body once, one level deep; messages stay slices of it. The caller
-//! reads them with [`Said::read`], and may skip those whose bytes it has seen.
+//! reads them with [`Said::read`]. Agents send their whole history with every call:
+//! the part that was read before is not read again ([`read_on`]).
 //!
 //! Only fields that money, routing or framing depend on are errors when they
 //! cannot be read, and they must be given once: two parsers that disagree about
 //! a key given twice would disagree about the cap. Everything else is the
 //! upstream's to judge.
 
+use std::ops::Range;
+
 use serde_json::value::RawValue;
 
 use super::api::Api;
 use super::bounds::{BODY_BYTES_MAX, DEPTH_MAX, ITEMS_MAX};
-use super::json::{self, Digest, Fields, List};
+use super::json::{self, Digest, Fields, Outline};
 use super::said::Said;
 use crate::channel::frame::deeper_than;
 use crate::channel::raw::describe;
@@ -37,7 +40,7 @@ pub struct Asked<'a> {
     /// The answer is fetched later, so this reply will not show its usage.
     pub is_background: bool,
     /// The history as written, in order, system messages inside it included.
-    pub messages: Vec<&'a RawValue>,
+    pub messages: Vec<&'a str>,
     /// The system prompt, where it stands apart from the history.
     pub system: Option<&'a RawValue>,
     /// Tools the model may call.
@@ -46,7 +49,7 @@ pub struct Asked<'a> {
     pub expects: Expects<'a>,
     /// The history up to this response lies with the upstream.
     pub previous_response_id: Option<String>,
-    /// Every field as written, for [`super::extras`].
+    /// Every other field as written, for [`super::extras`].
     pub(super) fields: Fields<'a>,
 }
 
@@ -137,8 +140,36 @@ pub enum Error {
 ///
 /// Errors: every variant of [`Error`]; nothing is kept then.
 pub fn read(api: Api, body: &[u8]) -> Result<Asked<'_>, Error> {
-    let fields = open(body)?;
+    read_on(api, body, |_| Vec::new())
+}
+
+/// Reads a body whose first messages may have been read before.
+///
+/// - `known`: is given the text from the first message on, and returns where in it the first ones
+///   stand that were read before, character for character, each an object.
+///
+/// Errors: every variant of [`Error`]; nothing is kept then.
+pub fn read_on<'a>(
+    api: Api,
+    body: &'a [u8],
+    known: impl FnOnce(&'a str) -> Vec<Range<usize>>,
+) -> Result<Asked<'a>, Error> {
     let spelling = spelling(api);
+    let outline = outline(body, spelling.messages, known)?;
+    if outline.lists > 1 {
+        let field = spelling.messages.to_owned();
+        return Err(Error::Twice { field });
+    }
+    if outline.is_cut {
+        let found = format!("an array of more than {ITEMS_MAX}");
+        let expected = "an array of at most 65536 elements";
+        return Err(field(spelling.messages, expected, found));
+    }
+    let Outline {
+        fields,
+        items: messages,
+        ..
+    } = outline;
     for name in spelling.once {
         once(&fields, name, name)?;
     }
@@ -162,22 +193,6 @@ pub fn read(api: Api, body: &[u8]) -> Result<Asked<'_>, Error> {
         Some(raw) => inner(raw, "stream_options")?,
         None => empty(),
     };
-    let mut messages = Vec::new();
-    if let Some(raw) = fields.get(spelling.messages) {
-        match List::open(raw.get()) {
-            Some(list) if list.is_cut => {
-                let found = format!("an array of more than {ITEMS_MAX}");
-                return Err(field(
-                    spelling.messages,
-                    "an array of at most 65536 elements",
-                    found,
-                ));
-            }
-            Some(list) => messages = list.items,
-            // Responses takes a bare text for one message of the user.
-            None => messages.push(raw),
-        }
-    }
     let mut tools = offered(api, &fields);
     if api == Api::Responses {
         tools.extend(messages.iter().flat_map(additional_tools));
@@ -212,16 +227,16 @@ pub fn read(api: Api, body: &[u8]) -> Result<Asked<'_>, Error> {
 impl Asked<'_> {
     /// Returns every message read, in order.
     pub fn history(&self) -> Vec<Said> {
-        let read = |raw: &&RawValue| self.said(raw);
+        let read = |raw: &&str| self.said(raw);
         self.messages.iter().map(read).collect()
     }
 
     /// Returns one of the messages read.
-    pub fn said(&self, raw: &RawValue) -> Said {
+    pub fn said(&self, raw: &str) -> Said {
         // A bare text is a message of the user.
-        let bare = raw.get().starts_with('"');
-        let wrapped = bare.then(|| format!(r#"{{"role":"user","content":{}}}"#, raw.get()));
-        Said::read(self.api, wrapped.as_deref().unwrap_or(raw.get()))
+        let bare = raw.starts_with('"');
+        let wrapped = bare.then(|| format!(r#"{{"role":"user","content":{raw}}}"#));
+        Said::read(self.api, wrapped.as_deref().unwrap_or(raw))
     }
 
     /// Returns the meaning of the system prompt, cache marks ignored.
@@ -250,9 +265,7 @@ fn spelling(api: Api) -> Spelling {
         "model",
         "stream",
         "stream_options",
-        "messages",
         "n",
-        "input",
         "background",
         "service_tier",
         "speed",
@@ -282,7 +295,6 @@ fn spelling(api: Api) -> Spelling {
         },
         Api::Gemini => Spelling {
             once: &[
-                "contents",
                 "generationConfig",
                 "generation_config",
                 "serviceTier",
@@ -298,29 +310,60 @@ fn spelling(api: Api) -> Spelling {
 
 /// Opens a body as an object.
 pub(super) fn open(body: &[u8]) -> Result<Fields<'_>, Error> {
+    let text = text(body)?;
+    if deeper_than(body, DEPTH_MAX) {
+        return Err(TOO_DEEP);
+    }
+    Fields::open(text).ok_or_else(|| no_object(text))
+}
+
+/// Opens a body, but what is known of its messages.
+fn outline<'a>(
+    body: &'a [u8],
+    messages: &str,
+    known: impl FnOnce(&'a str) -> Vec<Range<usize>>,
+) -> Result<Outline<'a>, Error> {
+    let text = text(body)?;
+    let Some(outline) = Outline::open(text, messages, known) else {
+        return Err(match deeper_than(body, DEPTH_MAX) {
+            true => TOO_DEEP,
+            false => no_object(text),
+        });
+    };
+    let is_deep = |text: &str, around| deeper_than(text.as_bytes(), DEPTH_MAX - around);
+    let new = &outline.items[outline.known..];
+    if outline.fields.values().any(|raw| is_deep(raw.get(), 1))
+        || new.iter().any(|message| is_deep(message, 2))
+    {
+        return Err(TOO_DEEP);
+    }
+    Ok(outline)
+}
+
+const TOO_DEEP: Error = Error::TooDeep {
+    depth_max: DEPTH_MAX,
+};
+
+fn text(body: &[u8]) -> Result<&str, Error> {
     if body.len() > BODY_BYTES_MAX {
         return Err(Error::TooLarge {
             bytes: body.len(),
             bytes_max: BODY_BYTES_MAX,
         });
     }
-    let text = std::str::from_utf8(body).map_err(|error| Error::NotUtf8 {
+    std::str::from_utf8(body).map_err(|error| Error::NotUtf8 {
         offset: error.valid_up_to(),
-    })?;
-    if deeper_than(body, DEPTH_MAX) {
-        return Err(Error::TooDeep {
-            depth_max: DEPTH_MAX,
-        });
-    }
-    if let Some(fields) = Fields::open(text) {
-        return Ok(fields);
-    }
+    })
+}
+
+/// Why a text cannot be opened as an object.
+fn no_object(text: &str) -> Error {
     match serde_json::from_str::<&RawValue>(text) {
-        Ok(raw) => Err(wrong("the request body", "an object", raw)),
-        Err(error) => Err(Error::NotJson {
+        Ok(raw) => wrong("the request body", "an object", raw),
+        Err(error) => Error::NotJson {
             line: error.line(),
             column: error.column(),
-        }),
+        },
     }
 }
 
@@ -393,9 +436,9 @@ fn offered<'a>(api: Api, fields: &Fields<'a>) -> Vec<Offered<'a>> {
 }
 
 /// Codex carries the tools of its own models in an item of the input.
-fn additional_tools<'a>(raw: &&'a RawValue) -> Vec<Offered<'a>> {
-    let found = raw.get().contains("additional_tools");
-    let Some(item) = found.then(|| Fields::open(raw.get())).flatten() else {
+fn additional_tools<'a>(raw: &&'a str) -> Vec<Offered<'a>> {
+    let found = raw.contains("additional_tools");
+    let Some(item) = found.then(|| Fields::open(raw)).flatten() else {
         return Vec::new();
     };
     match item.text("type").as_deref() {

@@ -10,7 +10,8 @@
 //! Not here: what a client puts into the text itself (dates, reminders); that
 //! is for the preset of that client to declare.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 
 use serde_json::{Map, Value};
 
@@ -427,10 +428,43 @@ pub struct Exchange<'a> {
     pub answered_in: usize,
 }
 
+/// As what a call and its result are known for the same: by id, or by name where there
+/// is no id.
+fn key<'a>(id: &'a str, name: &'a str) -> (&'a str, &'a str) {
+    (id, if id.is_empty() { name } else { "" })
+}
+
+/// Returns the message from which on all calls stand whose results stand from `first` on.
+///
+/// - `history`: with places, from 0.
+pub fn calls_from<'a>(
+    history: impl DoubleEndedIterator<Item = (usize, &'a Said)>,
+    first: usize,
+) -> usize {
+    let mut missing: HashMap<(&str, &str), usize> = HashMap::new();
+    for (index, said) in history.rev() {
+        if index < first && missing.is_empty() {
+            return index + 1;
+        }
+        for call in &said.calls {
+            if let Entry::Occupied(mut results) = missing.entry(key(&call.id, &call.name)) {
+                *results.get_mut() -= 1;
+                if *results.get() == 0 {
+                    results.remove();
+                }
+            }
+        }
+        let results = said.results.iter().filter(|_| index >= first);
+        for result in results {
+            *missing.entry(key(&result.id, &result.name)).or_default() += 1;
+        }
+    }
+    0
+}
+
 /// Joins the calls of a history to their results, in the order of the calls: by
 /// id, or by name in order where there is no id.
 pub fn exchanges<'a>(history: impl IntoIterator<Item = &'a Said>) -> Vec<Exchange<'a>> {
-    let key = |id: &'a str, name: &'a str| (id, if id.is_empty() { name } else { "" });
     let mut open: HashMap<(&str, &str), VecDeque<usize>> = HashMap::new();
     let mut found: Vec<Exchange<'_>> = Vec::new();
     for (index, said) in history.into_iter().enumerate() {

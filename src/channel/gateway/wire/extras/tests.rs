@@ -7,7 +7,7 @@ use super::*;
 fn extras(api: Api, body: &str, seen: usize) -> Extras {
     let asked = request::read(api, body.as_bytes()).unwrap();
     let model = asked.model.clone().unwrap_or_default();
-    read(&asked, &model, seen)
+    read(&asked, &model, &notable(&asked), seen)
 }
 
 fn shown(api: Api, body: &Value) -> String {
