@@ -130,6 +130,46 @@ fn an_answer_costs_what_it_says() {
     }
 }
 
+/// Servers that do not count say 0, or leave it out.
+#[test]
+fn a_count_that_cannot_be_one_costs_what_was_held_back() {
+    let rows = [
+        (
+            "nothing at all",
+            json!({"input_tokens": 0, "output_tokens": 0}),
+        ),
+        (
+            "less than nothing",
+            json!({"input_tokens": -1, "output_tokens": -1}),
+        ),
+        (
+            "words that came of nothing",
+            json!({"input_tokens": 9, "output_tokens": 0}),
+        ),
+        (
+            "an empty prompt",
+            json!({"input_tokens": 0, "output_tokens": 9}),
+        ),
+        ("only what went in", json!({"input_tokens": 9})),
+        ("only what came out", json!({"output_tokens": 9})),
+        (
+            "no number",
+            json!({"input_tokens": "9", "output_tokens": "9"}),
+        ),
+    ];
+    for (name, usage) in rows {
+        let body = call("claude-sonnet-4-5", json!({}));
+        let came = came(
+            "limits: {cost_usd: 9}",
+            &[body],
+            vec![answer("claude-sonnet-4-5", &usage)],
+        );
+        let cost: f64 = came.cost.parse().expect("a number");
+        // 1,000 tokens of output and some of input.
+        assert!(cost > 0.015, "row: {name}: {cost} USD\n{}", came.log);
+    }
+}
+
 #[test]
 fn what_cannot_be_held_back_is_refused_under_a_cap() {
     let capped = "limits: {cost_usd: 9}";

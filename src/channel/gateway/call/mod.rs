@@ -237,6 +237,8 @@ struct Tries {
     why_unfit: String,
     /// Who is to be asked next.
     prefer: Option<usize>,
+    /// Links for which it let another call go first.
+    stood_back: Vec<usize>,
 }
 
 impl Tries {
@@ -264,6 +266,8 @@ struct Open {
     max_tokens: u64,
     /// What the model is told with it.
     steer: Option<String>,
+    /// How the model counts was not known when it was held back.
+    is_unproven: bool,
 }
 
 /// What came of a try.
@@ -288,6 +292,15 @@ pub(super) struct Came {
 }
 
 impl Came {
+    /// Takes a count that cannot be one for none.
+    ///
+    /// - `is_script`: a scripted model is believed what its file says.
+    fn doubt(&mut self, is_script: bool) {
+        if let Some(reply) = self.reply.as_mut().filter(|_| !is_script) {
+            reply.is_usage_final &= reply.is_usage_believable();
+        }
+    }
+
     /// Whether it is an answer, whole and without an error in it.
     fn is_answer(&self) -> bool {
         let is_whole = |reply: &Reply| reply.error.is_none() && reply.is_terminal;
@@ -300,6 +313,12 @@ impl Came {
 impl Asking<'_> {
     fn api(&self) -> Api {
         self.asked.api
+    }
+
+    /// Whether a link is a scripted model.
+    fn is_script(&self, link: usize) -> bool {
+        let link = self.shared.settings.chain.get(link);
+        link.is_some_and(|link| link.server == Some("script"))
     }
 
     fn refused(&self, why: Why, message: &str) -> Answer {
@@ -315,14 +334,21 @@ impl Asking<'_> {
 
     /// Asks until there is an answer, or none is to be had.
     async fn ask(&self, line: &mut Line) {
-        let mut tries = Tries::default();
-        let _first = self.first(line).await;
+        let (mut tries, mut proving) = (Tries::default(), None);
         loop {
+            self.prove(line, &tries, &mut proving).await;
             let mut open = match self.reserve(line, &tries).await {
                 Ok(Let::Out(open)) => open,
                 Ok(Let::Through(open)) => return self.pass_through(line, open).await,
                 Err((why, message)) => return self.refuse(line, why, &message).await,
             };
+            if !self.is_proven(&open, &mut proving) && !tries.stood_back.contains(&open.link) {
+                tries.stood_back.push(open.link);
+                tries.prefer = Some(open.link);
+                let why = "another call shows first how the model counts";
+                self.unsent(open, why, &tries).await;
+                continue;
+            }
             if line.is_gone() {
                 return self
                     .unsent(open, "the agent hung up before the call went out", &tries)
@@ -343,6 +369,7 @@ impl Asking<'_> {
             };
             *tries.of_link.entry(open.link).or_default() += 1;
             let mut came = self.try_once(line, prepared).await;
+            came.doubt(self.is_script(open.link));
             let (link, steer) = (open.link, open.steer.clone());
             let told = self.settle(open, &came, &tries).await;
             if !matches!(told, Ok(Next::Take))

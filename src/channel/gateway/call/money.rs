@@ -29,22 +29,76 @@ fn output_tokens(api: Api) -> u64 {
     }
 }
 
+/// Held by a call that shows how a model counts.
+pub(super) struct Proving {
+    model: String,
+    _held: OwnedMutexGuard<()>,
+}
+
 impl Asking<'_> {
-    /// Waits where it is not known yet how the model counts: the bytes of a request
-    /// bound what it holds, not what a server adds to it. So the first call of a model
-    /// goes out alone; what it showed counts for the others.
-    pub(super) async fn first(&self, line: &mut Line) -> Option<OwnedMutexGuard<()>> {
-        let offers = self.offers.as_deref().ok()?;
-        let offer = offers
-            .first()
-            .filter(|offer| offer.is_first && !offer.is_free)?;
-        let is_known = || self.shared.memory().beyond(&offer.model).is_some();
-        if !self.shared.settings.is_capped || is_known() {
-            return None;
+    /// Waits where it is not known yet how the model counts that is likely to be asked:
+    /// the bytes of a request bound what it holds, not what a server adds to it. So the
+    /// first call of a model goes out alone; what it showed counts for the others.
+    ///
+    /// - `proving`: what the call holds meanwhile.
+    pub(super) async fn prove(
+        &self,
+        line: &mut Line,
+        tries: &Tries,
+        proving: &mut Option<Proving>,
+    ) {
+        let offers = self.offers.as_deref().unwrap_or_default();
+        let can = |offer: &&Offer| !tries.out().contains(&offer.link);
+        let next = match tries.prefer {
+            Some(link) => offers.iter().find(|offer| offer.link == link),
+            None => offers.iter().find(can),
+        };
+        let Some(offer) = next.filter(|offer| self.is_unproven(offer)) else {
+            *proving = None;
+            return;
+        };
+        if proving.as_ref().is_some_and(|it| it.model == offer.model) {
+            return;
         }
-        let proving = self.shared.memory().proving(&offer.model);
-        let first = self.held(line, proving.lock_owned()).await;
-        (!is_known()).then_some(first)
+        // Who waits for one model must not hold up another.
+        *proving = None;
+        let lock = self.shared.memory().proving(&offer.model);
+        let held = self.held(line, lock.lock_owned()).await;
+        *proving = self.is_unproven(offer).then(|| Proving {
+            model: offer.model.clone(),
+            _held: held,
+        });
+    }
+
+    /// Whether a call may go out that was let out, as far as it is known, or is shown by
+    /// this call alone, how its model counts.
+    pub(super) fn is_proven(&self, open: &Open, proving: &mut Option<Proving>) -> bool {
+        if !open.is_unproven {
+            *proving = None;
+            return true;
+        }
+        if proving.as_ref().is_some_and(|it| it.model == open.model) {
+            return true;
+        }
+        *proving = None;
+        let lock = self.shared.memory().proving(&open.model);
+        let Ok(held) = lock.try_lock_owned() else {
+            return false;
+        };
+        let is_unknown = self.shared.memory().beyond(&open.model).is_none();
+        *proving = is_unknown.then(|| Proving {
+            model: open.model.clone(),
+            _held: held,
+        });
+        is_unknown
+    }
+
+    /// Whether it is not known how the model of an offer counts, and has to be.
+    fn is_unproven(&self, offer: &Offer) -> bool {
+        self.shared.settings.is_capped
+            && offer.is_first
+            && !offer.is_free
+            && self.shared.memory().beyond(&offer.model).is_none()
     }
 
     /// Holds the worst case of the call back, and learns who is asked.
@@ -60,6 +114,8 @@ impl Asking<'_> {
         };
         let can = |offer: &&Offer| !tries.unfit.contains(&offer.link);
         let mut left: Vec<Offer> = offers.iter().filter(can).cloned().collect();
+        let unproven = left.iter().filter(|offer| self.is_unproven(offer));
+        let unproven: Vec<usize> = unproven.map(|offer| offer.link).collect();
         for offer in left.iter_mut().filter(|offer| offer.is_first) {
             let beyond = self.shared.memory().beyond(&offer.model).unwrap_or(0);
             offer.input_tokens = offer.input_tokens.saturating_add(beyond);
@@ -77,11 +133,12 @@ impl Asking<'_> {
             left.retain(fits);
         }
         if left.is_empty() {
-            let why = match tries.why_unfit.as_str() {
-                "" => "every upstream was asked",
-                why => why,
-            };
-            return Err((Why::Unreachable, why.to_owned()));
+            return Err(match (tries.why_unfit.as_str(), tries.of_link.is_empty()) {
+                ("", _) => (Why::Unreachable, "every upstream was asked".to_owned()),
+                (why, false) => (Why::Unreachable, why.to_owned()),
+                // Whoever asks the same again hears the same.
+                (why, true) => (Why::BadRequest, why.to_owned()),
+            });
         }
         let first = left[0].clone();
         let choices = self.asked.choices.max(1);
@@ -102,7 +159,7 @@ impl Asking<'_> {
                 .map_or(0, |thinking| thinking.min(THINKING_LEAST).saturating_mul(2)),
             offers: left,
             prefer: tries.prefer,
-            unasked: self.shared.memory().goes_live(),
+            unasked: self.shared.memory().goes_live(&self.placed),
             terms: self.terms.clone(),
             long_cache: first.long_cache,
             unbounded: first.unbounded,
@@ -131,6 +188,7 @@ impl Asking<'_> {
                     link,
                     model: model.to_owned(),
                     max_tokens: max_tokens / choices,
+                    is_unproven: unproven.contains(&link),
                     steer: memory.take_steer(&self.placed),
                 };
                 Ok(match is_quiet {

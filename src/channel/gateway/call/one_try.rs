@@ -220,6 +220,7 @@ impl Asking<'_> {
             model: self.model.clone(),
             max_tokens: u64::MAX,
             steer: None,
+            is_unproven: false,
         });
         let prepared = match self.prepare(&mut open) {
             Ok(prepared) => prepared,
@@ -231,7 +232,8 @@ impl Asking<'_> {
                 return self.refuse(line, Why::BadRequest, &error.to_string()).await;
             }
         };
-        let came = self.try_once(line, prepared).await;
+        let mut came = self.try_once(line, prepared).await;
+        came.doubt(self.is_script(open.link));
         if is_held {
             let turn = Turn {
                 wire: Some(Wire {

@@ -196,8 +196,10 @@ fn as_error(fault: &reply::Fault) -> Value {
 }
 
 /// The tools that were offered: all names, and the schemas of those that are called.
+/// A text that may be a call is looked at with their names.
 fn tools(asked: &Asked<'_>, reply: &Reply) -> Value {
-    if asked.tools.is_empty() || reply.calls.is_empty() {
+    let may_be_call = reply.text.trim_start().starts_with(['<', '[', '{']);
+    if asked.tools.is_empty() || reply.calls.is_empty() && !may_be_call {
         return Value::Null;
     }
     // What the upstream runs itself has names of its own.

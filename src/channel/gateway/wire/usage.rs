@@ -50,6 +50,12 @@ impl Usage {
         own.into_iter().chain(others).fold(0, u64::saturating_add)
     }
 
+    /// Returns the tokens that went in.
+    pub fn prompt(&self) -> u64 {
+        let parts = [self.cache_read, self.cache_write_5m, self.cache_write_1h];
+        parts.into_iter().fold(self.input, u64::saturating_add)
+    }
+
     fn add(&mut self, more: &Self) {
         let pairs = [
             (&mut self.input, more.input),
@@ -82,9 +88,27 @@ pub(super) fn read(api: Api, usage: &Value, model: Option<&str>) -> Option<Usage
 fn count(value: &Value, path: &str) -> Option<u64> {
     let found = value.pointer(path)?;
     // Some gateways count in floats.
+    let float = || found.as_f64().filter(|float| *float >= 0.0);
     found
         .as_u64()
-        .or_else(|| found.as_f64().map(|float| float.ceil() as u64))
+        .or_else(|| float().map(|float| float.ceil() as u64))
+}
+
+/// Reports whether a usage object counts what went in and what came out: what it leaves
+/// out, or gives as no number, is not known.
+pub(super) fn is_whole(api: Api, usage: &Value) -> bool {
+    let has = |name: &str| count(usage, name).is_some();
+    match api {
+        Api::Messages => has("/input_tokens") && has("/output_tokens"),
+        Api::CountTokens => false,
+        Api::Chat => has("/prompt_tokens") && (has("/completion_tokens") || has("/total_tokens")),
+        Api::Responses => has("/input_tokens") && (has("/output_tokens") || has("/total_tokens")),
+        // It leaves out what is 0.
+        Api::Gemini => {
+            let came_out = ["/candidatesTokenCount", "/thoughtsTokenCount"];
+            has("/promptTokenCount") && (has("/totalTokenCount") || came_out.into_iter().any(has))
+        }
+    }
 }
 
 fn word(value: &Value, name: &str) -> Option<String> {
@@ -153,6 +177,9 @@ fn open_ai(usage: &Value, input: &str, output: &str) -> Option<Usage> {
     if prompt.is_none() && answer.is_none() {
         return None;
     }
+    // Some servers count reasoning in the total alone.
+    let total = count(usage, "/total_tokens").unwrap_or(0);
+    let beyond = total.saturating_sub(prompt.unwrap_or(total));
     let cache_read = at(input, "_details/cached_tokens").unwrap_or(0);
     let cache_write = at(input, "_details/cache_write_tokens").unwrap_or(0);
     Some(Usage {
@@ -162,7 +189,7 @@ fn open_ai(usage: &Value, input: &str, output: &str) -> Option<Usage> {
             .saturating_sub(cache_write),
         cache_read,
         cache_write_5m: cache_write,
-        output: answer.unwrap_or(0),
+        output: answer.unwrap_or(0).max(beyond),
         reasoning: at(output, "_details/reasoning_tokens").unwrap_or(0),
         service_tier: word(usage, "service_tier"),
         ..Usage::default()
@@ -176,6 +203,8 @@ fn gemini(usage: &Value) -> Option<Usage> {
     let cache_read = at("cachedContentTokenCount").unwrap_or(0);
     let reasoning = at("thoughtsTokenCount").unwrap_or(0);
     let tool_prompt = at("toolUsePromptTokenCount").unwrap_or(0);
+    let read = prompt.saturating_add(tool_prompt);
+    let beyond = at("totalTokenCount").unwrap_or(0).saturating_sub(read);
     Some(Usage {
         input: prompt
             .saturating_sub(cache_read)
@@ -183,7 +212,8 @@ fn gemini(usage: &Value) -> Option<Usage> {
         cache_read,
         output: at("candidatesTokenCount")
             .unwrap_or(0)
-            .saturating_add(reasoning),
+            .saturating_add(reasoning)
+            .max(beyond),
         reasoning,
         service_tier: word(usage, "serviceTier").or_else(|| word(usage, "trafficType")),
         ..Usage::default()
@@ -239,6 +269,12 @@ mod tests {
              json!({"input_tokens": 100, "output_tokens": 20, "input_tokens_details": {"cached_tokens": 60},
                     "output_tokens_details": {"reasoning_tokens": 15}}),
              usage(40, [60, 0, 0], 20, 15)),
+            ("reasoning that only the total counts is output", Api::Chat,
+             json!({"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 920}),
+             usage(100, [0, 0, 0], 820, 0)),
+            ("Gemini's total counts what its parts leave out", Api::Gemini,
+             json!({"promptTokenCount": 50, "candidatesTokenCount": 7, "totalTokenCount": 90}),
+             usage(50, [0, 0, 0], 40, 0)),
             ("a cache larger than the prompt wraps nothing", Api::Chat,
              json!({"prompt_tokens": 5, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 9}}),
              usage(0, [9, 0, 0], 1, 0)),
@@ -251,6 +287,24 @@ mod tests {
             assert_eq!(read(api, &value, Some("m")), Some(want), "row: {name}");
         }
         assert_eq!(read(Api::Chat, &json!({"total": 1}), None), None);
+    }
+
+    #[test]
+    fn half_a_count_is_none() {
+        #[rustfmt::skip]
+        let rows = [
+            ("both",                      Api::Messages,  json!({"input_tokens": 1, "output_tokens": 0}), true),
+            ("nothing came out",          Api::Messages,  json!({"input_tokens": 1}), false),
+            ("less than nothing",         Api::Messages,  json!({"input_tokens": 1, "output_tokens": -1}), false),
+            ("no number",                 Api::Chat,      json!({"prompt_tokens": 1, "completion_tokens": "1"}), false),
+            ("the total says the rest",   Api::Chat,      json!({"prompt_tokens": 1, "total_tokens": 2}), true),
+            ("nothing went in",           Api::Responses, json!({"output_tokens": 1}), false),
+            ("Gemini leaves out a 0",     Api::Gemini,    json!({"promptTokenCount": 1, "totalTokenCount": 1}), true),
+            ("but not everything",        Api::Gemini,    json!({"promptTokenCount": 1}), false),
+        ];
+        for (name, api, usage, want) in rows {
+            assert_eq!(is_whole(api, &usage), want, "row: {name}");
+        }
     }
 
     #[test]

@@ -37,7 +37,9 @@ impl Fold {
                 if let Some(word) = delta.get("stop_reason").and_then(Value::as_str) {
                     facts.stopped(Some(word));
                     refine(delta, facts);
-                    facts.reply.is_usage_final = has_usage && event.get("usage").is_some();
+                    // The count at its beginning is not yet of all that came out.
+                    let counts_output = event.pointer("/usage/output_tokens").is_some();
+                    facts.reply.is_usage_final = has_usage && counts_output;
                 }
                 false
             }

@@ -168,6 +168,16 @@ pub struct Reply {
     pub is_clipped: bool,
 }
 
+impl Reply {
+    /// Reports whether its usage can be what it took: no prompt is empty, and words are
+    /// not made of nothing. Servers that do not count say 0.
+    pub fn is_usage_believable(&self) -> bool {
+        let says_nothing = self.text.is_empty() && self.calls.is_empty();
+        let can_be = |usage: &Usage| usage.prompt() > 0 && (usage.output > 0 || says_nothing);
+        self.usage.as_ref().is_none_or(can_be)
+    }
+}
+
 /// A whole body that is not a reply of its API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the reply is not JSON that can be read")]
@@ -415,7 +425,8 @@ impl Facts {
         }
     }
 
-    /// Takes usage so far: the latest of each field counts.
+    /// Takes usage so far: the latest of each field counts. Returns whether it counts
+    /// both what went in and what came out.
     fn used(&mut self, api: Api, usage: Option<&Value>) -> bool {
         let Some(Value::Object(fields)) = usage else {
             return false;
@@ -432,13 +443,14 @@ impl Facts {
         }
         let merged = Value::Object(std::mem::take(&mut self.usage));
         let read = usage::read(api, &merged, self.reply.model.as_deref());
+        let is_whole = usage::is_whole(api, &merged);
         if let Value::Object(fields) = merged {
             self.usage = fields;
         }
         if read.is_some() {
             self.reply.usage = read;
         }
-        self.reply.usage.is_some()
+        is_whole
     }
 
     /// Appends a piece of output, as long as there is room, and counts it.
