@@ -337,6 +337,64 @@ fn calls_at_once_never_pass_the_cap_where_more_is_billed_than_was_sent() {
     assert!((3..=4).contains(&calls), "{calls} calls of 0.0615 USD each");
 }
 
+/// So does the first call of a model that they move to.
+#[test]
+fn calls_at_once_never_pass_the_cap_where_they_move_to_another_model() {
+    let usual = answer(&text("ok"), "end_turn");
+    let dear = usual.replace("1000", "20000");
+    let limits = (0..31).map(|_| Reply::json(429, "{}"));
+    let replies = std::iter::once(Reply::json(200, &usual)).chain(limits);
+    let upstream = Server::start(replies.collect());
+    let other = Server::start((0..32).map(|_| Reply::json(200, &dear)).collect());
+    let rest = format!(
+        "limits: {{cost_usd: 0.30}}\nfallbacks:\n  - {{url: '{}', api: messages, key: k, \
+         model: other, price: {{input: 3, output: 15}}}}\n",
+        other.url("/v1")
+    );
+    let (_sandbox, ran) = run("an_agent_of_many_calls_at_once", &rest, &upstream);
+    assert_eq!(ran.code, 20, "{ran:?}");
+    let calls = other.received().len();
+    assert!((3..=4).contains(&calls), "{calls} calls of 0.0615 USD each");
+}
+
+#[test]
+#[ignore = "the agent of the test below"]
+fn an_agent_with_a_tool() {
+    let Some(address) = base() else { return };
+    let is_stream = std::env::var_os("TEST_STREAM").is_some();
+    let mut body = call(&[said("user", &json!("read it"))], is_stream);
+    body["tools"] = json!([{"name": "read", "input_schema": {"type": "object"}}]);
+    let (status, answer) = ask(&address, &body);
+    println!("{status} {answer}");
+}
+
+#[test]
+fn a_reply_that_is_no_use_is_asked_for_again_unseen() {
+    let as_text = r#"<tool_call>{"name": "read", "arguments": {}}</tool_call>"#;
+    let invented = json!({"type": "tool_use", "id": "t1", "name": "raed", "input": {}});
+    let started = json!({"type": "content_block_start", "index": 1, "content_block": invented});
+    let blank_before_it = events("\n\n", true).replace(
+        "event: message_delta",
+        &format!("event: content_block_start\ndata: {started}\n\nevent: message_delta"),
+    );
+    let whole = |content: &Value| Reply::json(200, &answer(content, "end_turn"));
+    #[rustfmt::skip]
+    let rows = [
+        ("a call written as text", whole(&text(as_text)), whole(&text("good")), None),
+        ("blank space before a call of no tool", stream(&blank_before_it), stream(&events("good", true)), Some(("TEST_STREAM", "1"))),
+    ];
+    for (name, unfit, good, variable) in rows {
+        let upstream = Server::start(vec![unfit, good]);
+        let variables: Vec<_> = variable.into_iter().collect();
+        let (sandbox, ran) = run_with("an_agent_with_a_tool", "", &upstream, &variables);
+        let why = sandbox.run(&["why", "latest"]).stdout;
+        assert_eq!(upstream.received().len(), 2, "row: {name}\n{why}");
+        assert!(ran.stdout.contains("good"), "row: {name}\n{ran:?}");
+        let is_seen = ran.stdout.contains("tool_call") || ran.stdout.contains("raed");
+        assert!(!is_seen, "row: {name}\n{ran:?}");
+    }
+}
+
 #[test]
 #[ignore = "the agent of the test below"]
 fn an_agent_that_thinks() {

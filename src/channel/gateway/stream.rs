@@ -110,7 +110,7 @@ pub(super) async fn relay(
                         came.rest.extend_from_slice(&bytes);
                     } else {
                         words.is_spoken |=
-                            seen.is_content && !words.is_spoken && !calls_a_tool(&frame);
+                            seen.is_content && !words.is_spoken && !is_unspoken(&frame);
                         out.extend_from_slice(&bytes);
                     }
                 }
@@ -239,13 +239,37 @@ pub(super) fn as_client_has_it(read: Reply, own: Option<Reply>) -> Reply {
     }
 }
 
-/// Whether a frame is a piece of a tool call: until there are words besides, such
-/// a reply can still be made again.
-fn calls_a_tool(frame: &Frame) -> bool {
+/// Whether a frame is a piece of a tool call, or blank space as many models write it
+/// before one: until there are words besides, such a reply can still be made again.
+fn is_unspoken(frame: &Frame) -> bool {
     let data = frame.data.as_deref().unwrap_or_default();
-    let Ok(event) = serde_json::from_str::<Value>(data) else {
-        return false;
-    };
+    let event = serde_json::from_str::<Value>(data);
+    event.is_ok_and(|event| calls_a_tool(&event) || is_blank(&event))
+}
+
+/// Whether all that an event says is blank space.
+fn is_blank(event: &Value) -> bool {
+    let said = [
+        "/delta/text",
+        "/choices/0/delta/content",
+        "/candidates/0/content/parts/0/text",
+    ];
+    let is_text = event.get("type").and_then(Value::as_str) == Some("response.output_text.delta");
+    let said = said.into_iter().chain(is_text.then_some("/delta"));
+    let mut words = said.filter_map(|at| event.pointer(at)?.as_str());
+    let is_more = |at: &str| event.pointer(at).is_some_and(|it| !it.is_null());
+    // Reasoning beside it is shown, and a second part is not looked at.
+    let has_more = [
+        "/choices/0/delta/reasoning_content",
+        "/choices/0/delta/reasoning",
+    ]
+    .into_iter()
+    .chain(["/choices/1", "/candidates/0/content/parts/1"])
+    .any(is_more);
+    !has_more && words.next().is_some_and(|word| word.trim().is_empty())
+}
+
+fn calls_a_tool(event: &Value) -> bool {
     let says = |at: &str, word: &str| event.pointer(at).and_then(Value::as_str) == Some(word);
     let holds = |at: &str| match event.pointer(at) {
         Some(Value::Array(items)) => !items.is_empty(),
