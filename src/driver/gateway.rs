@@ -268,12 +268,14 @@ fn recorded(
         match entry.event {
             Event::TurnReported(turn) if turn.error.is_none() => {
                 let cost = turn.usage.cost;
+                let conversation = (!with_failures).then_some(turn.conversation);
                 found.extend(turn.reply.map(|reply| {
                     let recorded = gateway::Recorded {
                         request: reply.request,
                         event: entry.seq,
                         content_type: reply.content_type,
                         cost_nano_usd: cost.0,
+                        conversation,
                     };
                     (after.step, recorded)
                 }));

@@ -5,7 +5,7 @@
 //! tool results in the part we have seen were told of already.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -67,6 +67,8 @@ pub(super) struct Memory {
     /// Answers of earlier attempts, by their request, in the order they came.
     /// Gone once the agent asks something else.
     recorded: Option<HashMap<String, VecDeque<Recorded>>>,
+    /// Conversations of which some were given.
+    given: HashSet<ConversationNo>,
     /// Calls that failed for good, by their request.
     failed: HashMap<[u8; 32], Failure>,
 }
@@ -188,14 +190,35 @@ impl Memory {
 
     /// Takes the answer that this request was given before.
     pub(super) fn replay(&mut self, request: &str) -> Option<Recorded> {
-        self.recorded.as_mut()?.get_mut(request)?.pop_front()
+        let found = self.recorded.as_mut()?.get_mut(request)?.pop_front()?;
+        self.given.extend(found.conversation);
+        Some(found)
     }
 
     /// Returns how many recorded answers nobody has asked for, the first time that
     /// there is something else to be asked.
-    pub(super) fn goes_live(&mut self) -> Option<u64> {
-        let left = self.recorded.take()?;
-        Some(left.values().map(|same| same.len() as u64).sum())
+    ///
+    /// A sub-agent that has come to the end of its own answers, and a call beside the
+    /// conversation, go to the model by themselves: what others were answered is still
+    /// theirs.
+    pub(super) fn goes_live(&mut self, placed: &Placed) -> Option<u64> {
+        let left = self.recorded.as_ref()?.values().flatten();
+        let (mut all, mut own) = (0, 0);
+        for answer in left {
+            all += 1;
+            // Of whom it is not known, it may be everybody's.
+            let is_own = answer
+                .conversation
+                .is_none_or(|it| it == placed.conversation);
+            own += u64::from(is_own);
+        }
+        let is_at_its_end =
+            !placed.conversation.is_first() && self.given.contains(&placed.conversation);
+        if all > 0 && own == 0 && (placed.is_side || is_at_its_end) {
+            return None;
+        }
+        self.recorded = None;
+        Some(all)
     }
 
     /// Keeps an answer that was paid and that nobody heard.
@@ -405,6 +428,44 @@ mod tests {
         assert!(seen == 1 && (1_564..1_600).contains(&longer), "{longer}");
         let (seen, other) = bound(&mut memory, &["b", &long], 0, 1_600);
         assert!(seen == 0 && other > 5_064, "another beginning: {other}");
+    }
+
+    #[test]
+    fn a_sub_agent_at_its_end_leaves_the_others_theirs() {
+        let (main, one, two) = (ConversationNo(1), ConversationNo(2), ConversationNo(3));
+        let answer = |request: &str, conversation| Recorded {
+            request: request.to_owned(),
+            event: crate::ids::Seq(1),
+            content_type: String::new(),
+            cost_nano_usd: 1,
+            conversation: Some(conversation),
+        };
+        let placed = |conversation, is_side| Placed {
+            conversation,
+            is_side,
+            ..Placed::default()
+        };
+        #[rustfmt::skip]
+        let rows = [
+            ("a sub-agent at its end",          vec!["a", "b"],           one, false, None),
+            ("one that asks something else",    vec!["a"],                one, false, Some(3)),
+            ("a new one",                       vec!["a", "b"],           ConversationNo(9), false, Some(2)),
+            ("a title",                         vec!["a"],                ConversationNo(9), true, None),
+            ("the main one at its end",         vec!["a", "b"],           main, false, Some(2)),
+            ("the last one at its end",         vec!["a", "b", "c", "d"], two, false, Some(0)),
+        ];
+        for (name, given, conversation, is_side, want) in rows {
+            let all = [("a", main), ("b", one), ("c", two), ("d", two)];
+            let all = all.into_iter().map(|(request, of)| answer(request, of));
+            let mut memory = Memory::new(all.collect(), None);
+            for request in given {
+                assert!(memory.replay(request).is_some(), "row: {name}");
+            }
+            let live = memory.goes_live(&placed(conversation, is_side));
+            assert_eq!(live, want, "row: {name}");
+            let is_kept = memory.recorded.is_some();
+            assert_eq!(is_kept, want.is_none(), "row: {name}");
+        }
     }
 
     #[test]

@@ -52,7 +52,7 @@ use tokio::task::JoinHandle;
 
 use super::heard::Speaker;
 use super::hub::Hub;
-use crate::ids::Seq;
+use crate::ids::{ConversationNo, Seq};
 use memory::Memory;
 use secret::Secrets;
 use upstream::Upstreams;
@@ -102,6 +102,8 @@ pub struct Recorded {
     pub content_type: String,
     /// What it cost, in nano-USD.
     pub cost_nano_usd: u64,
+    /// The conversation that it is of, where this attempt goes on with the same ones.
+    pub conversation: Option<ConversationNo>,
 }
 
 /// The gateway of one attempt. Dropping it ends it, and every call under way.
