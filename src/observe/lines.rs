@@ -21,10 +21,13 @@ impl Lines {
 
 impl Observer for Lines {
     fn on(&mut self, moment: &Moment<'_>) {
-        for line in describe(moment) {
-            // Nobody is left to be told when the stream is closed.
-            let _ = writeln!(self.to, "agentguard: {line}");
-        }
+        let lines = describe(moment);
+        let lines: String = lines
+            .iter()
+            .map(|line| format!("agentguard: {line}\n"))
+            .collect();
+        // Nobody is left to be told when the stream is closed.
+        let _ = self.to.write_all(lines.as_bytes());
     }
 
     fn waits(&mut self, why: &str) {

@@ -37,6 +37,8 @@ pub(super) struct History {
     body: Bytes,
     at: usize,
     messages: Vec<Message>,
+    /// Where they stand, from the first one on.
+    places: Vec<Range<usize>>,
     /// So many of the first are objects, so that it can be seen where they end.
     objects: usize,
     heard: Heard,
@@ -52,8 +54,6 @@ pub(super) struct History {
 #[derive(Clone, Debug)]
 struct Message {
     said: Said,
-    /// Where it stands, from the first one on.
-    place: Range<usize>,
     /// What it means, with everything volatile put aside.
     meaning: Option<Digest>,
     /// What all up to it mean.
@@ -70,6 +70,7 @@ impl History {
             body: Bytes::new(),
             at: 0,
             messages: Vec::new(),
+            places: Vec::new(),
             objects: 0,
             heard: Heard::default(),
             notable: Vec::new(),
@@ -97,7 +98,8 @@ impl History {
         (self.body, self.at) = (body.clone(), first);
         for raw in asked.messages.iter().skip(kept) {
             let start = at(raw).saturating_sub(first);
-            self.push(asked, raw, start..start + raw.len(), volatile, quick);
+            self.places.push(start..start + raw.len());
+            self.push(asked, raw, volatile, quick);
         }
         if !had_answer {
             self.lines = lines(self.opening());
@@ -106,6 +108,7 @@ impl History {
 
     fn truncate(&mut self, kept: usize) {
         self.messages.truncate(kept);
+        self.places.truncate(kept);
         self.objects = self.objects.min(kept);
         self.heard.truncate(kept);
         self.notable
@@ -113,14 +116,7 @@ impl History {
         self.answer = self.answer.filter(|at| *at < kept);
     }
 
-    fn push(
-        &mut self,
-        asked: &Asked<'_>,
-        raw: &str,
-        place: Range<usize>,
-        volatile: &Volatile,
-        quick: &Quick,
-    ) {
+    fn push(&mut self, asked: &Asked<'_>, raw: &str, volatile: &Volatile, quick: &Quick) {
         let index = self.messages.len();
         let mut said = asked.said(raw);
         let meaning = meaning(asked, raw, &said, volatile);
@@ -144,7 +140,6 @@ impl History {
             self.answer = Some(index);
         }
         self.messages.push(Message {
-            place,
             meaning,
             so_far: meaning.map_or(so_far, |meaning| so_far.then(meaning)),
             mark: said.hash.map_or(mark, |hash| quick.of((mark, hash.0))),
@@ -161,14 +156,13 @@ impl History {
         }
         let known = self.body.get(self.at..).unwrap_or_default();
         let same = same(known, text.as_bytes());
-        let kept = self.messages.partition_point(|it| it.place.end <= same);
+        let kept = self.places.partition_point(|place| place.end <= same);
         kept.min(self.objects)
     }
 
     /// Returns where the first messages stand, from the first one on.
     pub(super) fn places(&self, kept: usize) -> Vec<Range<usize>> {
-        let kept = self.messages.iter().take(kept);
-        kept.map(|message| message.place.clone()).collect()
+        self.places.iter().take(kept).cloned().collect()
     }
 
     pub(super) fn len(&self) -> usize {
