@@ -7,12 +7,16 @@
 //! know ASCII letters only, and a character class cannot hold other ones (write
 //! `(о|а)` for `[оа]`).
 
-use std::sync::{Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use regex::Regex;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::util::syntax;
 use regex_automata::{Input, MatchKind, PatternSet};
+
+use super::text::regex;
 
 /// Bytes of states that an automaton keeps; older ones are made again when they
 /// are needed.
@@ -81,6 +85,34 @@ impl Part {
     }
 }
 
+/// A table of phrases that say where they are. In one expression they would take
+/// megabytes while it is made, so it is looked first which of them are there.
+pub(super) struct Places {
+    seen: Phrases,
+    places: Vec<(&'static str, OnceLock<Regex>)>,
+}
+
+impl Places {
+    /// Compiles the crate's own table; see [`Phrases::new`].
+    pub(super) fn new(phrases: &[&'static str]) -> Self {
+        let places = phrases.iter().map(|phrase| (*phrase, OnceLock::new()));
+        Self {
+            seen: Phrases::new(phrases),
+            places: places.collect(),
+        }
+    }
+
+    /// Returns where the first of the phrases is that are in `text`.
+    pub(super) fn find(&self, text: &str) -> Option<Range<usize>> {
+        let found = self.seen.find(text).filter_map(|at| {
+            let (phrase, place) = self.places.get(at)?;
+            let place = place.get_or_init(|| regex(&format!("(?i){phrase}")));
+            place.find(text).map(|found| found.range())
+        });
+        found.min_by_key(|found| found.start)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +125,14 @@ mod tests {
         assert_eq!(found("СОЕДИНЕНИЕ разорвано"), [2]);
         assert_eq!(found("passports"), [3], "no word of its own");
         assert!(found("").is_empty());
+    }
+
+    #[test]
+    fn the_first_phrase_of_a_text_says_where_it_is() {
+        let places = Places::new(&[r"(не|no) могу", r"^\W*I (can't|won't)", "so .{0,9}sorry"]);
+        assert_eq!(places.find("— I WON'T, so very sorry"), Some(0..11));
+        assert_eq!(places.find("But, so very sorry"), Some(5..18));
+        assert_eq!(places.find("Нет, НЕ могу"), Some(8..21));
+        assert_eq!(places.find("I can"), None);
     }
 }

@@ -11,21 +11,21 @@ use super::{Api, Hold, Insert, Lie, Pairs, Preset, Prompt, Restart, Resume, Sess
 pub const VOLATILE: Pairs = &[
     // A point in time, with or without its fraction and zone.
     (
-        r"\b20\d\d-[01]\d-[0-3]\d[T ][0-2]\d:[0-5]\d(:[0-6]\d)?(\.\d+)?(Z|[+-]\d\d:?\d\d)?",
+        r"(?-u)\b20\d\d-[01]\d-[0-3]\d[T ][0-2]\d:[0-5]\d(:[0-6]\d)?(\.\d+)?(Z|[+-]\d\d:?\d\d)?",
         "TIME",
     ),
     // A day.
-    (r"\b20\d\d-[01]\d-[0-3]\d\b", "DAY"),
+    (r"(?-u)\b20\d\d-[01]\d-[0-3]\d\b", "DAY"),
     (
-        r"(Sun|Mon|Tue|Wed|Thu|Fri|Sat)[a-z]*,? ([A-Z][a-z]{2,8}) \d{1,2},? 20\d\d( [0-2]\d:[0-5]\d:[0-6]\d)?",
+        r"(?-u)(Sun|Mon|Tue|Wed|Thu|Fri|Sat)[a-z]*,? ([A-Z][a-z]{2,8}) \d{1,2},? 20\d\d( [0-2]\d:[0-5]\d:[0-6]\d)?",
         "DAY",
     ),
     (
-        r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b",
+        r"(?-u)[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b",
         "UUID",
     ),
     // Our own address, told to the model by agents that show their settings.
-    (r"\b(127\.0\.0\.1|localhost):\d{4,5}\b", "GATEWAY"),
+    (r"(?-u)\b(127\.0\.0\.1|localhost):\d{4,5}\b", "GATEWAY"),
 ];
 
 /// Keys of a request whose values mean nothing to a model and differ between equal

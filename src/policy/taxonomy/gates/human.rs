@@ -1,7 +1,6 @@
 //! Whether a delivery asks for an approval, or for facts only a human has.
 
-use std::ops::Range;
-use std::sync::{LazyLock, OnceLock};
+use std::sync::LazyLock;
 
 use regex::Regex;
 use serde_json::{Map, Value};
@@ -12,7 +11,7 @@ use crate::policy::taxonomy::http::tool_words;
 use crate::policy::taxonomy::meaning::Meaning;
 use crate::policy::taxonomy::observation::{Kind, Observation};
 use crate::policy::taxonomy::outcome::Delivery;
-use crate::policy::taxonomy::phrases::Phrases;
+use crate::policy::taxonomy::phrases::{Phrases, Places};
 use crate::policy::taxonomy::signals::spelled_out;
 use crate::policy::taxonomy::text::{clip, disarm, head, regex};
 use crate::policy::taxonomy::words;
@@ -61,7 +60,7 @@ pub(in super::super) fn asks_human(
     let (start, end) = (head(text, 500), tail(text, 700));
     let find = |text: &'_ str| {
         let found = match is_model {
-            true => question(text),
+            true => ASKS.find(text),
             false => WAITS.find(text).map(|found| found.range()),
         };
         let found = found.filter(|found| !is_about_others(text, found.start));
@@ -146,36 +145,23 @@ fn tail(text: &str, max: usize) -> &str {
 }
 
 /// Questions of a model in English, and the plainest in other languages.
-///
-/// In one expression they would take 9 MB while it is made; so the phrases are looked
-/// for first, and only those that are there say where.
-const ASKS: &[&str] = &[
-    r"\b(need|needs|require|requires|requiring|await|awaiting|waiting (for|on)|wait for|without|until I (have|get|receive)|asking for|ask for|request(ing)?) (your|explicit|human|user|manager|an?|the|written|prior|final|someone)( [\w'-]+){0,4} (approval|confirmation|permission|sign-?off|consent|authori[sz]ation|go-ahead|decision)\b",
-    r"\b(please|could you|can you|kindly|would you) (please )?(approve|confirm|authori[sz]e|provide|share|tell me|send me|supply|specify|give me|let me know|clarify|indicate|enter)\b[^\n]{0,160}\b(before I|so (that )?I can|in order (for me )?to|to (proceed|continue|go on|move forward|go ahead)|and I('ll| will| can))",
-    r"\b(before I|so (that )?I can|in order to|to) (proceed|continue|go on|go ahead|move forward|complete this|do (this|that))[^.\n]{0,60}(please (approve|confirm|provide|tell|share|specify|let me know)|I('ll)? (will )?(still )?need (you|your|the|a|an|to know)\b)",
-    r"\bI (can't|cannot|can not|am unable to|won't be able to|am not able to|won't|will not|must not|should not|shouldn't) (proceed|continue|go (on|ahead|further)|complete (this|the)|move forward|finish|do (this|that|so)|execute|run|deploy|delete|send|transfer|make)\b[^.\n]{0,80}\b(without|until|unless)\b",
-    r"\b(shall|should|may|can) I (proceed|go ahead|continue)\b|\bdo you (approve|confirm|authori[sz]e|consent|agree to proceed)\b|\b(would you like|do you want) me to (proceed|go ahead|continue)\b|\breply (with )?.?(yes|approve|confirm)\b|\(y(es)?/n(o)?\)|\bonly you (can|know)\b|\b(I|we) (will |'ll )?need (you to|to know (your|which|what|whether)|the following (information|details)|(some|more|additional) (information|details) (from you|about your)|your (account|password|pin|code|address|date|phone|card|bank|signature|approval|input|decision|choice))",
-    r"\bbefore I\b[^.\n]{0,120}\b(please|could you|can you|do you) (\w+ )?(confirm|approve|authori[sz]e|sign)\b|\bplease (confirm|approve|authori[sz]e)( that)? (you|I|this|the|it|whether)\b[^.?!\n]{0,100}[.?!]?\s*$",
-    r"\bplease (tell me|give me|send me|provide|supply|enter|share|specify) (me )?(with )?(what|which|who|whether|them|it|this|the|your|a|an)\b[^.?!\n]{0,100}[.?!]?\s*$|\b(could|can|would) you (please )?(provide|share|give me|send me|tell me|supply|specify) (it|them|this|that|the|your|which|what|whether)\b[^?\n]{0,120}\?\s*$",
-    r"\bI('d| would| will|'ll)? (still )?need (an?|the|your) [\w' ]{1,40} to (authori[sz]e|approve|confirm|sign|decide)\b|\bI('d| would| will|'ll)? (still )?(need|require) (your|the (user|customer|patient|client|owner)'s)\b|\bdo you (want|wish) (me )?to (go ahead|proceed|continue)\b|\basking for (the|your|a) [\w -]{0,20}(code|pin|password|otp|tan)\b|\bwhich (one )?(do|would) you prefer\?\s*$|\b(after that|once (you|that|it)\b[^.\n]{0,60}) I (can|will|could) (continue|proceed|go on|finish)\b|\bwho (should|can|must|will|may) (approve|authori[sz]e|sign)\b|\b(approved|signed|confirmed|authori[sz]ed) by you\b|\btype\W+(yes|confirm)\W+(to|if|and)\b|\bwhich (one|of (them|these|the two)) (should (I|get|be)|do you mean|did you mean|is (right|correct))\b[^?\n]{0,80}\?\s*$|\bich (benötige|brauche) (ihre|deine|eine) [^.\n]{0,30}(freigabe|genehmigung|zustimmung|bestätigung|angaben?|entscheidung)|bitte (bestätigen|genehmigen|geben) sie|j'ai besoin de (votre|vos|ton|ta) [^.\n]{0,30}(approbation|accord|confirmation|autorisation|validation|décision)|veuillez (confirmer|approuver|valider|fournir|préciser)|necesito (tu|su|que)[^.\n]{0,30}(aprobación|confirmación|autorización|apruebe|confirme|proporcione)|preciso d[aeo] (sua|seu|tua)[^.\n]{0,20}(aprovação|confirmação|autorização)|ho bisogno d\S+ (tua|sua)[^.\n]{0,20}(approvazione|conferma|autorizzazione)",
-    r"\b(do|would) you (want|like) me to (pay|send|delete|cancel|book|order|buy|sign|transfer|publish|submit|deploy|remove|drop|refund)\b|\b(need|want|require)s? your (ok|okay|go-?ahead|nod)\b|\basks? for (the|your|a) [\w -]{0,20}(code|pin|password|otp|tan)\b[^\n]{0,120}\?\s*$|\bsomeone\b[^.\n]{0,40}\b(has|needs) to (approve|sign|confirm|authori[sz]e)\b",
-    r"\b(should|shall) I (really )?(pay|send|delete|cancel|book|order|buy|sign|transfer|publish|submit|deploy|approve|remove|drop|refund|reject) [^?\n]{0,60}\?\s*$|\bI('ll| still)? need (\w+ ){1,2}(things?|details|items|facts)\b[^.\n]{0,20}: (your|the)\b",
-    r"\bwhich (one|\w+) (do|would|should|shall) (you|I)\b[^?\n]{0,60}\?\s*$|\bare you sure\b[^?\n]{0,60}\?\s*$|\bI('ll| can| will| could)\b[^.\n]{0,80}\b(as soon as|once) you (tell|give|send|provide|confirm|approve|sign|let me)\b|\b(could|can|would) you (please )?(give|send|tell) [^?\n]{0,40}\bme\?\s*$",
-    r"\bwhat (is|are) your\b[^?\n]{0,60}\?( I('ll)? (need|require)\b[^.\n]{0,80}\.?)?\s*$|\b(what|which) (is|are) (it|they|that|those)\?\s*$|\bplease\b[^.\n]{0,80}[,.;] ?(and |so )?(then|after that|afterwards) I (can|will|could)\b",
-    r"请(您)?(批准|审批|授权|提供)|请(您)?确认(是否|您|授权|以便|以下|后我|。)|(继续|付款|执行)[^\n]{0,36}之?前|需要(您|你)的?(批准|确认|授权|审批|提供|决定)|(承認|許可|ご?確認)(を|が)(お願い|必要)|教えてください|мне (нужно|требуется) ваше|пожалуйста, (подтвердите|утвердите|укажите|предоставьте)|승인(이|을) (필요|부탁)|확인(해| 부탁)",
-];
-
-static ASKS_SEEN: LazyLock<Phrases> = LazyLock::new(|| Phrases::new(ASKS));
-
-/// Returns the first question in a text of a model.
-fn question(text: &str) -> Option<Range<usize>> {
-    static PLACES: [OnceLock<Regex>; ASKS.len()] = [const { OnceLock::new() }; ASKS.len()];
-    let found = ASKS_SEEN.find(text).filter_map(|at| {
-        let place = PLACES[at].get_or_init(|| regex(&format!("(?i){}", ASKS[at])));
-        place.find(text).map(|found| found.range())
-    });
-    found.min_by_key(|found| found.start)
-}
+static ASKS: LazyLock<Places> = LazyLock::new(|| {
+    Places::new(&[
+        r"\b(need|needs|require|requires|requiring|await|awaiting|waiting (for|on)|wait for|without|until I (have|get|receive)|asking for|ask for|request(ing)?) (your|explicit|human|user|manager|an?|the|written|prior|final|someone)( [\w'-]+){0,4} (approval|confirmation|permission|sign-?off|consent|authori[sz]ation|go-ahead|decision)\b",
+        r"\b(please|could you|can you|kindly|would you) (please )?(approve|confirm|authori[sz]e|provide|share|tell me|send me|supply|specify|give me|let me know|clarify|indicate|enter)\b[^\n]{0,160}\b(before I|so (that )?I can|in order (for me )?to|to (proceed|continue|go on|move forward|go ahead)|and I('ll| will| can))",
+        r"\b(before I|so (that )?I can|in order to|to) (proceed|continue|go on|go ahead|move forward|complete this|do (this|that))[^.\n]{0,60}(please (approve|confirm|provide|tell|share|specify|let me know)|I('ll)? (will )?(still )?need (you|your|the|a|an|to know)\b)",
+        r"\bI (can't|cannot|can not|am unable to|won't be able to|am not able to|won't|will not|must not|should not|shouldn't) (proceed|continue|go (on|ahead|further)|complete (this|the)|move forward|finish|do (this|that|so)|execute|run|deploy|delete|send|transfer|make)\b[^.\n]{0,80}\b(without|until|unless)\b",
+        r"\b(shall|should|may|can) I (proceed|go ahead|continue)\b|\bdo you (approve|confirm|authori[sz]e|consent|agree to proceed)\b|\b(would you like|do you want) me to (proceed|go ahead|continue)\b|\breply (with )?.?(yes|approve|confirm)\b|\(y(es)?/n(o)?\)|\bonly you (can|know)\b|\b(I|we) (will |'ll )?need (you to|to know (your|which|what|whether)|the following (information|details)|(some|more|additional) (information|details) (from you|about your)|your (account|password|pin|code|address|date|phone|card|bank|signature|approval|input|decision|choice))",
+        r"\bbefore I\b[^.\n]{0,120}\b(please|could you|can you|do you) (\w+ )?(confirm|approve|authori[sz]e|sign)\b|\bplease (confirm|approve|authori[sz]e)( that)? (you|I|this|the|it|whether)\b[^.?!\n]{0,100}[.?!]?\s*$",
+        r"\bplease (tell me|give me|send me|provide|supply|enter|share|specify) (me )?(with )?(what|which|who|whether|them|it|this|the|your|a|an)\b[^.?!\n]{0,100}[.?!]?\s*$|\b(could|can|would) you (please )?(provide|share|give me|send me|tell me|supply|specify) (it|them|this|that|the|your|which|what|whether)\b[^?\n]{0,120}\?\s*$",
+        r"\bI('d| would| will|'ll)? (still )?need (an?|the|your) [\w' ]{1,40} to (authori[sz]e|approve|confirm|sign|decide)\b|\bI('d| would| will|'ll)? (still )?(need|require) (your|the (user|customer|patient|client|owner)'s)\b|\bdo you (want|wish) (me )?to (go ahead|proceed|continue)\b|\basking for (the|your|a) [\w -]{0,20}(code|pin|password|otp|tan)\b|\bwhich (one )?(do|would) you prefer\?\s*$|\b(after that|once (you|that|it)\b[^.\n]{0,60}) I (can|will|could) (continue|proceed|go on|finish)\b|\bwho (should|can|must|will|may) (approve|authori[sz]e|sign)\b|\b(approved|signed|confirmed|authori[sz]ed) by you\b|\btype\W+(yes|confirm)\W+(to|if|and)\b|\bwhich (one|of (them|these|the two)) (should (I|get|be)|do you mean|did you mean|is (right|correct))\b[^?\n]{0,80}\?\s*$|\bich (benötige|brauche) (ihre|deine|eine) [^.\n]{0,30}(freigabe|genehmigung|zustimmung|bestätigung|angaben?|entscheidung)|bitte (bestätigen|genehmigen|geben) sie|j'ai besoin de (votre|vos|ton|ta) [^.\n]{0,30}(approbation|accord|confirmation|autorisation|validation|décision)|veuillez (confirmer|approuver|valider|fournir|préciser)|necesito (tu|su|que)[^.\n]{0,30}(aprobación|confirmación|autorización|apruebe|confirme|proporcione)|preciso d[aeo] (sua|seu|tua)[^.\n]{0,20}(aprovação|confirmação|autorização)|ho bisogno d\S+ (tua|sua)[^.\n]{0,20}(approvazione|conferma|autorizzazione)",
+        r"\b(do|would) you (want|like) me to (pay|send|delete|cancel|book|order|buy|sign|transfer|publish|submit|deploy|remove|drop|refund)\b|\b(need|want|require)s? your (ok|okay|go-?ahead|nod)\b|\basks? for (the|your|a) [\w -]{0,20}(code|pin|password|otp|tan)\b[^\n]{0,120}\?\s*$|\bsomeone\b[^.\n]{0,40}\b(has|needs) to (approve|sign|confirm|authori[sz]e)\b",
+        r"\b(should|shall) I (really )?(pay|send|delete|cancel|book|order|buy|sign|transfer|publish|submit|deploy|approve|remove|drop|refund|reject) [^?\n]{0,60}\?\s*$|\bI('ll| still)? need (\w+ ){1,2}(things?|details|items|facts)\b[^.\n]{0,20}: (your|the)\b",
+        r"\bwhich (one|\w+) (do|would|should|shall) (you|I)\b[^?\n]{0,60}\?\s*$|\bare you sure\b[^?\n]{0,60}\?\s*$|\bI('ll| can| will| could)\b[^.\n]{0,80}\b(as soon as|once) you (tell|give|send|provide|confirm|approve|sign|let me)\b|\b(could|can|would) you (please )?(give|send|tell) [^?\n]{0,40}\bme\?\s*$",
+        r"\bwhat (is|are) your\b[^?\n]{0,60}\?( I('ll)? (need|require)\b[^.\n]{0,80}\.?)?\s*$|\b(what|which) (is|are) (it|they|that|those)\?\s*$|\bplease\b[^.\n]{0,80}[,.;] ?(and |so )?(then|after that|afterwards) I (can|will|could)\b",
+        r"请(您)?(批准|审批|授权|提供)|请(您)?确认(是否|您|授权|以便|以下|后我|。)|(继续|付款|执行)[^\n]{0,36}之?前|需要(您|你)的?(批准|确认|授权|审批|提供|决定)|(承認|許可|ご?確認)(を|が)(お願い|必要)|教えてください|мне (нужно|требуется) ваше|пожалуйста, (подтвердите|утвердите|укажите|предоставьте)|승인(이|을) (필요|부탁)|확인(해| 부탁)",
+    ])
+});
 
 /// Questions of a model in other languages.
 static ASKS_ABROAD: LazyLock<Phrases> = LazyLock::new(|| {

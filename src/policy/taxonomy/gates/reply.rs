@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::human::task_is_about;
 use crate::policy::taxonomy::observation::{Kind, Observation, is_blank};
 use crate::policy::taxonomy::outcome::{Delivery, is_blank_text};
-use crate::policy::taxonomy::phrases::Phrases;
+use crate::policy::taxonomy::phrases::{Phrases, Places};
 use crate::policy::taxonomy::text::{clip, head, regex};
 
 /// Longest text in which a refusal is looked for; a longer one has something to say.
@@ -91,7 +91,7 @@ pub(in super::super) fn refused(observation: &Observation, delivery: &Delivery) 
         return None;
     }
     if let Some(found) = REFUSES.find(text) {
-        return Some(format!("text: \"{}\"", clip(found.as_str(), 120)));
+        return Some(format!("text: \"{}\"", clip(&text[found], 120)));
     }
     let start = head(text, 240);
     let refuses = REFUSES_ABROAD.find(start).next().is_some();
@@ -109,20 +109,25 @@ static REFUSES_ABROAD: LazyLock<Phrases> = LazyLock::new(|| {
     ])
 });
 
-static REFUSES: LazyLock<Regex> = LazyLock::new(|| {
-    regex(concat!(
-        r"(?i)^\W*((i('m| am) (very |so |really )?sorry|my apologies|i apologi[sz]e|unfortunately|sorry|as an ai( language model| assistant| model)?|thanks?[^.]{0,40}|i understand[^.]{0,80})[\s,.;:—-]+(but )?)?(i('m| am) )?",
-        r"(i )?((can't|cannot|can not|won't|will not|am (not able|unable) to|'m (not able|unable) to|not able to|unable to|must decline( to)?|have to decline( to)?|decline to|am not (going|comfortable|permitted|allowed) (to|with)|don't feel comfortable|not comfortable)",
-        r"( (to|with|in))?\s+(help|assist|comply|fulfil|fulfill|provid|do (that|this)|creat|generat|writ|continu|answer|discuss|process this|complete (this|that|your)|support|engag|shar|offer|produc|participat|respond to|giv|carry out|perform (this|that)|talk about|(recommend|advise) (you|that|any|this|on)\b|execute this|accommodate)",
-        r"|must (decline|refuse)|(have|need) to (decline|refuse)|decline (this|your|that))",
-        r"|^\W*I\b[^.\n]{0,80}\b(violates?|against) my ([\w-]+ ){0,2}(guidelines|polic(y|ies)|principles)\b",
-        r"|^[^.\n]{0,80}\b(violates?|against) (my|our) ([\w-]+ ){0,2}(guidelines|polic(y|ies)|principles)\b[^.\n]{0,40}(decline|can't|cannot|unable|not able|won't|$)",
-        r"|^[^.\n]{0,80}\bso I (can't|cannot|won't|am unable to|must decline) ?(help|assist|writ|creat|provid|do (that|this)|produc|generat|comply|answer)?",
-        r"|^\W*(that's|that is|this is) (not something|something) I (can('t|not)?|am (not )?able)\b|^\W*I (must|have to|will|need to) (\w+ )?decline\b|^as an ai[^.\n]{0,40}\bI (don't|do not|can't|cannot|won't)\b|^\W*let's (talk about|discuss|move on to) (something else|another (topic|subject)|a different)",
-        r"|^\W*(i('m| am) sorry|sorry),? (but )?(i )?(can't|cannot) (do|help|assist)",
-        r"|^\W*((je suis )?désolée?|lo siento|es tut mir leid|tut mir leid|desculpe|sinto muito|mi dispiace|к сожалению|извините|простите|申し訳(ありません|ございません)|すみません|抱歉|对不起|很抱歉|죄송)[^\n]{0,60}(ne (peux|puis)|no puedo|kann (ich|nicht)|kann dabei|não posso|non posso|не могу|できません|できかねます|无法|不能|할 수 없|드릴 수 없|없습니다|dabei nicht helfen)",
-        r"|^\W*(je ne (peux|puis) pas (vous |t')?(aider|faire|fournir|répondre)|no puedo (ayudar|proporcionar|cumplir)|ich kann (dabei|ihnen|dir|diese)[^.\n]{0,30} nicht (helfen|unterstützen|bereitstellen|erfüllen)|我(无法|不能)(协助|帮助|提供|满足)|お手伝いできません)",
-    ))
+/// Refusals in English, and the plainest in other languages; 60 letters of those that
+/// take three bytes each.
+static REFUSES: LazyLock<Places> = LazyLock::new(|| {
+    Places::new(&[
+        concat!(
+            r"^\W*((i('m| am) (very |so |really )?sorry|my apologies|i apologi[sz]e|unfortunately|sorry|as an ai( language model| assistant| model)?|thanks?[^.]{0,40}|i understand[^.]{0,80})([\s,.;:-]|—)+(but )?)?(i('m| am) )?",
+            r"(i )?((can't|cannot|can not|won't|will not|am (not able|unable) to|'m (not able|unable) to|not able to|unable to|must decline( to)?|have to decline( to)?|decline to|am not (going|comfortable|permitted|allowed) (to|with)|don't feel comfortable|not comfortable)",
+            r"( (to|with|in))?\s+(help|assist|comply|fulfil|fulfill|provid|do (that|this)|creat|generat|writ|continu|answer|discuss|process this|complete (this|that|your)|support|engag|shar|offer|produc|participat|respond to|giv|carry out|perform (this|that)|talk about|(recommend|advise) (you|that|any|this|on)\b|execute this|accommodate)",
+            r"|must (decline|refuse)|(have|need) to (decline|refuse)|decline (this|your|that))",
+        ),
+        r"^\W*I\b[^.\n]{0,80}\b(violates?|against) my ([\w-]+ ){0,2}(guidelines|polic(y|ies)|principles)\b",
+        r"^[^.\n]{0,80}\b(violates?|against) (my|our) ([\w-]+ ){0,2}(guidelines|polic(y|ies)|principles)\b[^.\n]{0,40}(decline|can't|cannot|unable|not able|won't|$)",
+        r"^[^.\n]{0,80}\bso I (can't|cannot|won't|am unable to|must decline) ?(help|assist|writ|creat|provid|do (that|this)|produc|generat|comply|answer)?",
+        r"^\W*(that's|that is|this is) (not something|something) I (can('t|not)?|am (not )?able)\b|^\W*I (must|have to|will|need to) (\w+ )?decline\b|^as an ai[^.\n]{0,40}\bI (don't|do not|can't|cannot|won't)\b|^\W*let's (talk about|discuss|move on to) (something else|another (topic|subject)|a different)",
+        r"^\W*(i('m| am) sorry|sorry),? (but )?(i )?(can't|cannot) (do|help|assist)",
+        r"^\W*((je suis )?désolée?|lo siento|es tut mir leid|tut mir leid|desculpe|sinto muito|mi dispiace)[^\n]{0,60}(ne (peux|puis)|no puedo|kann (ich|nicht)|kann dabei|não posso|non posso|dabei nicht helfen)",
+        r"^\W*(к сожалению|извините|простите|申し訳(ありません|ございません)|すみません|抱歉|对不起|很抱歉|죄송)[^\n]{0,180}(не могу|できません|できかねます|无法|不能|할 수 없|드릴 수 없|없습니다)",
+        r"^\W*(je ne (peux|puis) pas (vous |t')?(aider|faire|fournir|répondre)|no puedo (ayudar|proporcionar|cumplir)|ich kann (dabei|ihnen|dir|diese)[^.\n]{0,30} nicht (helfen|unterstützen|bereitstellen|erfüllen)|我(无法|不能)(协助|帮助|提供|满足)|お手伝いできません)",
+    ])
 });
 
 static ABOUT_REFUSING: LazyLock<Regex> = LazyLock::new(|| {
