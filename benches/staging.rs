@@ -86,7 +86,9 @@ fn asked(target: &Path, method: Method) -> Asked {
 }
 
 fn make(asked: &Asked, run: &Path) -> Stage {
-    Stage::make(asked, run, &Halt::default()).unwrap().0
+    Stage::make(asked, run, &Halt::default(), &|_| {})
+        .unwrap()
+        .0
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -56,6 +56,10 @@ fn say_if_edited(store: &dyn Store, asked: &str) {
         if setup.task.agent.has_our_stdio {
             now.agent = setup.task.agent.clone();
         }
+        // Looked for on the disk, where it may be gone.
+        now.workspace
+            .beside
+            .clone_from(&setup.task.workspace.beside);
         (now != setup.task).then_some(setup.task_file)
     };
     if let Some(file) = now() {

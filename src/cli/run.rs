@@ -89,7 +89,8 @@ pub fn read(
             super::look::say(&format!("warning: {message} [{rule}]; {fix}"));
         }
     }
-    let resolved = resolved.anchored(&base);
+    let mut resolved = resolved.anchored(&base);
+    crate::driver::beside::find(&mut resolved, &base);
     crate::driver::gateway::check_scripts(&resolved).map_err(Failure::usage)?;
     Ok((resolved, base))
 }
@@ -104,10 +105,9 @@ fn say_if_beside_its_stage(task: &task::resolved::Resolved) {
     if !cwd.starts_with(&stage) {
         super::look::say(&format!(
             "warning: the agent works in {}, which is not in the staged folder: what it writes there \
-             is not held back; `cwd: {}` under `agent` has it work in the copy, and \
-             AGENTGUARD_WORKSPACE names the copy",
+             is not held back; without `cwd` under `agent` it works in the copy, which \
+             AGENTGUARD_WORKSPACE names",
             cwd.display(),
-            stage.strip_prefix(&cwd).unwrap_or(&stage).display()
         ));
     }
 }

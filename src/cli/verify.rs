@@ -51,6 +51,7 @@ struct Document<'a> {
 /// Runs it.
 pub fn main(global: &Global, args: VerifyArgs) -> Result {
     let (mut task, _) = super::run::read(global, &args.task)?;
+    task.reach_beside();
     let Some(mut verify) = task.verify.take() else {
         return Err(
             Failure::usage(format!("{} has no `verify`", args.task.display()))

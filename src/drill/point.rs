@@ -118,6 +118,10 @@ struct Armed {
 /// A moment between two saves in which files are half changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Between {
+    /// The stage is there, and nothing is in it: git knows of its worktree.
+    StageMade,
+    /// The stage has all of its files, and nobody knows that it is whole.
+    StageFilled,
     /// Half of the files of a commit are in place.
     CommitHalf,
     /// All of them are, or the folders are exchanged.
@@ -126,11 +130,18 @@ pub enum Between {
 
 impl Between {
     /// Every moment.
-    pub const ALL: [Self; 2] = [Self::CommitHalf, Self::CommitInPlace];
+    pub const ALL: [Self; 4] = [
+        Self::StageMade,
+        Self::StageFilled,
+        Self::CommitHalf,
+        Self::CommitInPlace,
+    ];
 
     /// Returns the moment's name.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::StageMade => "stage.made",
+            Self::StageFilled => "stage.filled",
             Self::CommitHalf => "commit.half",
             Self::CommitInPlace => "commit.in_place",
         }

@@ -215,6 +215,9 @@ pub async fn begin(
     let run = new_run();
     let rules = rules(&task)?;
     let mut host = host;
+    if task.workspace.stage.is_some() {
+        host.outside.environment.keep_git_in_its_folder();
+    }
     let _locks = lock(&mut host, &task, &run).await?;
     let folder = host.store.paths().run(&run);
     host.store.paths().make_run(&run)?;
@@ -260,8 +263,8 @@ pub async fn begin(
         standing,
         playback: None,
     };
-    let ending = see_through(&mut session, ports, &setup, begin).await?;
-    finish(sending).await;
+    let (ending, mut ports) = see_through(&mut session, ports, &setup, begin).await?;
+    finish(sending, stopped(&mut ports.outside.stops)).await;
     Ok(Finished { run, ending })
 }
 
@@ -300,8 +303,8 @@ async fn go_on_with(
         session.feed_and_wait(event).await?;
     }
     let ready = recover::ready(&mut session, &ports.toolbox, &ports.rules).await?;
-    let ending = see_through(&mut session, ports, &setup, ready).await?;
-    finish(sending).await;
+    let (ending, mut ports) = see_through(&mut session, ports, &setup, ready).await?;
+    finish(sending, stopped(&mut ports.outside.stops)).await;
     Ok(Finished { run, ending })
 }
 
@@ -329,7 +332,7 @@ pub async fn roll_back(host: Host, asked: &str) -> Result<RolledBack, Error> {
         }
         conclude(&mut session, &mut ports).await?;
     }
-    finish(sending).await;
+    finish(sending, stopped(&mut ports.outside.stops)).await;
     Ok(RolledBack {
         run: session.run.clone(),
         is_through: doubt.is_none() && session.state().part().is_none(),
@@ -355,7 +358,7 @@ pub async fn give_up(host: Host, asked: &str) -> Result<(), Error> {
         session.feed_and_wait(Event::StopRequested { by }).await?;
         conclude(&mut session, &mut ports).await?;
     }
-    finish(sending).await;
+    finish(sending, stopped(&mut ports.outside.stops)).await;
     Ok(())
 }
 
@@ -397,6 +400,9 @@ async fn take_up(
     let run = record.new.run.clone();
     let setup = setup(record)?;
     let rules = rules(&setup.task)?;
+    if setup.task.workspace.stage.is_some() {
+        host.outside.environment.keep_git_in_its_folder();
+    }
     let locks = lock(&mut host, &setup.task, &run).await?;
     let task = moved(setup.task.clone(), &run, host.store.paths())?;
     let toolbox = toolbox(&host, &run, &task)?;
@@ -481,8 +487,10 @@ pub async fn wait(mut host: Host, asked: &str) -> Result<Finished, Error> {
             if !human::is_undecided(host.store.as_ref(), &run, host.clock.now()).await? {
                 match host.store.own(&run, host.clock.now()) {
                     Ok(own) => {
-                        finish(sending).await;
-                        return go_on_with(host, &record, own, &GoOn::default()).await;
+                        // A slow receiver does not hold up what was decided.
+                        let ended = go_on_with(host, &record, own, &GoOn::default()).await;
+                        finish(sending, std::future::pending()).await;
+                        return ended;
                     }
                     // Another one that waited was first: its end is waited for.
                     Err(store::Error::Held { .. }) => {}
@@ -540,9 +548,9 @@ pub(super) async fn see_through(
     mut ports: Ports,
     setup: &Setup,
     mut ready: Ready,
-) -> Result<Ending, session::Error> {
+) -> Result<(Ending, Ports), session::Error> {
     let mut has_run = false;
-    loop {
+    let ending = loop {
         match ready {
             Ready::Start { cause, note } => {
                 ports.standing = standing(setup, &ports.folder, cause, note);
@@ -552,22 +560,23 @@ pub(super) async fn see_through(
                 }
             }
             Ready::Conclude => {}
-            Ready::Done { outcome } if has_run => return Ok(Ending::Ran(outcome)),
-            Ready::Done { outcome } => return Ok(Ending::WasDone(outcome)),
-            Ready::Waiting { question } => return Ok(Ending::Waiting(question)),
+            Ready::Done { outcome } if has_run => break Ending::Ran(outcome),
+            Ready::Done { outcome } => break Ending::WasDone(outcome),
+            Ready::Waiting { question } => break Ending::Waiting(question),
             Ready::Refused { outcome } if has_run => {
-                return Ok(Ending::Ran(refused(session, outcome).await?));
+                break Ending::Ran(refused(session, outcome).await?);
             }
-            Ready::Refused { outcome } => return Ok(Ending::Refused(outcome)),
-            Ready::InDoubt { .. } => return Ok(Ending::InDoubt(ready)),
+            Ready::Refused { outcome } => break Ending::Refused(outcome),
+            Ready::InDoubt { .. } => break Ending::InDoubt(ready),
         }
         has_run = true;
         conclude(session, &mut ports).await?;
         if let Some(outcome) = ended(session, &mut ports).await? {
-            return Ok(Ending::Ran(outcome));
+            break Ending::Ran(outcome);
         }
         ready = recover::ready(session, &ports.toolbox, &ports.rules).await?;
-    }
+    };
+    Ok((ending, ports))
 }
 
 /// Returns how the run has ended; `None` where it goes on by itself.
@@ -648,10 +657,14 @@ fn send(
     })
 }
 
-/// Waits until each notification had its first try.
-async fn finish(sending: Option<Sending>) {
+/// Waits until each notification had its first try. `stop` ends the wait: what is not
+/// sent stays in the outbox.
+async fn finish(sending: Option<Sending>, stop: impl Future<Output = StoppedBy>) {
     if let Some(sending) = sending {
-        sending.finish().await;
+        tokio::select! {
+            () = sending.finish() => {}
+            _ = stop => {}
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::driver::supervise::Ports;
 use crate::ids::{AttemptNo, RunId};
 use crate::machine::{Cause, How, State};
 use crate::process::{Spec, Stdin};
+use crate::staging::git;
 use crate::task::preset::{self, Preset, Values};
 use crate::task::resolved::{
     InheritEnv, Launch, Pairs, Place as Upstream, Protocol, Resolved, ResumeMode,
@@ -449,17 +450,30 @@ fn add(env: &mut Vec<(OsString, OsString)>, pairs: &Pairs, own: &Environment) ->
 
 /// The supervisor's own environment, read once.
 #[derive(Clone)]
-pub struct Environment(Vec<(OsString, OsString)>);
+pub struct Environment {
+    all: Vec<(OsString, OsString)>,
+    /// Names that do not pass from it.
+    kept_back: &'static [&'static str],
+}
 
 impl Environment {
     /// Reads it.
     pub fn read() -> Self {
-        Self(std::env::vars_os().collect())
+        Self {
+            all: std::env::vars_os().collect(),
+            kept_back: &[],
+        }
+    }
+
+    /// Lets nothing inherit what would lead git past the folder in which it is run: in a
+    /// copy it would change the repository of whoever started us, a hook for instance.
+    pub fn keep_git_in_its_folder(&mut self) {
+        self.kept_back = git::MISLEADING;
     }
 
     /// Returns a variable that is UTF-8.
     pub fn variable(&self, name: &str) -> Option<String> {
-        let (_, value) = self.0.iter().find(|(key, _)| key == name)?;
+        let (_, value) = self.all.iter().find(|(key, _)| key == name)?;
         value.to_str().map(str::to_owned)
     }
 
@@ -468,6 +482,7 @@ impl Environment {
         let passes = |name: &OsStr| {
             let name = name.to_string_lossy();
             !name.starts_with(OWN_PREFIX)
+                && !self.kept_back.contains(&&*name)
                 && match which {
                     InheritEnv::All => true,
                     InheritEnv::Nothing => name == "PATH",
@@ -476,11 +491,11 @@ impl Environment {
                     }
                 }
         };
-        let state = self.0.iter().filter(|(name, _)| {
+        let state = self.all.iter().filter(|(name, _)| {
             // Where the journal is must be the same for `agentguard` inside the run.
             name == "AGENTGUARD_STATE"
         });
-        self.0
+        self.all
             .iter()
             .filter(|(name, _)| passes(name))
             .chain(state)

@@ -20,12 +20,14 @@
 //! - `human`: what humans did meanwhile;
 //! - `conversations`: which conversation a model call belongs to;
 //! - [`launch`], [`input`], [`output`], `gateway`: the agent's surroundings;
-//! - [`staging`]: the copy that the agent works on, its commit, and locks;
+//! - [`staging`]: the copy that the agent works on, its commit, and locks; [`beside`]: how
+//!   commands that are started there find the files beside the task file;
 //! - [`notify`]: tells people.
 //!
 //! Not here: any decision. Those are in `machine` and `policy`.
 
 pub mod batch;
+pub mod beside;
 pub mod by_hand;
 pub mod conclude;
 mod conversations;

@@ -71,7 +71,8 @@ pub struct Replayed {
 }
 
 /// Plays the run that `asked` names again.
-pub async fn play(host: Host, asked: &str, how: How) -> Result<(Replayed, Finished), Error> {
+pub async fn play(mut host: Host, asked: &str, how: How) -> Result<(Replayed, Finished), Error> {
+    host.outside.environment.keep_git_in_its_folder();
     let record = host.store.find(asked)?;
     let source = record.new.run.clone();
     let setup: Setup = serde_json::from_str(&record.new.body).map_err(|error| Error::Setup {
@@ -154,7 +155,7 @@ pub async fn play(host: Host, asked: &str, how: How) -> Result<(Replayed, Finish
         cause: Cause::Fresh,
         note: None,
     };
-    let ending = host::see_through(&mut session, ports, &setup, begin).await?;
+    let (ending, _) = host::see_through(&mut session, ports, &setup, begin).await?;
     let rules = session.policy.clone();
     let replay = Recording::read(recover::entries(journal.as_ref(), &run)?, &rules);
     // From its beginning, where it could not be begun in the middle.
@@ -187,6 +188,7 @@ fn staged(
     let mut task = setup.task.clone();
     task.name = format!("{} (replay of {source})", task.name);
     task.move_to(moved);
+    task.reach_beside();
     task.notify.clear();
     // Nothing real happened again, so nothing is taken back.
     task.rollback_on.clear();

@@ -17,8 +17,9 @@ use crate::ids::RunId;
 use crate::machine::event::{CommitMethod, FileCounts, Refusal, Staged, StoppedBy, TimeLimit};
 use crate::machine::{Event, Phase};
 use crate::staging::change::Counts;
-use crate::staging::commit::{self, Checked, Done, Moment, Ready};
+use crate::staging::commit::{self, Checked, Done, Ready};
 use crate::staging::diff::{self, Sides};
+use crate::staging::moment::Moment;
 use crate::staging::stage::{Asked, Method, Stage};
 use crate::staging::{self, Halt, tree::as_text};
 use crate::store::path_lock::{self, Held, Owner, PathLock, Taken};
@@ -57,6 +58,7 @@ pub fn asked(task: &Resolved, run: &RunId, paths: &Paths) -> Option<Asked> {
 /// Moves the task into the stage: the agent's folder, if it is in the target, and
 /// the variable that names it. The stage need not be there yet.
 pub fn moved(mut task: Resolved, run: &RunId, paths: &Paths) -> Result<Resolved, staging::Error> {
+    task.reach_beside();
     let Some(asked) = asked(&task, run, paths) else {
         return Ok(task);
     };
@@ -79,13 +81,16 @@ pub fn moved(mut task: Resolved, run: &RunId, paths: &Paths) -> Result<Resolved,
 /// Moves the task into the stage as long as there is one. What is done after the commit
 /// is done in the folder itself.
 pub fn moved_if_there(
-    task: Resolved,
+    mut task: Resolved,
     run: &RunId,
     paths: &Paths,
 ) -> Result<Resolved, staging::Error> {
     match Stage::find(&paths.run(run))? {
         Some(stage) if stage.exists() && !commit::is_in_place(&stage) => moved(task, run, paths),
-        _ => Ok(task),
+        _ => {
+            task.reach_beside();
+            Ok(task)
+        }
     }
 }
 
@@ -131,7 +136,7 @@ pub async fn stage(session: &mut Session, ports: &mut Ports) -> Result<bool, Err
         }
     };
     let made = aside(&mut ports.outside, late, move |halt| {
-        Stage::make(&asked, &folder, halt)
+        Stage::make(&asked, &folder, halt, &between)
     })
     .await;
     let (stage, made) = match made {
@@ -320,6 +325,8 @@ async fn refused(session: &mut Session, refusal: Refusal) -> Result<(), Error> {
 
 fn between(moment: Moment) {
     fault_between(match moment {
+        Moment::Made => Between::StageMade,
+        Moment::Filled => Between::StageFilled,
         Moment::Half => Between::CommitHalf,
         Moment::InPlace => Between::CommitInPlace,
     });

@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::change::{Change, Counts, between, merge};
 use super::error::{Error, Named, Result};
+use super::moment::Moment;
 use super::scan::{self, Halt};
 use super::stage::{Method, Stage, remove_tree};
 use super::tree::{Entry, Manifest, Node, Tree, at, hex, load_lines, save_lines};
@@ -58,15 +59,6 @@ pub enum Done {
     Committed,
     /// The target is as it was, and must be [`check`]ed anew.
     Again,
-}
-
-/// A moment in which a crash would show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// The change is in place, or the folders are exchanged; nobody knows yet.
-    InPlace,
-    /// Half of the files are in place.
-    Half,
 }
 
 /// `plan.json`; written last.

@@ -100,6 +100,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the modes of a file or folder keep us out.
+    pub(super) fn is_denied(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            _ => false,
+        }
+    }
+
     /// Names what the kernel said about a path.
     pub fn io(doing: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         let (path, source) = (path.to_owned(), source.into());

@@ -14,16 +14,26 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::error::{Error, Result};
+use super::rules::MARK;
 
-/// Variables by which git would look at another repository; a hook that starts a run
-/// has them.
-const MISLEADING: [&str; 6] = [
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
+/// Variables by which git looks at another repository than that of its folder; a hook
+/// that starts a run has them.
+///
+/// Source: `git rev-parse --local-env-vars`, without those that hold settings, and the
+/// quarantine of `git receive-pack`.
+pub const MISLEADING: &[&str] = &[
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
     "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
     "GIT_PREFIX",
+    "GIT_QUARANTINE_PATH",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
 ];
 
 /// Returns the commit that is checked out in `target`.
@@ -84,7 +94,34 @@ pub(super) fn forget(target: &Path, tree: &Path) {
     // A repository that is gone, or never had it, has nothing to forget.
     if let Err(error) = run(target, &words) {
         tracing::debug!(%error, "git did not remove the worktree");
+        forget_half(target, tree);
     }
+}
+
+/// Removes what git keeps of a worktree whose making was killed: git does not know it as
+/// one, and its lock keeps `git worktree prune` away.
+fn forget_half(target: &Path, tree: &Path) {
+    let Ok(common) = run(target, &["rev-parse", "--git-common-dir"]) else {
+        return;
+    };
+    let records = target.join(OsString::from_vec(common)).join("worktrees");
+    // Git writes some letters of the name in another way; the run's stay.
+    let name = tree
+        .file_name()
+        .map(OsStr::to_string_lossy)
+        .unwrap_or_default();
+    let Some((_, run)) = name.rsplit_once(MARK) else {
+        return;
+    };
+    let ours = format!("{MARK}{run}");
+    for record in std::fs::read_dir(&records).into_iter().flatten().flatten() {
+        if record.file_name().to_string_lossy().ends_with(&ours) {
+            let removed = std::fs::remove_dir_all(record.path());
+            tracing::debug!(?removed, "removed what was half a worktree");
+        }
+    }
+    // As git does with the last one.
+    let _ = std::fs::remove_dir(records);
 }
 
 /// Returns what git looks at in the worktree at `root`: what is tracked, and what is

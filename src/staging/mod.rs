@@ -11,7 +11,8 @@
 //! - [`commit`]: from the changes to the target: `exchange` swaps whole folders in
 //!   one system call, `moves` puts file by file in place by a plan on disk;
 //! - [`diff`]: the change for people;
-//! - `git`: a stage that is a worktree of the target's repository.
+//! - [`moment`]: where a crash would show;
+//! - [`git`]: a stage that is a worktree of the target's repository.
 //!
 //! Not here: when to stage and when to commit (`machine`), events (`driver`), and
 //! who may touch the target meanwhile (`store::path_lock`).
@@ -25,7 +26,8 @@ mod copy;
 pub mod diff;
 mod error;
 mod exchange;
-mod git;
+pub mod git;
+pub mod moment;
 mod moves;
 pub mod rules;
 mod scan;

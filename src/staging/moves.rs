@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::change::{Change, What};
-use super::commit::{self, Done, Moment};
+use super::commit::{self, Done};
 use super::error::{Error, Named, Result};
+use super::moment::Moment;
 use super::scan::{Halt, stamp};
 use super::stage::{Stage, remove_tree};
 use super::tree::{Node, Stamp, Tree, as_text, at, load_lines, save_lines};

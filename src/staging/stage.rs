@@ -21,6 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Named, Result};
+use super::moment::Moment;
 use super::rules::{MARK, Rules};
 use super::scan::{self, Halt, Scan, is_mount_point};
 use super::tree::{Manifest, Tree, as_text, save_lines};
@@ -136,6 +137,44 @@ impl Record {
     }
 }
 
+/// What a copy has of a folder, before it is made.
+#[derive(Clone, Debug)]
+pub struct Extent {
+    /// The folder; its real path.
+    pub target: PathBuf,
+    rules: Rules,
+}
+
+impl Extent {
+    /// - `git`: whether the copy is a worktree.
+    ///
+    /// Errors: what cannot be staged.
+    pub fn of(target: &Path, exclude: &[String], git: bool) -> Result<Self> {
+        let target = resolve(target)?;
+        let mut rules = Rules::new(exclude, vec![]);
+        if git {
+            rules = rules.within(git::listed(&target)?);
+        }
+        Ok(Self { target, rules })
+    }
+
+    /// Returns where in the copy that is which stands at `path`, absolute; `None` where
+    /// nothing does, or the copy does not have it. The last name may be that of a link.
+    pub fn inside(&self, path: &Path) -> Option<PathBuf> {
+        fs::symlink_metadata(path).ok()?;
+        let place = match path.file_name() {
+            Some(name) => path.parent()?.canonicalize().ok()?.join(name),
+            None => path.canonicalize().ok()?,
+        };
+        let inside = place.strip_prefix(&self.target).ok()?;
+        let is_out = inside.ancestors().any(|above| {
+            !above.as_os_str().is_empty()
+                && (!self.rules.looks_at(above) || self.rules.leave_out(&self.target, above))
+        });
+        (!is_out).then(|| inside.to_owned())
+    }
+}
+
 impl Stage {
     /// Finds the stage of the run whose folder is `run`, if it is whole.
     pub fn find(run: &Path) -> Result<Option<Self>> {
@@ -153,7 +192,7 @@ impl Stage {
     /// Returns the place in the stage that stands for `path`, which may be outside
     /// of the target and is then itself.
     pub fn mapped(&self, path: &Path) -> PathBuf {
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let path = real(path);
         match path.strip_prefix(&self.target) {
             Ok(inside) => super::tree::at(&self.tree, inside),
             Err(_) => path,
@@ -175,9 +214,15 @@ impl Stage {
     /// Copies the target. What a former try left is removed first.
     ///
     /// - `run`: the folder of the run.
+    /// - `moment`: told of moments in between.
     ///
     /// On error nothing is left but the record, by which [`discard`] finds the rest.
-    pub fn make(asked: &Asked, run: &Path, halt: &Halt) -> Result<(Self, Made)> {
+    pub fn make(
+        asked: &Asked,
+        run: &Path,
+        halt: &Halt,
+        moment: &dyn Fn(Moment),
+    ) -> Result<(Self, Made)> {
         discard(run)?;
         let target = resolve(&asked.target)?;
         let records = records(run);
@@ -193,7 +238,7 @@ impl Stage {
         let (tree, mut why) = place(&target, &asked.run, &records)?;
         let mut record = Record::new(target, tree.clone(), asked)?;
         save_record(&records, &record)?;
-        let filled = fill(&record, asked, &mut why, halt).and_then(|filled| {
+        let filled = fill(&record, asked, &mut why, halt, moment).and_then(|filled| {
             // Until it is committed it is nobody else's.
             record.root_mode = close(&tree)?;
             Ok(filled)
@@ -202,6 +247,7 @@ impl Stage {
             remove(&record)?;
         }
         let (mut manifest, left_out) = filled?;
+        moment(Moment::Filled);
         if let Some(root) = manifest.0.get(Path::new("")) {
             record.root_mode = root.node.mode;
         }
@@ -244,8 +290,21 @@ impl Stage {
             let entry = base.0.get(path)?;
             Some((entry.node.clone(), entry.stage?))
         };
-        let rules = self.rules_at(&self.tree, base.0.keys())?;
-        let mut scan = scan::scan(&self.tree, &rules, known, halt)?;
+        let look = || {
+            let rules = self.rules_at(&self.tree, base.0.keys())?;
+            scan::scan(&self.tree, &rules, known, halt)
+        };
+        if self.git.is_some() {
+            // Git passes by what it may not read.
+            open_up(&self.tree)?;
+        }
+        let mut scan = match look() {
+            Err(error) if error.is_denied() => {
+                open_up(&self.tree)?;
+                look()
+            }
+            looked => looked,
+        }?;
         if let Some(root) = scan.tree.get_mut(Path::new(""))
             && root.node.mode == PRIVATE
         {
@@ -347,6 +406,7 @@ fn fill(
     asked: &Asked,
     why: &mut Option<String>,
     halt: &Halt,
+    moment: &dyn Fn(Moment),
 ) -> Result<(Manifest, Vec<(PathBuf, &'static str)>)> {
     let (target, tree) = (&record.target, &record.tree);
     let is_exchange_asked = asked.method == Some(Method::Exchange);
@@ -355,6 +415,7 @@ fn fill(
             .mode(0o777)
             .create(tree)
             .named("make", tree)?;
+        moment(Moment::Made);
         return Ok((Manifest::default(), vec![]));
     }
     let mut rules = Rules::new(&asked.exclude, asked.ours.clone());
@@ -368,6 +429,7 @@ fn fill(
         git::add(target, tree, head)?;
         close(tree)?;
     }
+    moment(Moment::Made);
     let lost = copy::Lost::default();
     let manifest = copy::tree(target, &walk, tree, &lost, halt)?;
     // Its mode may keep us out; it is known from the target.
@@ -400,6 +462,15 @@ fn close(folder: &Path) -> Result<u32> {
     let private = fs::Permissions::from_mode(PRIVATE);
     fs::set_permissions(folder, private).named("set the mode of", folder)?;
     Ok(mode)
+}
+
+/// Returns the real path of what may not be there yet.
+fn real(path: &Path) -> PathBuf {
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Ok(real), ..) => real,
+        (Err(_), Some(parent), Some(name)) => real(parent).join(name),
+        (Err(_), ..) => path.to_owned(),
+    }
 }
 
 /// Returns the real path of a folder that may not be there yet.
@@ -504,30 +575,7 @@ fn read_record(run: &Path) -> Result<Option<Record>> {
 /// Removes a tree of ours, if it is there. Folders that the agent closed are opened
 /// first; one with a mount point in it is refused, lest what is mounted goes too.
 pub(super) fn remove_tree(tree: &Path) -> Result<()> {
-    let mut folders = vec![tree.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let metadata = match fs::symlink_metadata(&folder) {
-            Ok(metadata) => metadata,
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
-            Err(cause) => return Err(Error::io("read", &folder, cause)),
-        };
-        if !metadata.is_dir() {
-            continue;
-        }
-        if is_mount_point(&folder) {
-            return Err(Error::MountInside(folder));
-        }
-        if metadata.mode() & 0o700 != 0o700 {
-            let open = fs::Permissions::from_mode(0o700);
-            fs::set_permissions(&folder, open).named("open", &folder)?;
-        }
-        for entry in fs::read_dir(&folder).named("list", &folder)? {
-            let entry = entry.named("list", &folder)?;
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                folders.push(entry.path());
-            }
-        }
-    }
+    open_folders(tree, &|_| Ok(()))?;
     match fs::remove_dir_all(tree) {
         Ok(()) => Ok(()),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -536,4 +584,53 @@ pub(super) fn remove_tree(tree: &Path) -> Result<()> {
         }
         Err(cause) => Err(Error::io("remove", tree, cause)),
     }
+}
+
+/// Lets the user into what the agent closed to its own user, folders and files: nobody
+/// could read the change, or put it in place.
+fn open_up(tree: &Path) -> Result<()> {
+    open_folders(tree, &|file| let_in(file, 0o400))
+}
+
+/// Opens every folder of a tree; `file` is called with every path that is none.
+///
+/// Errors: a mount point inside.
+fn open_folders(tree: &Path, file: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
+    let mut folders = vec![tree.to_owned()];
+    while let Some(folder) = folders.pop() {
+        match fs::symlink_metadata(&folder) {
+            Ok(metadata) if !metadata.is_dir() => continue,
+            Ok(_) => {}
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
+            Err(cause) => return Err(Error::io("read", &folder, cause)),
+        }
+        if is_mount_point(&folder) {
+            return Err(Error::MountInside(folder));
+        }
+        let_in(&folder, 0o700)?;
+        for entry in fs::read_dir(&folder).named("list", &folder)? {
+            let entry = entry.named("list", &folder)?;
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+            } else {
+                file(&entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds permissions of its user to a file or folder that lacks some of them.
+fn let_in(path: &Path, wanted: u32) -> Result<()> {
+    let metadata = match fs::symlink_metadata(path) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found.named("read", path)?,
+    };
+    let mode = scan::mode(&metadata);
+    let has_mode = metadata.is_dir() || metadata.is_file();
+    if !has_mode || mode & wanted == wanted {
+        return Ok(());
+    }
+    let open = fs::Permissions::from_mode(mode | wanted);
+    fs::set_permissions(path, open).named("open", path)
 }

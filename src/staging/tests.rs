@@ -9,7 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::commit::{Checked, Done, Moment, Ready, carry_out, check, clean};
+use super::commit::{Checked, Done, Ready, carry_out, check, clean};
+use super::moment::Moment;
 use super::stage::{Asked, Made, Method, Stage, discard};
 use super::{Error, Halt};
 
@@ -56,7 +57,7 @@ impl Place {
     }
 
     fn make(&self, asked: &Asked) -> super::Result<(Stage, Made)> {
-        Stage::make(asked, &self.run(), &Halt::default())
+        Stage::make(asked, &self.run(), &Halt::default(), &|_| {})
     }
 
     fn names(&self) -> Vec<String> {
@@ -521,7 +522,7 @@ fn halted_it_leaves_nothing() {
     fill(&place.target());
     let halt = Halt::default();
     halt.halt();
-    let halted = Stage::make(&place.asked(), &place.run(), &halt).unwrap_err();
+    let halted = Stage::make(&place.asked(), &place.run(), &halt, &|_| {}).unwrap_err();
     assert!(matches!(halted, Error::Halted), "{halted}");
     assert_eq!(place.names(), ["app", "run"]);
     assert!(Stage::find(&place.run()).unwrap().is_none());

@@ -9,7 +9,8 @@
 //!
 //! Start with [`load`] (for `run`) and [`check`] (for `agentguard check`).
 //! `written` is what the file looks like, `resolved` what becomes of it;
-//! `schema` publishes the former, `init` writes examples of it.
+//! `schema` publishes the former, `init` writes examples of it; `words` are those of its
+//! command lines.
 //!
 //! Pure: text in, data out. Files, globs and the folder of the task file are
 //! the caller's business; [`Resolved::anchored`] joins the relative paths.
@@ -28,6 +29,7 @@ pub mod suggest;
 pub mod template;
 pub mod units;
 mod validate;
+pub mod words;
 pub mod written;
 
 use serde_json::Value;

@@ -738,6 +738,13 @@ pub enum Schema {
 pub struct Workspace {
     /// A folder of which the agent gets a copy.
     pub stage: Option<PathBuf>,
+    /// Whether the agent works in it because the task names no folder.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_home: bool,
+    /// Words of commands that are paths of files beside the task file, and the paths by
+    /// which those are found from the copy.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub beside: BTreeMap<String, String>,
     /// What of it is left out; patterns that compile.
     pub exclude: Vec<String>,
     /// How the change comes into it.

@@ -208,6 +208,15 @@ impl Template {
             .all(|part| matches!(part, Part::Literal(_)))
     }
 
+    /// Returns the text, where there is no placeholder in it.
+    pub fn as_literal(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [] => Some(""),
+            [Part::Literal(text)] => Some(text),
+            _ => None,
+        }
+    }
+
     /// Tells whether the text begins with a value, which might then look like
     /// an option (`-rf`).
     pub fn begins_with_value(&self) -> bool {

@@ -305,6 +305,7 @@ R501  error    a secret stands in the task file
 R502  info     the agent sees every secret of the environment
 R601  warning  nothing checks the work
 R701  warning  tools write, and the folder is not staged
+R702  warning  the agent works outside of the staged folder
 --- stderr
 
 "#]]

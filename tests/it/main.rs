@@ -43,6 +43,7 @@ mod simulation;
 mod simulation_humans;
 mod staging;
 mod staging_modes;
+mod staging_start;
 mod store;
 mod support;
 mod taxonomy;

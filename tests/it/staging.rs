@@ -750,13 +750,3 @@ fn a_copy_in_the_runs_folder_is_removed_by_gc() {
     assert!(!stage.exists());
     assert_eq!(sandbox.read("disk/a.txt"), "one\n");
 }
-
-#[test]
-fn an_agent_that_works_beside_its_copy_is_warned_of() {
-    let sandbox = sandbox("agent: {command: ['true'], protocol: none}\nworkspace: {stage: app}\n");
-    let ran = sandbox.run(&["run", "task.yaml"]);
-    assert!(ran.stderr.contains("`cwd: app` under `agent`"), "{ran:?}");
-    sandbox.write("task.yaml", &task("", ""));
-    let ran = sandbox.run(&["run", "task.yaml"]);
-    assert!(!ran.stderr.contains("warning"), "{ran:?}");
-}

@@ -79,6 +79,32 @@ fn folders_that_keep_their_own_user_out_are_opened_for_the_commit_only() {
 }
 
 #[test]
+fn what_the_agent_closed_to_everybody_is_shown_removed_and_committed() {
+    let agent = "mkdir -p shut/deep; echo s > shut/deep/s; chmod 0 shut/deep shut\n\
+                 echo f > f; chmod 0 f; [ ! -e ../fail ]\n";
+    for way in ["exchange", "files"] {
+        let sandbox = sandbox(&task("", &format!(", commit: {way}")));
+        sandbox.write("agent.sh", agent);
+        sandbox.write("fail", "");
+        for remove in [&["rm", "latest"][..], &["gc", "--stages-older-than", "0s"]] {
+            let ran = as_nobody(&sandbox, "", &["run", "task.yaml"]);
+            assert_eq!(ran.code, 1, "{way}: {ran:?}");
+            let diff = as_nobody(&sandbox, "", &["diff", "latest", "--name-only"]);
+            assert_eq!(diff.stdout, "f\nshut\nshut/deep\nshut/deep/s\n", "{way}");
+            assert_eq!(as_nobody(&sandbox, "", remove).code, 0, "{way}");
+            assert_eq!(leftovers(&sandbox), Vec::<String>::new(), "{way}");
+        }
+        fs::remove_file(sandbox.path().join("fail")).expect("it was there");
+        let ran = as_nobody(&sandbox, "", &["run", "task.yaml"]);
+        assert_eq!(ran.code, 0, "{way}: {ran:?}");
+        let after = look(&app(&sandbox));
+        assert_eq!(after[Path::new("shut/deep/s")].1, b"s\n", "{way}");
+        assert_eq!(after[Path::new("shut")].0, 0o700, "{way}");
+        assert_eq!(after[Path::new("f")].0, 0o400, "{way}");
+    }
+}
+
+#[test]
 fn a_very_long_name_is_staged_in_the_runs_folder() {
     let name = "n".repeat(250);
     let sandbox = sandbox(&task("", "").replace("app", &name));

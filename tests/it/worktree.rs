@@ -124,6 +124,8 @@ fn a_run_that_fails_leaves_nothing_in_the_repository_once_its_copy_is_removed() 
 #[test]
 fn killed_while_it_is_made_or_committed_it_is_finished_by_a_resume() {
     for point in [
+        "stage.made",
+        "stage.filled",
         "staged.before_save",
         "agent_spawned.after_save",
         "commit_started.after_save",
@@ -146,6 +148,44 @@ fn killed_while_it_is_made_or_committed_it_is_finished_by_a_resume() {
         assert_eq!(resumed.code, 0, "{point}: {resumed:?}");
         assert_committed(&sandbox);
     }
+}
+
+#[test]
+fn half_a_worktree_is_removed_with_its_run() {
+    // As a `git worktree add` that was killed leaves it, and as one that was not.
+    for is_half in [true, false] {
+        let Some(sandbox) = sandbox(TASK) else { return };
+        let before = repository(&sandbox);
+        let killed = sandbox.run_with((VARIABLE, "stage.made"), &["run", "task.yaml"]);
+        assert_eq!(killed.code, 128 + 9, "{killed:?}");
+        if is_half {
+            let records = fs::read_dir(app(&sandbox).join(".git/worktrees")).expect("a folder");
+            let record = records
+                .last()
+                .expect("a worktree")
+                .expect("an entry")
+                .path();
+            fs::remove_file(record.join("gitdir")).expect("it is there");
+            fs::write(record.join("locked"), "initializing").expect("a file");
+        }
+        assert_eq!(sandbox.run(&["rm", "latest"]).code, 0);
+        assert_eq!(repository(&sandbox), before);
+        assert!(!app(&sandbox).join(".git/worktrees").exists());
+    }
+}
+
+#[test]
+fn a_program_that_git_ignores_is_found_from_the_copy() {
+    let task = "agent: {command: [node_modules/agent, a.txt], protocol: none}\n\
+                workspace: {stage: ., git: true}\n";
+    let Some(sandbox) = sandbox(task) else { return };
+    sandbox.write("app/task.yaml", task);
+    let program = sandbox.write("app/node_modules/agent", "#!/bin/sh\necho two >> \"$1\"\n");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(program, mode).expect("a mode");
+    let ran = sandbox.run(&["run", "app/task.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(sandbox.read("app/a.txt"), "one\ntwo\n");
 }
 
 #[test]

@@ -26,6 +26,7 @@ use crate::driver::recover;
 use crate::exit_code;
 use crate::ids::Seq;
 use crate::machine::{Event, Outcome};
+use crate::staging::git;
 use crate::store::sqlite::Options;
 use crate::store::{Paths, Sqlite, Store};
 use crate::task::resolved::Resolved;
@@ -247,6 +248,9 @@ impl<'a> Stage<'a> {
             .stderr(log);
         if let Some(point) = point {
             command.env(VARIABLE, point);
+        }
+        for name in git::MISLEADING {
+            command.env_remove(name);
         }
         let mut child = command.spawn().map_err(failed)?;
         let until = Instant::now() + self.timeout;

@@ -76,6 +76,7 @@ rules! {
     EVERYTHING_INHERITED = "R502", Info, "the agent sees every secret of the environment";
     NO_VERIFY = "R601", Warn, "nothing checks the work";
     NO_STAGE = "R701", Warn, "tools write, and the folder is not staged";
+    OUTSIDE_STAGE = "R702", Warn, "the agent works outside of the staged folder";
 }
 
 /// A finding before its place in the text is known.
@@ -202,6 +203,24 @@ workspace: {stage: w}
         let tools = |action: &str| format!("{unstaged}tools: {{t: {{{write}, {action}}}}}\n");
         assert_eq!(found(&tools("command: [c]")), "R701 workspace");
         assert_eq!(found(&tools("http: {url: \"https://a.test\"}")), "");
+        let gone = "rules: [{id: gone, when: {tool: \"undo:t\", status: 404}, class: success}]\n";
+        let text = format!("{QUIET}tools: {{t: {{{write}, command: [c]}}}}\n{gone}");
+        assert_eq!(found(&text), "R401 rules[0]", "a rule for an undo");
+        #[rustfmt::skip]
+        let rows = [
+            ("nothing named: the copy", "", ""),
+            ("the staged folder", "cwd: w", ""),
+            ("a folder in it", "cwd: ./w/a/..", ""),
+            ("beside it", "cwd: w2", "R702 agent.cwd"),
+            ("the task file's folder", "cwd: .", "R702 agent.cwd"),
+            ("out of it again", "cwd: w/..", "R702 agent.cwd"),
+            ("only the disk knows", "cwd: /w", ""),
+        ];
+        for (name, cwd, want) in rows {
+            let named = QUIET.replacen("agent: {", &format!("agent: {{{cwd}, "), 1);
+            let text = if cwd.is_empty() { QUIET } else { &named };
+            assert_eq!(found(text), want, "row: {name}");
+        }
         let done_only = QUIET.replace("{command: [n]}", "{on: [done], command: [n]}");
         let asks = "effect: write, key: \"{a}\", probe: {command: [p]}, undo: {command: [u]}, approve: always";
         assert_eq!(

@@ -1,6 +1,8 @@
 //! R7xx: the folder that the agent works on.
 
-use super::{Look, NO_STAGE};
+use std::path::{Component, Path, PathBuf};
+
+use super::{Look, NO_STAGE, OUTSIDE_STAGE};
 use crate::task::locate::KeyPath;
 use crate::task::resolved::{Action, Effect};
 
@@ -9,8 +11,8 @@ const NAMED_MAX: usize = 3;
 
 impl Look<'_> {
     pub(super) fn stage(&mut self) {
-        if self.task.workspace.stage.is_some() {
-            return;
+        if let Some(stage) = &self.task.workspace.stage {
+            return self.outside(stage);
         }
         // What goes to another machine is in no folder here.
         let writes: Vec<String> = self
@@ -43,10 +45,47 @@ impl Look<'_> {
         );
     }
 
+    fn outside(&mut self, stage: &Path) {
+        let cwd = &self.task.agent.cwd;
+        // One of them absolute: only the disk knows where it is from the other.
+        if cwd.is_absolute() != stage.is_absolute() || cleaned(cwd).starts_with(cleaned(stage)) {
+            return;
+        }
+        let message = format!(
+            "the agent works in `{}`, which is not in the staged folder `{}`: what it writes \
+             there is not held back",
+            cwd.display(),
+            stage.display()
+        );
+        self.find(
+            OUTSIDE_STAGE,
+            &KeyPath::root().key("agent").key("cwd"),
+            message,
+            "remove `cwd`: the agent then works in the copy",
+        );
+    }
+
     fn servers_that_write(&self) -> impl Iterator<Item = String> {
         let named = self.task.lent.iter();
         named
             .filter(|(name, tool)| !name.ends_with('*') && tool.effect != Effect::Read)
             .map(|(name, _)| format!("`{name}`"))
     }
+}
+
+/// Returns a path without `.`, and without the `NAME/..` that lead nowhere.
+fn cleaned(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir
+                if matches!(clean.components().next_back(), Some(Component::Normal(_))) =>
+            {
+                clean.pop();
+            }
+            part => clean.push(part),
+        }
+    }
+    clean
 }

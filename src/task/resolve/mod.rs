@@ -91,9 +91,20 @@ impl Checker<'_> {
             .section_or_default(&top.key("escalation"))
             .and_then(|it| self.escalation(it));
         let notify = self.list(&top.key("notify"), Self::notify);
+        let (mut agent, mut workspace) = (agent?, workspace?);
+        if let Some(stage) = &workspace.stage
+            && top
+                .key("agent")
+                .key("cwd")
+                .get(self.root)
+                .is_none_or(Value::is_null)
+        {
+            agent.cwd.clone_from(stage);
+            workspace.is_home = true;
+        }
         Some(Resolved {
             name: name.unwrap_or_else(|| stem.to_owned()),
-            agent: agent?,
+            agent,
             input: input?,
             limits: limits?,
             prices: prices?,
@@ -107,7 +118,7 @@ impl Checker<'_> {
             retry_budget: retry?.budget.run.0,
             rollback_on: BTreeSet::from_iter(rollback?.on).into_iter().collect(),
             verify: verify?,
-            workspace: workspace?,
+            workspace,
             escalation: escalation?,
             notify: notify?,
         })

@@ -1,5 +1,6 @@
 //! `workspace`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::Checker;
@@ -43,6 +44,8 @@ impl Checker<'_> {
         }
         (self.found.len() == before).then(|| Workspace {
             stage: written.stage.map(PathBuf::from),
+            is_home: false,
+            beside: BTreeMap::new(),
             exclude: written.exclude,
             commit: written.commit,
             git: written.git,

@@ -146,8 +146,9 @@ pub struct Agent {
     #[serde(default = "defaults::interpreter")]
     #[schemars(length(min = 1))]
     pub interpreter: Vec<String>,
-    /// The working folder, relative to the task file's folder. Default: that
-    /// folder. Tools run there too.
+    /// The working folder, relative to the task file's folder; inside of
+    /// `workspace.stage` it is that of the copy. Default: the copy, where something is
+    /// staged, else the task file's folder. Tools and checks run there too.
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub cwd: Option<String>,

@@ -54,7 +54,8 @@ pub struct Check {
     /// A JSON Schema that a file, or the result that the agent reports, must meet.
     #[serde(default)]
     pub schema: Option<SchemaCheck>,
-    /// A file that must be there, in the agent's folder.
+    /// A file that must be there, in the agent's folder (the copy, where something is
+    /// staged).
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub file: Option<String>,

@@ -11,8 +11,9 @@ use crate::task::units::Duration;
 #[serde(deny_unknown_fields)]
 pub struct Workspace {
     /// A folder of which the agent gets a copy, relative to the task file's folder.
-    /// What it did there appears in the folder all at once, when it is done and the
-    /// checks passed.
+    /// Without `agent.cwd` it starts in the copy; commands still find files beside the
+    /// task file. What it did there appears in the folder all at once, when it is done
+    /// and the checks passed.
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub stage: Option<String>,
