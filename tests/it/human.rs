@@ -33,19 +33,11 @@ fn sandbox(task: &str, script: &str) -> Sandbox {
     sandbox
 }
 
-/// The questions that wait, or all of them.
-fn inbox(sandbox: &Sandbox, more: &[&str]) -> Vec<Value> {
-    let ran = sandbox.run(&[&["inbox", "--json"], more].concat());
-    assert_eq!(ran.code, 0, "{ran:?}");
-    let document: Value = serde_json::from_str(&ran.stdout).expect("JSON");
-    document["escalations"].as_array().expect("a list").clone()
-}
-
 /// Waits until something is asked, and returns its number.
 fn asked(sandbox: &Sandbox) -> String {
     let mut id = None;
     wait_until(20, "a question", || {
-        id = inbox(sandbox, &[]).first().map(|it| text(it, "id"));
+        id = sandbox.questions(&[]).first().map(|it| text(it, "id"));
         id.is_some()
     });
     id.expect("it was just seen")
@@ -71,7 +63,7 @@ fn an_approved_call_is_made_and_its_result_comes_back() {
         "",
         "nothing happens before the answer"
     );
-    let question = inbox(&sandbox, &[]).remove(0);
+    let question = sandbox.questions(&[]).remove(0);
     assert_eq!(question["kind"], "approval");
     assert_eq!(question["default"], "decline", "it cannot be taken back");
     assert_eq!(question["reversible"], false);
@@ -89,7 +81,7 @@ fn an_approved_call_is_made_and_its_result_comes_back() {
     assert_eq!(sandbox.read("got.txt"), "paid u1\n");
     let why = sandbox.run(&["why", "latest"]).stdout;
     assert!(why.contains("anna chose `approve`"), "{why}");
-    assert!(inbox(&sandbox, &[]).is_empty());
+    assert!(sandbox.questions(&[]).is_empty());
 }
 
 #[test]
@@ -117,7 +109,7 @@ fn a_declined_call_is_not_made_and_the_model_hears_why() {
         got,
         "asked again, it is the record"
     );
-    assert_eq!(inbox(&sandbox, &["--all"]).len(), 1, "asked once");
+    assert_eq!(sandbox.questions(&["--all"]).len(), 1, "asked once");
 }
 
 #[test]
@@ -126,7 +118,7 @@ fn small_sums_need_no_approval() {
     let ran = sandbox.run(&["run", "task.yaml"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(sandbox.read("ledger.txt"), "u1\n");
-    assert!(inbox(&sandbox, &["--all"]).is_empty());
+    assert!(sandbox.questions(&["--all"]).is_empty());
 }
 
 #[test]
@@ -160,7 +152,7 @@ fn the_second_answer_is_refused_and_told_who_was_first() {
         1,
         "{ran:#?}"
     );
-    let ruling = inbox(&sandbox, &["--all"]).remove(0)["ruling"].clone();
+    let ruling = sandbox.questions(&["--all"]).remove(0)["ruling"].clone();
     let told = format!(
         "decided already: `{}`, by {}",
         text(&ruling, "option"),
@@ -192,7 +184,7 @@ fn when_nobody_answers_the_default_stands() {
         got.contains("the deadline passed without an answer"),
         "{got}"
     );
-    let late = inbox(&sandbox, &["--all"]).remove(0);
+    let late = sandbox.questions(&["--all"]).remove(0);
     let ran = sandbox.run(&["answer", &text(&late, "id"), "--choose", "approve"]);
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.stderr.contains("too late"), "{ran:?}");
@@ -276,7 +268,7 @@ fn a_detached_run_is_suspended_and_goes_on_with_the_answer() {
         };
         assert_eq!(ran.code, 0, "{ran:?}");
         assert_eq!(sandbox.read("ledger.txt"), "u1\n", "made once");
-        assert_eq!(inbox(&sandbox, &["--all"]).len(), 1, "asked once");
+        assert_eq!(sandbox.questions(&["--all"]).len(), 1, "asked once");
     }
 }
 
@@ -328,7 +320,7 @@ fn a_loop_waits_for_a_human_who_lets_it_go_on_or_ends_it() {
         let sandbox = sandbox(&task, CIRCLE);
         let run = sandbox.start(&["run", "task.yaml"]);
         let id = asked(&sandbox);
-        assert_eq!(inbox(&sandbox, &[])[0]["kind"], "loop");
+        assert_eq!(sandbox.questions(&[])[0]["kind"], "loop");
         let ran = sandbox.run(&[
             "answer", &id, "--choose", option, "--note", "read it", "--by", "bo",
         ]);
@@ -347,7 +339,7 @@ fn a_loop_waits_for_a_human_who_lets_it_go_on_or_ends_it() {
 /// Lets a later question of the same kind go on too.
 fn wait_for_second(sandbox: &Sandbox, first: &str) -> Option<String> {
     for _ in 0..40 {
-        let open = inbox(sandbox, &[]);
+        let open = sandbox.questions(&[]);
         let next = open.iter().map(|it| text(it, "id")).find(|id| id != first);
         if let Some(next) = next {
             let ran = sandbox.run(&["answer", &next, "--choose", "continue"]);
@@ -373,7 +365,7 @@ fn more_money_is_asked_for_before_it_is_spent() {
         let sandbox = sandbox(&task, script);
         let run = sandbox.start(&["run", "task.yaml"]);
         let id = asked(&sandbox);
-        assert_eq!(inbox(&sandbox, &[])[0]["kind"], "cost");
+        assert_eq!(sandbox.questions(&[])[0]["kind"], "cost");
         let ran = sandbox.run(&["answer", &id, "--choose", option]);
         assert_eq!(ran.code, 0, "{ran:?}");
         let ran = ended(run);
@@ -393,7 +385,7 @@ fn a_call_in_doubt_is_in_the_inbox_and_its_answer_settles_it() {
         let ran = sandbox.run(&["resume", "latest"]);
         assert_eq!(ran.code, 26, "{ran:?}");
         let id = asked(&sandbox);
-        assert_eq!(inbox(&sandbox, &[])[0]["kind"], "in_doubt");
+        assert_eq!(sandbox.questions(&[])[0]["kind"], "in_doubt");
         let ran = sandbox.run(&["answer", &id, "--choose", option, "--note", "receipt 4711"]);
         assert_eq!(ran.code, 0, "{ran:?}");
         let ran = sandbox.run(&["resume", "latest"]);
@@ -403,13 +395,13 @@ fn a_call_in_doubt_is_in_the_inbox_and_its_answer_settles_it() {
             lines,
             "{option}"
         );
-        assert!(inbox(&sandbox, &[]).is_empty());
+        assert!(sandbox.questions(&[]).is_empty());
     }
     // `settle` closes the question too.
     let sandbox = sandbox_in_doubt(&task);
     let ran = sandbox.run(&["settle", "latest", "--happened"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(inbox(&sandbox, &[]).is_empty());
+    assert!(sandbox.questions(&[]).is_empty());
 }
 
 fn sandbox_in_doubt(task: &str) -> Sandbox {
@@ -432,7 +424,7 @@ fn an_answer_that_comes_early_is_kept() {
     let ran = sandbox.run(&["resume", "latest"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(sandbox.read("ledger.txt"), "u1\n");
-    assert_eq!(inbox(&sandbox, &["--all"]).len(), 1, "asked once");
+    assert_eq!(sandbox.questions(&["--all"]).len(), 1, "asked once");
 }
 
 #[test]
@@ -451,7 +443,7 @@ fn items_of_a_batch_that_need_an_approval_are_not_done_in_it() {
     assert_eq!(sandbox.read("ledger.txt"), "a\n");
     let ended = sandbox.read("ended.jsonl");
     assert!(ended.contains("above 50.00 USD"), "{ended}");
-    assert!(inbox(&sandbox, &["--all"]).is_empty());
+    assert!(sandbox.questions(&["--all"]).is_empty());
 }
 
 #[test]

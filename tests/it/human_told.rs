@@ -54,13 +54,6 @@ fn start(sandbox: &Sandbox, args: &[&str], fault: Option<&str>) -> Child {
     command.spawn().expect("the binary starts")
 }
 
-fn open_questions(sandbox: &Sandbox, more: &[&str]) -> Vec<Value> {
-    let ran = sandbox.run(&[&["inbox", "--json"], more].concat());
-    assert_eq!(ran.code, 0, "{ran:?}");
-    let document: Value = serde_json::from_str(&ran.stdout).expect("JSON");
-    document["escalations"].as_array().expect("a list").clone()
-}
-
 fn message(received: &Received) -> Value {
     serde_json::from_str(&received.body).expect("a message is JSON")
 }
@@ -237,7 +230,7 @@ fn approving(sandbox: &Sandbox, args: &[&str], fault: Option<&str>) -> i32 {
             let signal = || 128 + status.signal().unwrap_or(0);
             return status.code().unwrap_or_else(signal);
         }
-        for question in open_questions(sandbox, &[]) {
+        for question in sandbox.questions(&[]) {
             let id = question["id"].as_str().expect("an id");
             // It may have been answered, or be gone, by now.
             sandbox.run(&["answer", id, "--choose", "approve", "--by", "anna"]);
@@ -280,14 +273,14 @@ fn killed_at_each_point_of_its_life_a_question_is_asked_once_and_the_call_made_o
             }
             last = approving(&sandbox, &["resume", "latest"], None);
             // A run that was suspended before anybody answered.
-            for question in open_questions(&sandbox, &[]) {
+            for question in sandbox.questions(&[]) {
                 let id = question["id"].as_str().expect("an id");
                 sandbox.run(&["answer", id, "--choose", "approve"]);
             }
         }
         assert_eq!(last, 0, "{point}");
         assert_eq!(sandbox.read("ledger.txt"), "u1\n", "{point}: made once");
-        let all = open_questions(&sandbox, &["--all"]);
+        let all = sandbox.questions(&["--all"]);
         assert_eq!(all.len(), 1, "{point}: asked once: {all:?}");
         assert_eq!(all[0]["ruling"]["option"], "approve", "{point}");
     }
@@ -302,7 +295,7 @@ fn an_answer_that_is_killed_was_given_or_was_not() {
         let sandbox = sandbox("");
         let ran = sandbox.run(&["run", "--detach", "task.yaml"]);
         assert_eq!(ran.code, 25, "{ran:?}");
-        let id = open_questions(&sandbox, &[])[0]["id"]
+        let id = sandbox.questions(&[])[0]["id"]
             .as_str()
             .expect("an id")
             .to_owned();
@@ -334,7 +327,35 @@ fn a_run_that_is_done_withdraws_what_nobody_waits_for() {
     sandbox.write("loop.sh", script);
     let ran = sandbox.run(&["run", "task.yaml"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(open_questions(&sandbox, &[]).is_empty());
-    let all = open_questions(&sandbox, &["--all"]);
+    assert!(sandbox.questions(&[]).is_empty());
+    let all = sandbox.questions(&["--all"]);
     assert_eq!(all[0]["ruling"]["source"], "withdrawn", "{all:?}");
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_a_slow_receiver_and_the_message_is_sent_later() {
+    let server = Server::start(vec![Reply::RawThenSilence(vec![]), ok()]);
+    let sandbox = Sandbox::new();
+    let task = format!(
+        "agent: {{command: ['true'], protocol: none}}\n{}",
+        hook(&server, "done", "json")
+    );
+    sandbox.write("task.yaml", &task);
+    let mut run = start(&sandbox, &["run", "task.yaml"], None);
+    wait_until(20, "the first try", || !server.received().is_empty());
+    let began = Instant::now();
+    let pid = i32::try_from(run.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    let pid = pid.expect("a process of ours");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it is alive");
+    // The run was done, whatever became of the message.
+    assert_eq!(run.wait().expect("a child of ours").code(), Some(0));
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    let left = sandbox.run(&["notify", "--json"]).stdout;
+    assert!(left.contains("n-r-"), "{left}");
 }

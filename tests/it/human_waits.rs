@@ -34,18 +34,12 @@ fn sandbox(task: &str, script: &str) -> Sandbox {
     sandbox
 }
 
-fn open(sandbox: &Sandbox) -> Vec<Value> {
-    let ran = sandbox.run(&["inbox", "--json"]);
-    assert_eq!(ran.code, 0, "{ran:?}");
-    let document: Value = serde_json::from_str(&ran.stdout).expect("JSON");
-    document["escalations"].as_array().expect("a list").clone()
-}
-
 /// Waits until something is asked that is not `but`, and returns its number.
 fn asked(sandbox: &Sandbox, but: &str) -> String {
     let mut id = String::new();
     wait_until(30, "a question", || {
-        let ids = open(sandbox)
+        let ids = sandbox
+            .questions(&[])
             .into_iter()
             .filter_map(|it| it["id"].as_str().map(str::to_owned));
         let next = ids.into_iter().find(|it| it != but);
@@ -204,7 +198,7 @@ fn an_agent_behind_the_gateway_that_is_about_to_spend_more_asks_and_pays_nothing
     let sandbox = wired("escalation: {cost_usd: 0.02}\n", turns);
     let run = sandbox.start(&["run", "task.yaml"]);
     let id = asked(&sandbox, "");
-    assert_eq!(open(&sandbox)[0]["kind"], "cost");
+    assert_eq!(sandbox.questions(&[])[0]["kind"], "cost");
     answer(&sandbox, &id, "continue");
     let ran = ended(run);
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -235,7 +229,7 @@ fn a_loop_of_batches_waits_for_a_human() {
         let sandbox = sandbox(&task, script);
         let run = sandbox.start(&["run", "task.yaml"]);
         let id = asked(&sandbox, "");
-        assert_eq!(open(&sandbox)[0]["kind"], "loop");
+        assert_eq!(sandbox.questions(&[])[0]["kind"], "loop");
         answer(&sandbox, &id, option);
         let ran = ended(run);
         assert_eq!(ran.code, code, "{option}: {ran:?}");
@@ -286,7 +280,10 @@ fn a_call_of_an_mcp_server_waits_for_its_approval() {
         sandbox.write("server.py", SERVER);
         let run = sandbox.start(&["run", "task.yaml"]);
         let id = asked(&sandbox, "");
-        assert_eq!(open(&sandbox)[0]["question"], "May `s/send` be called?");
+        assert_eq!(
+            sandbox.questions(&[])[0]["question"],
+            "May `s/send` be called?"
+        );
         assert_eq!(sandbox.read("mails.txt"), "", "nothing before the answer");
         answer(&sandbox, &id, option);
         let ran = ended(run);

@@ -273,16 +273,6 @@ fn what_was_committed_stays_and_undos_run_in_the_folder_itself() {
     assert!(app.join("undone.txt").exists() && app.join("made.txt").exists());
 }
 
-/// The open questions of all runs.
-fn questions(sandbox: &Sandbox) -> Vec<Value> {
-    let inbox = sandbox.run(&["inbox", "--json"]);
-    let inbox: Value = serde_json::from_str(&inbox.stdout).expect("JSON");
-    let found = inbox
-        .as_object()
-        .and_then(|fields| fields.values().find_map(Value::as_array));
-    found.cloned().unwrap_or_default()
-}
-
 #[test]
 fn what_cannot_be_undone_is_put_before_a_human_once() {
     let sandbox = sandbox("");
@@ -303,14 +293,14 @@ fn what_cannot_be_undone_is_put_before_a_human_once() {
     }
     // The same again is the same question; when less is left, it is another.
     assert_eq!(sandbox.run(&rollback).code, 27);
-    assert_eq!(questions(&sandbox).len(), 1);
+    assert_eq!(sandbox.questions(&[]).len(), 1);
     std::fs::remove_file(sandbox.path().join("fail")).unwrap();
     let ran = sandbox.run(&rollback);
     let told: Value = serde_json::from_str(&ran.stdout).unwrap();
     let second = told["escalation"].as_str().expect("a question").to_owned();
     assert_ne!(second, id);
     assert_eq!(
-        questions(&sandbox).len(),
+        sandbox.questions(&[]).len(),
         1,
         "the first one is not needed any more"
     );
@@ -319,7 +309,7 @@ fn what_cannot_be_undone_is_put_before_a_human_once() {
     let ran = sandbox.run(&rollback);
     assert_eq!(ran.code, 27, "{ran:?}");
     assert!(
-        questions(&sandbox).is_empty(),
+        sandbox.questions(&[]).is_empty(),
         "what is decided is not asked again"
     );
     // It keeps nothing from going on.
@@ -339,7 +329,7 @@ fn an_undo_in_doubt_is_asked_about_and_its_answer_goes_on() {
     let point = (VARIABLE, "undo_started.after_release");
     assert_eq!(sandbox.run_with(point, &rollback).code, 128 + 9);
     assert_eq!(sandbox.run(&rollback).code, 26);
-    let asked = questions(&sandbox);
+    let asked = sandbox.questions(&[]);
     let text = Value::from(asked.clone()).to_string();
     assert!(text.contains("Did the undo of call"), "{text}");
     let page = sandbox.run(&["inbox"]);

@@ -104,6 +104,16 @@ impl Sandbox {
         assert_eq!(ran.code, 0, "{ran:?}");
         serde_json::from_str(&ran.stdout).expect("show --json is JSON")
     }
+
+    /// Returns the questions that wait for humans; `more` narrows or widens the list.
+    pub fn questions(&self, more: &[&str]) -> Vec<serde_json::Value> {
+        let ran = self.run(&[&["inbox", "--json"], more].concat());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let mut document: serde_json::Value =
+            serde_json::from_str(&ran.stdout).expect("inbox --json is JSON");
+        let questions = document["escalations"].as_array_mut();
+        std::mem::take(questions.expect("a list"))
+    }
 }
 
 impl Drop for Sandbox {
