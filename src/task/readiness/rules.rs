@@ -44,7 +44,7 @@ impl Look<'_> {
             }
             if let Some(glob) = &rule.when.tool
                 && !task.tools.is_empty()
-                && !task.tools.keys().any(|name| glob_matches(glob, name))
+                && !names_of_calls(task).any(|name| glob_matches(glob, &name))
             {
                 let message = format!(
                     "rule `{}` is for `{glob}`, and no tool has such a name",
@@ -117,6 +117,14 @@ fn covers(wide: &When, narrow: &When) -> bool {
     let pointer = wide.pointer.is_none() || wide.pointer == narrow.pointer;
     let equals = wide.equals.is_none() || wide.equals == narrow.equals;
     tool && exit && status && pattern && pointer && equals
+}
+
+/// Returns what calls are named after: tools, and their undos.
+fn names_of_calls(task: &Resolved) -> impl Iterator<Item = String> {
+    task.tools.iter().flat_map(|(name, tool)| {
+        let undo = tool.undo.as_ref().map(|_| format!("undo:{name}"));
+        std::iter::once(name.clone()).chain(undo)
+    })
 }
 
 /// Tells whether `*` in `glob` can be filled in to give `name`. Linear in the
