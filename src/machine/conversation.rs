@@ -16,7 +16,7 @@ use crate::machine::State;
 use crate::machine::event::Place;
 use crate::money::NanoUsd;
 use crate::policy::budget::Usage;
-use crate::policy::loops::{Config, Detector};
+use crate::policy::loops::{Config, Detector, Digest};
 
 /// Ends of the same conversation that are remembered after the agent left them.
 const LEFT_MAX: usize = 64;
@@ -45,6 +45,34 @@ pub struct Conversation {
     pub detector_then: Option<Detector>,
     /// A text that its model should see with the next call.
     pub steer: Option<String>,
+    /// What its model last asked of the agent's tools, in this attempt.
+    pub asking: Asking,
+}
+
+/// What a model asked of the agent's tools with its last answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asking {
+    /// All calls of the answer; none where it asked for nothing.
+    pub calls: Digest,
+    /// Answers in a row that asked for the same.
+    pub times: u32,
+}
+
+impl Asking {
+    /// Takes note of what an answer asks for.
+    ///
+    /// - `is_again`: the agent went back, and asked once more.
+    fn note(&mut self, calls: Digest, is_again: bool) {
+        let is_same = self.calls == calls && !is_again;
+        *self = Self {
+            calls,
+            times: match (calls.is_none(), is_same) {
+                (true, _) => 0,
+                (false, true) => self.times.saturating_add(1),
+                (false, false) => 1,
+            },
+        };
+    }
 }
 
 /// An end of a conversation that the agent left.
@@ -80,7 +108,17 @@ impl Conversation {
     }
 
     /// Takes note of an answer that is a turn of it.
-    pub(super) fn turn(&mut self, head: Option<String>, back_to: Option<u64>, rewritten: bool) {
+    ///
+    /// - `asks`: what it asks of the agent's tools, where that is known.
+    pub(super) fn turn(
+        &mut self,
+        head: Option<String>,
+        back_to: Option<u64>,
+        rewritten: bool,
+        asks: Option<Digest>,
+    ) {
+        let is_again = back_to.is_some() && !rewritten;
+        self.asking.note(asks.unwrap_or_default(), is_again);
         if let (Some(kept), Some(before)) = (back_to, self.head.take()) {
             if self.left.len() == LEFT_MAX {
                 self.left.remove(0);

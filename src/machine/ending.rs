@@ -14,8 +14,8 @@ use crate::machine::batch;
 use crate::machine::conclude::conclude;
 use crate::machine::event::Exit;
 use crate::machine::{
-    About, Answer, Call, Decision, Effect, Outcome, Phase, Policy, Risk, Settle, Stage, State,
-    escalation,
+    About, Answer, Call, Decision, Effect, Kind, Outcome, Phase, Policy, Risk, Settle, Stage,
+    State, escalation,
 };
 use crate::policy::loops::{ErrorKind, Level, Print, ToolTraits};
 
@@ -107,7 +107,7 @@ fn judge(state: &State, exit: Exit, tail: &str, policy: &Policy) -> (Outcome, &'
         }
         // A shell reports a killed child so; 128 + SIGKILL is what OOM looks like.
         Exit::Code(137) => (Outcome::Crashed { exit }, "exit.killed"),
-        Exit::Code(0) if !state.spend.reserved.is_empty() => (
+        Exit::Code(0) if awaits_a_model(state) => (
             failed("it ended in the middle of a model call".into()),
             "exit.open_model_call",
         ),
@@ -123,10 +123,10 @@ fn judge(state: &State, exit: Exit, tail: &str, policy: &Policy) -> (Outcome, &'
             )
         }
         Exit::Code(0) if state.done.is_some() => (Outcome::Done { verified: false }, "exit.done"),
-        Exit::Code(0) if state.on_wire && state.asking.times >= GAVE_UP_AT => {
+        Exit::Code(0) if state.on_wire && asked_times(state) >= GAVE_UP_AT => {
             let why = format!(
                 "it ended with the last call undone that its model asked for {} times in a row",
-                state.asking.times
+                asked_times(state)
             );
             let outcome = match policy.loops {
                 Some(_) => Outcome::Loop { why },
@@ -168,6 +168,22 @@ fn judge(state: &State, exit: Exit, tail: &str, policy: &Policy) -> (Outcome, &'
             }
         },
     }
+}
+
+/// Whether a model call is under way that the work waits for; nobody waits for a title.
+fn awaits_a_model(state: &State) -> bool {
+    let is_work = |reservation: &u64| {
+        let of = state.reserved_of.get(reservation);
+        of.is_none_or(|of| state.kind(*of) != Kind::Side)
+    };
+    state.spend.reserved.keys().any(is_work)
+}
+
+/// How many times in a row the model asked for the same, in the conversation that went
+/// on last.
+fn asked_times(state: &State) -> u32 {
+    let last = state.conversations.get(&state.last_of);
+    last.map_or(0, |it| it.asking.times)
 }
 
 /// Nothing of the attempt runs any more: the run ends, and what was cut off in
@@ -252,6 +268,7 @@ fn abandon(state: &mut State, at: UnixMs, policy: &Policy) -> Vec<Effect> {
     let mut effects = batch::abandon(state, at, policy);
     state.spend.forfeit_reservations();
     state.reserved_at.clear();
+    state.reserved_of.clear();
     for (id, mut call) in std::mem::take(&mut state.calls) {
         call.requests.clear();
         // A call that waits for its next try was answered the last time.

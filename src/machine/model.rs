@@ -10,9 +10,7 @@
 use crate::clock::UnixMs;
 use crate::machine::advance::run_note;
 use crate::machine::event::{End, Exchange};
-use crate::machine::{
-    About, Asking, Decision, Effect, ModelPolicy, Next, Outcome, Policy, Rest, State,
-};
+use crate::machine::{About, Decision, Effect, ModelPolicy, Next, Outcome, Policy, Rest, State};
 use crate::policy::breaker;
 use crate::policy::degrade::{self, Failed, Level, Link, Rests, Signal, Step};
 use crate::policy::retry;
@@ -76,16 +74,6 @@ fn took(state: &mut State, at: UnixMs, exchange: &Exchange, link: &Link) -> Vec<
     }
     *state.counters.classes.entry(judged.class).or_default() += 1;
     state.counters.retried_to_success += u64::from(exchange.attempt > 1);
-    state.asking = match exchange.asks {
-        calls if calls.is_none() => Asking::default(),
-        calls => Asking {
-            calls,
-            times: match state.asking.calls == calls {
-                true => state.asking.times.saturating_add(1),
-                false => 1,
-            },
-        },
-    };
     state.down = None;
     state.models.rests.retain(|(place, model), _| {
         *place != exchange.link || model.as_ref().is_some_and(|it| *it != exchange.model)

@@ -228,13 +228,14 @@ pub(super) fn start(
         How::Replay | How::Restart => state.session = fresh,
     }
     state.on_wire = false;
-    state.asking = Asking::default();
     state.done = None;
     state.model_error = None;
     state.down = None;
     state.reserved_at.clear();
+    state.reserved_of.clear();
     for it in state.conversations.values_mut() {
         it.steer = None;
+        it.asking = Asking::default();
         if let (Cause::Verbatim, Some(detector), Some(then)) =
             (cause, &mut it.detector, &it.detector_then)
         {

@@ -17,7 +17,7 @@ use crate::machine::{
 };
 use crate::money::NanoUsd;
 use crate::policy::budget::{Hit, Limits, Resource, Spend, Usage};
-use crate::policy::loops::{self, Digest};
+use crate::policy::loops;
 use crate::policy::retry;
 use crate::policy::taxonomy::{Class, History};
 
@@ -86,6 +86,8 @@ pub struct State {
     pub next_reservation: u64,
     /// When each open reservation was made.
     pub reserved_at: BTreeMap<u64, UnixMs>,
+    /// The conversation that each open reservation is of.
+    pub reserved_of: BTreeMap<u64, ConversationNo>,
     /// The session of an agent that has its own.
     pub session: Session,
     /// Who answers model calls.
@@ -117,8 +119,8 @@ pub struct State {
     pub findings: Option<String>,
     /// The part of the end that was cut off and is still to be done.
     pub unconcluded: Option<Part>,
-    /// What the model last asked of the agent's tools, in this attempt.
-    pub asking: Asking,
+    /// The conversation of the last turn.
+    pub last_of: ConversationNo,
     /// The limit that kept a check of this round from asking its model.
     pub check_hit: Option<Hit>,
     /// The folder that the agent works on, where it is staged.
@@ -176,15 +178,6 @@ pub struct Session {
     pub branch: u64,
     /// Whether it has a turn: then it can be taken up.
     pub has_turns: bool,
-}
-
-/// What a model asked of the agent's tools with its last answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asking {
-    /// All calls of the answer; none where it asked for nothing.
-    pub calls: Digest,
-    /// Answers in a row that asked for the same.
-    pub times: u32,
 }
 
 /// Who answers model calls, as a run knows it.
@@ -383,6 +376,7 @@ impl State {
             step_keys: StepKeys::default(),
             next_reservation: 1,
             reserved_at: BTreeMap::new(),
+            reserved_of: BTreeMap::new(),
             session: Session::default(),
             models: Models::default(),
             retries: retry::Used::default(),
@@ -398,7 +392,7 @@ impl State {
             rejections: 0,
             findings: None,
             unconcluded: None,
-            asking: Asking::default(),
+            last_of: ConversationNo::FIRST,
             check_hit: None,
             workspace: Workspace::default(),
             model_error: None,

@@ -74,13 +74,15 @@ pub(super) fn reported(state: &mut State, at: UnixMs, turn: Turn, policy: &Polic
     }
     let before = state.steps_taken();
     let it = state.conversation(conversation);
-    it.turn(turn.head, turn.back_to, turn.rewritten);
+    let asks = turn.exchange.as_ref().map(|it| it.asks);
+    it.turn(turn.head, turn.back_to, turn.rewritten, asks);
     it.model = turn.model.or(it.model.take());
     state.recount(before);
     if state.kind(conversation) == Kind::Side {
         effects.extend(answer(state, conversation, turn.request, Next::Take));
         return effects;
     }
+    state.last_of = conversation;
     state.model_error = None;
     state.session.has_turns |= state.on_wire;
     state.done_in_step.clear();
@@ -240,6 +242,7 @@ pub(super) fn reserved(state: &mut State, at: UnixMs, call: Call, policy: &Polic
     let place = place.filter(|_| !is_quiet);
     let conversation = place.as_ref().map(|place| place.conversation);
     let conversation = conversation.unwrap_or_else(|| state.main());
+    state.reserved_of.insert(reservation, conversation);
     if let Some(place) = place {
         state.enters(place);
     }
@@ -296,6 +299,7 @@ fn settle(state: &mut State, usage: &Usage, reservation: Option<u64>) {
     state.spend.settle(usage, reservation);
     if let Some(reservation) = reservation {
         state.reserved_at.remove(&reservation);
+        state.reserved_of.remove(&reservation);
     }
 }
 
