@@ -23,7 +23,7 @@ use crate::machine::{Cause, Entry, Event, How, Policy, State, advance};
 use crate::task::preset;
 use crate::task::resolved::{Feature, Place, Provider, Resolved, Upstream, WireApi};
 use crate::task::template::{self, Template};
-use crate::tools::client_builder;
+use crate::tools;
 
 /// Longest silence within a stream, in milliseconds; every provider sends signs of
 /// life more often.
@@ -81,11 +81,11 @@ async fn open_to(
     recorded: Vec<gateway::Recorded>,
     note: Option<String>,
 ) -> Result<Gateway, String> {
-    let client = client_builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|error| format!("the gateway's client cannot be made: {error}"))?;
     let (limits, environment) = (&session.task.limits, &ports.outside.environment);
+    let client = tools::client(
+        |name| environment.variable(name),
+        |builder| builder.redirect(reqwest::redirect::Policy::none()),
+    )?;
     let timeout_ms = limits.model_call_timeout_ms;
     let (mut chain, mut models) = (Vec::new(), Vec::new());
     for upstream in upstreams {

@@ -375,9 +375,19 @@ fn lead_to_gateway(
     }
     let ours = keys_of_upstreams(task);
     env.retain(|(name, _)| !ours.iter().any(|known| name == known));
-    for name in ["NO_PROXY", "no_proxy"] {
+    let mut direct = OsString::from("127.0.0.1,localhost");
+    let names = ["no_proxy", "NO_PROXY"];
+    let of = |name: &&str| {
+        env.iter()
+            .rfind(|(known, list)| known == name && !list.is_empty())
+    };
+    if let Some((_, list)) = names.iter().find_map(of) {
+        direct.push(",");
+        direct.push(list);
+    }
+    for name in names {
         env.retain(|(known, _)| known != name);
-        env.push((name.into(), "127.0.0.1,localhost".into()));
+        env.push((name.into(), direct.clone()));
     }
 }
 

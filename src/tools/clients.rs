@@ -1,6 +1,7 @@
-//! The HTTP client of a run's tools.
+//! The HTTP clients of a run: of its tools, and of its gateway.
 //!
-//! Made when the first HTTP tool is called. What it does not do is the point:
+//! That of the tools is made when the first HTTP tool is called. What it does not do is
+//! the point:
 //!
 //! - no retries and no redirects of its own ([`super::http`] follows some);
 //! - no reuse of connections: a kept one may close just as we write to it, and
@@ -44,26 +45,9 @@ struct Proxies {
 impl Clients {
     /// Reads the proxies; makes no client yet.
     pub(super) fn new(home: &Home) -> Self {
-        let read = |name: &str| {
-            let capitals = name.to_ascii_uppercase();
-            home.inherited(name)
-                .or_else(|| home.inherited(&capitals))
-                .map(str::to_owned)
-        };
-        let all = read("all_proxy");
-        let direct = match read("no_proxy") {
-            Some(list) => format!("{DIRECT},{list}"),
-            None => DIRECT.to_owned(),
-        };
-        let http = read("http_proxy").or_else(|| all.clone());
-        let https = read("https_proxy").or(all);
         Self {
             made: Mutex::default(),
-            proxies: Proxies {
-                http,
-                https,
-                direct,
-            },
+            proxies: Proxies::read(|name| home.inherited(name).map(str::to_owned)),
         }
     }
 
@@ -87,26 +71,29 @@ impl Clients {
     }
 
     fn make(&self, connect_ms: u64) -> Result<Client, String> {
-        let builder = || -> Result<ClientBuilder, String> {
-            let plain = client_builder()
-                .no_proxy()
+        self.proxies.client(|builder| {
+            builder
                 .redirect(Policy::none())
                 .referer(false)
                 .retry(reqwest::retry::never())
                 .pool_max_idle_per_host(0)
                 .connect_timeout(Duration::from_millis(connect_ms))
-                .user_agent(concat!("agentguard/", env!("CARGO_PKG_VERSION")));
-            self.proxies.add_to(plain)
-        };
-        let client = builder()?.build();
-        // A machine without any certificates of authorities can still call
-        // plain HTTP; HTTPS then says that the certificate is not trusted.
-        let client = match client {
-            Ok(client) => Ok(client),
-            Err(_) => builder()?.tls_certs_only([]).build(),
-        };
-        client.map_err(|error| format!("cannot make an HTTP client: {}", error.without_url()))
+                .user_agent(concat!("agentguard/", env!("CARGO_PKG_VERSION")))
+        })
     }
+}
+
+/// Makes a client that goes by the proxies of an environment.
+///
+/// - `variable`: reads the environment;
+/// - `settings`: what else the client is to do.
+///
+/// Errors: a proxy that is none, in words without its address.
+pub fn client(
+    variable: impl Fn(&str) -> Option<String>,
+    settings: impl Fn(ClientBuilder) -> ClientBuilder,
+) -> Result<Client, String> {
+    Proxies::read(variable).client(settings)
 }
 
 /// Begins a client that speaks TLS by the one implementation that is linked in.
@@ -117,6 +104,33 @@ pub fn client_builder() -> ClientBuilder {
 }
 
 impl Proxies {
+    fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let known = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let read = |name: &str| known(name).or_else(|| known(&name.to_ascii_uppercase()));
+        let all = read("all_proxy");
+        let direct = match read("no_proxy") {
+            Some(list) => format!("{DIRECT},{list}"),
+            None => DIRECT.to_owned(),
+        };
+        Self {
+            http: read("http_proxy").or_else(|| all.clone()),
+            https: read("https_proxy").or(all),
+            direct,
+        }
+    }
+
+    fn client(&self, settings: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Client, String> {
+        let builder = || self.add_to(settings(client_builder().no_proxy()));
+        let client = builder()?.build();
+        // A machine without any certificates of authorities can still call
+        // plain HTTP; HTTPS then says that the certificate is not trusted.
+        let client = match client {
+            Ok(client) => Ok(client),
+            Err(_) => builder()?.tls_certs_only([]).build(),
+        };
+        client.map_err(|error| format!("cannot make an HTTP client: {}", error.without_url()))
+    }
+
     fn add_to(&self, mut builder: ClientBuilder) -> Result<ClientBuilder, String> {
         let of_http = self
             .http

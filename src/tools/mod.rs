@@ -48,7 +48,7 @@ pub mod schema;
 mod secrets;
 pub mod toolbox;
 
-pub use clients::client_builder;
+pub use clients::{client, client_builder};
 pub use content::TEXT_BYTES_MAX;
 pub use error::Error;
 pub use home::{ToolHome, Variables};
