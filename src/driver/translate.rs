@@ -335,8 +335,9 @@ fn unpriced(asks: Asks, field: String, found: &str, model: &str, listed: &str) -
         expected: "a model with a price, or cost_usd beside it".into(),
         found: format!("`{found}`, which has no price{of}"),
         fix: Some(format!(
-            "{instead}add `prices: {{{listed}: {{input: …, output: …}}}}` (USD per million tokens) \
-             to the task file"
+            "{instead}add `prices: {{{}: {{input: …, output: …}}}}` (USD per million tokens) \
+             to the task file",
+            as_key(&listed)
         )),
         meant: None,
     })
@@ -345,6 +346,19 @@ fn unpriced(asks: Asks, field: String, found: &str, model: &str, listed: &str) -
 
 fn clipped(text: &str) -> String {
     text.chars().take(80).collect()
+}
+
+/// A name as a key of YAML: some models' begin with `@`.
+fn as_key(name: &str) -> String {
+    let is_plain = name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && !name.ends_with(':')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_./:".contains(c));
+    match is_plain {
+        true => name.to_owned(),
+        false => format!("'{}'", name.replace('\'', "''")),
+    }
 }
 
 /// Says that nobody knows how large a part of the input is.
