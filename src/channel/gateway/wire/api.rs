@@ -156,6 +156,22 @@ pub fn gemini_path(path: &str, model: &str) -> Option<String> {
     Some(format!("{parent}/{model}:{verb}{query}"))
 }
 
+/// Returns the field of a chat that limits its output. OpenAI's later models refuse the
+/// old one; most other servers know no other, and leave the new one out of account.
+pub fn chat_limit(model: &str) -> &'static str {
+    let name = model.rsplit('/').next().unwrap_or(model);
+    let name = name.strip_prefix("ft:").unwrap_or(name);
+    let is_numbered = |name: &str| name.starts_with(|digit: char| digit.is_ascii_digit());
+    let is_open_ais = ["gpt-", "chatgpt-", "codex-", "computer-use-"]
+        .iter()
+        .any(|start| name.starts_with(start))
+        || name.strip_prefix('o').is_some_and(is_numbered);
+    match is_open_ais && !name.starts_with("gpt-oss") {
+        true => "max_completion_tokens",
+        false => "max_tokens",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +219,30 @@ mod tests {
             assert_eq!(route(method, path, false), want, "row: {name}");
         }
         assert_eq!(route("GET", "/v1/responses", true), Route::Upgrade);
+    }
+
+    #[test]
+    fn only_open_ais_models_have_a_new_limit() {
+        let new = [
+            "gpt-5-mini",
+            "o3",
+            "openai/gpt-4o",
+            "ft:gpt-4o:me::x",
+            "codex-mini-latest",
+        ];
+        for model in new {
+            assert_eq!(chat_limit(model), "max_completion_tokens", "{model}");
+        }
+        for model in [
+            "qwen3-coder:30b",
+            "gpt-oss:20b",
+            "openai/gpt-oss-120b",
+            "olmo",
+            "m",
+            "",
+        ] {
+            assert_eq!(chat_limit(model), "max_tokens", "{model}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::ops::Range;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::api::Api;
+use super::api::{Api, chat_limit};
 use super::json::{self, Fields, List};
 use super::request::{self, Error};
 use super::said::{Role, Said};
@@ -23,9 +23,6 @@ pub struct Patch {
     pub max_output: Option<u64>,
     /// Lowers what is set aside for thinking, in tokens (Messages).
     pub thinking: Option<u64>,
-    /// For Chat without any limit: adds the old `max_tokens`, which servers
-    /// other than OpenAI's may know alone.
-    pub old_chat_limit: bool,
     /// Asks a chat stream for its usage.
     pub include_usage: bool,
     /// Asks another model (not Gemini: [`super::api::gemini_path`]).
@@ -73,7 +70,7 @@ pub fn apply<'a>(api: Api, body: &'a [u8], patch: &Patch) -> Result<Cow<'a, [u8]
         list: Vec::new(),
     };
     if let Some(limit) = patch.max_output {
-        max_output(api, &fields, limit, patch.old_chat_limit, &mut edits)?;
+        max_output(api, &fields, limit, patch.model.as_deref(), &mut edits)?;
     }
     if let Some(budget) = patch.thinking
         && let Some(raw) = fields.get("thinking")
@@ -179,7 +176,7 @@ fn max_output<'a>(
     api: Api,
     fields: &Fields<'a>,
     limit: u64,
-    old_chat_limit: bool,
+    model: Option<&str>,
     edits: &mut Edits<'a>,
 ) -> Result<(), PatchError> {
     let (limit, top) = (limit.to_string(), body_span(edits.body));
@@ -197,11 +194,8 @@ fn max_output<'a>(
                 .filter(is_given)
                 .collect();
             if names.is_empty() {
-                names.push(if old_chat_limit {
-                    "max_tokens"
-                } else {
-                    "max_completion_tokens"
-                });
+                let named = fields.text("model").unwrap_or_default();
+                names.push(chat_limit(model.unwrap_or(&named)));
             }
             for name in names {
                 edits.set(fields, top.clone(), name, &limit);

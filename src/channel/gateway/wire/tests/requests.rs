@@ -177,7 +177,8 @@ fn patches_table() {
         ("a limit is written over",      Api::Messages, limit(7), r#"{ "max_tokens" : 32000 ,"x": 1.50}"#, r#"{ "max_tokens" : 7 ,"x": 1.50}"#),
         ("a limit is added in front",    Api::Messages, limit(7), " {\n\"x\":1}", " {\"max_tokens\":7,\n\"x\":1}"),
         ("a null limit is written over", Api::Responses, limit(7), r#"{"max_output_tokens":null}"#, r#"{"max_output_tokens":7}"#),
-        ("chat has a new name",          Api::Chat, limit(7), r#"{"n":1}"#, r#"{"max_completion_tokens":7,"n":1}"#),
+        ("chat has a new name",          Api::Chat, limit(7), r#"{"model":"gpt-5"}"#, r#"{"max_completion_tokens":7,"model":"gpt-5"}"#),
+        ("others know the old one",      Api::Chat, limit(7), r#"{"model":"qwen3"}"#, r#"{"max_tokens":7,"model":"qwen3"}"#),
         ("chat's old name stays",        Api::Chat, limit(7), r#"{"max_tokens":9}"#, r#"{"max_tokens":7}"#),
         ("both names are lowered",       Api::Chat, limit(7), r#"{"max_tokens":9,"max_completion_tokens":8}"#, r#"{"max_tokens":7,"max_completion_tokens":7}"#),
         ("Gemini's settings are made",   Api::Gemini, limit(7), r#"{"contents":[]}"#, r#"{"generationConfig":{"maxOutputTokens":7},"contents":[]}"#),
@@ -187,7 +188,7 @@ fn patches_table() {
         ("usage beside other options",   Api::Chat, usage.clone(), r#"{"stream_options":{"x":1}}"#, r#"{"stream_options":{"include_usage":true,"x":1}}"#),
         ("usage that was declined",      Api::Chat, usage, r#"{"stream_options":{"include_usage":false}}"#, r#"{"stream_options":{"include_usage":true}}"#),
         ("another model",                Api::Chat, model, r#"{"model":"a\u0061","x":"model"}"#, r#"{"model":"b","x":"model"}"#),
-        ("an empty body",                Api::Chat, all, "{}", r#"{"max_completion_tokens":7,"stream_options":{"include_usage":true},"model":"b"}"#),
+        ("an empty body",                Api::Chat, all, "{}", r#"{"max_tokens":7,"stream_options":{"include_usage":true},"model":"b"}"#),
         ("a steer in a text",            Api::Messages, steer.clone(), r#"{"messages":[{"role":"user","content":"Hi"}]}"#, r#"{"messages":[{"role":"user","content":"Hi\n\nSt\"op"}]}"#),
         ("a steer behind a result",      Api::Messages, steer.clone(), r#"{"messages":[{"role":"user","content":[{"type":"tool_result"} ]}],"x":1}"#, r#"{"messages":[{"role":"user","content":[{"type":"tool_result"} ,{"text":"St\"op","type":"text"}]}],"x":1}"#),
         ("a steer behind a tool",        Api::Chat, steer.clone(), r#"{"messages":[{"role":"user","content":"Hi"},{"role":"tool","content":"x"}]}"#, r#"{"messages":[{"role":"user","content":"Hi"},{"role":"tool","content":"x"},{"content":"St\"op","role":"user"}]}"#),
@@ -245,7 +246,7 @@ proptest! {
         which in 0..4_usize,
     ) {
         let api = [Api::Messages, Api::Chat, Api::Responses, Api::Gemini][which];
-        let name = ["max_tokens", "max_completion_tokens", "max_output_tokens", "generationConfig"][which];
+        let name = ["max_tokens", "max_tokens", "max_output_tokens", "generationConfig"][which];
         let list = ["messages", "messages", "input", "contents"][which];
         let mut body: Value = extra.into_iter().collect();
         body[list] = json!([{"role": "user", "content": content}]);

@@ -1,6 +1,6 @@
 //! Requests of OpenAI Chat Completions.
 
-use super::super::super::api::Api;
+use super::super::super::api::{Api, chat_limit};
 use super::super::super::said::Role;
 use super::super::node::{Node, Object};
 use super::super::out::{Out, object};
@@ -146,7 +146,7 @@ pub(super) fn write<'b>(ask: &'b Ask<'_>, model: &'b str) -> Result<Out<'b>, Err
     let usage = object! {"include_usage": true};
     let written = object! {"model": model, "messages": messages};
     Ok(
-        open_ai::write(ask, written, "max_completion_tokens", write_tool, one)
+        open_ai::write(ask, written, chat_limit(model), write_tool, one)
             .with("stop", (!stops.is_empty()).then_some(stops))
             .with("response_format", format)
             .with("reasoning_effort", ask.effort.as_ref())

@@ -48,7 +48,7 @@ fn fields_table() {
     // Each row: what each API says for the same; absent where it cannot say it.
     #[rustfmt::skip]
     let rows: Vec<(&str, [Option<Value>; 3])> = vec![
-        ("a limit", [Some(json!({"max_tokens": 700})), Some(json!({"max_completion_tokens": 700})), Some(json!({"max_output_tokens": 700}))]),
+        ("a limit", [Some(json!({"max_tokens": 700})), Some(json!({"max_tokens": 700})), Some(json!({"max_output_tokens": 700}))]),
         ("a temperature keeps its digits", [Some(json!({"temperature": 0.70, "top_p": 1})), Some(json!({"temperature": 0.70, "top_p": 1})), Some(json!({"temperature": 0.70, "top_p": 1}))]),
         ("a tool", [Some(tool[0].clone()), Some(tool[1].clone()), Some(tool[2].clone())]),
         ("any tool", [Some(with(0, json!({"tool_choice": {"type": "any"}}))), Some(with(1, json!({"tool_choice": "required"}))), Some(with(2, json!({"tool_choice": "required"})))]),
@@ -89,7 +89,8 @@ fn fields_table() {
 fn defaults_table() {
     let hi = json!({});
     let chat = translated(Messages, Chat, &asking(Messages, &hi));
-    let want = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_completion_tokens": 9});
+    let want =
+        json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9});
     assert_eq!(chat, want, "a bare request stays one");
     let messages = translated(Chat, Messages, &asking(Chat, &hi));
     assert_eq!(messages["max_tokens"], MAX_TOKENS_DEFAULT);
@@ -198,7 +199,7 @@ fn histories_table() {
     for (name, messages, chat, responses) in rows {
         let mut bodies = [
             json!({"max_tokens": 9, "messages": messages}),
-            json!({"max_completion_tokens": 9, "messages": chat}),
+            json!({"max_tokens": 9, "messages": chat}),
             json!({"max_output_tokens": 9, "input": responses, "store": false}),
         ];
         if name == "system texts in front" {
