@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -359,6 +360,33 @@ fn calls_at_once_never_pass_the_cap_where_they_move_to_another_model() {
 
 #[test]
 #[ignore = "the agent of the test below"]
+fn an_agent_of_three_tasks() {
+    let Some(address) = base() else { return };
+    for task in ["buy now", "win money", "free pills"] {
+        let mut body = call(
+            &[said("user", &json!(format!("Is it spam? {task}")))],
+            false,
+        );
+        body["tools"] = json!([{"name": "label", "input_schema": {"type": "object"}}]);
+        body["tool_choice"] = json!({"type": "tool", "name": "label"});
+        assert_eq!(ask(&address, &body).0, 200);
+    }
+}
+
+/// Structured output is a call that nobody carries out; the same answer to other
+/// questions is no circle.
+#[test]
+fn the_same_call_in_other_conversations_is_not_one_left_undone() {
+    let label = json!([{"type": "tool_use", "id": "t", "name": "label", "input": {"spam": true}}]);
+    let replies = (0..3).map(|_| Reply::json(200, &answer(&label, "tool_use")));
+    let upstream = Server::start(replies.collect());
+    let (sandbox, ran) = run("an_agent_of_three_tasks", "", &upstream);
+    let why = sandbox.run(&["why", "latest"]).stdout;
+    assert_eq!(ran.code, 0, "{ran:?}\n{why}");
+}
+
+#[test]
+#[ignore = "the agent of the test below"]
 fn an_agent_with_a_tool() {
     let Some(address) = base() else { return };
     let is_stream = std::env::var_os("TEST_STREAM").is_some();
@@ -529,6 +557,107 @@ fn a_call_whose_client_hung_up_costs_what_it_used() {
 
 #[test]
 #[ignore = "the agent of the test below"]
+fn an_agent_that_is_impatient() {
+    let Some(address) = base() else { return };
+    let token = std::env::var("ANTHROPIC_API_KEY").expect("a token");
+    let warm = said("user", &json!("are you there?"));
+    assert_eq!(ask(&address, &call(&[warm], false)).0, 200);
+    let body = call(&[said("user", &json!("hello"))], false);
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(&address).expect("the gateway listens");
+        let text = body.to_string();
+        let head = format!(
+            "POST /v1/messages HTTP/1.1\r\nHost: {address}\r\nx-api-key: {token}\r\n\
+             Content-Length: {}\r\n\r\n",
+            text.len()
+        );
+        stream
+            .write_all(format!("{head}{text}").as_bytes())
+            .expect("it reads");
+        std::thread::sleep(Duration::from_millis(400));
+    }
+    println!("{}", ask(&address, &body).1);
+}
+
+/// A client that gives up and asks again hears what is under way, not another answer.
+#[test]
+fn what_is_under_way_is_not_asked_again_by_an_impatient_client() {
+    let late = Reply::json(200, &answer(&text("at last"), "end_turn"));
+    let more = || Reply::json(200, &answer(&text("once more"), "end_turn"));
+    let upstream = Server::start(vec![
+        Reply::json(200, &answer(&text("yes"), "end_turn")),
+        Reply::Late(Duration::from_secs(3), Box::new(late)),
+        more(),
+        more(),
+    ]);
+    let (sandbox, ran) = run("an_agent_that_is_impatient", "", &upstream);
+    let why = sandbox.run(&["why", "latest"]).stdout;
+    assert_eq!(ran.code, 0, "{ran:?}\n{why}");
+    assert!(ran.stdout.contains("at last"), "{ran:?}\n{why}");
+    assert_eq!(upstream.received().len(), 2, "{why}");
+}
+
+#[test]
+#[ignore = "the agent of the test below"]
+fn an_agent_behind_a_proxy() {
+    let Some(address) = base() else { return };
+    println!("{}", std::env::var("no_proxy").expect("it is set"));
+    let answer = ask(&address, &call(&[said("user", &json!("hello"))], false));
+    assert_eq!(answer.0, 200, "{}", answer.1);
+}
+
+#[test]
+fn what_is_on_this_machine_is_reached_past_a_proxy() {
+    let proxy = Server::start(vec![]);
+    let upstream = Server::start(vec![Reply::json(200, &answer(&text("ok"), "end_turn"))]);
+    let proxy_url = proxy.url("/");
+    let variables = [
+        ("http_proxy", proxy_url.as_str()),
+        ("no_proxy", "intranet.example"),
+    ];
+    let (_sandbox, ran) = run_with("an_agent_behind_a_proxy", "", &upstream, &variables);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(proxy.received().len(), 0);
+    let told = "127.0.0.1,localhost,intranet.example";
+    assert!(ran.stdout.contains(told), "what is yours is kept: {ran:?}");
+}
+
+#[test]
+#[ignore = "the agent of the test below"]
+fn an_agent_that_wants_a_title() {
+    let Some(address) = base() else { return };
+    let mut work = call(&[said("user", &json!("hello"))], false);
+    work["tools"] = json!([{"name": "read", "input_schema": {"type": "object"}}]);
+    assert_eq!(ask(&address, &work).0, 200);
+    std::thread::spawn(move || ask(&address, &call(&[said("user", &json!("a title"))], false)));
+    std::thread::sleep(Duration::from_millis(500));
+    std::process::exit(0);
+}
+
+/// Its work is done; a call beside it that it does not wait for changes nothing.
+#[test]
+fn an_agent_need_not_wait_for_a_title() {
+    let reply = || Reply::json(200, &answer(&text("ok"), "end_turn"));
+    let late = Reply::Late(Duration::from_secs(5), Box::new(reply()));
+    let upstream = Server::start(vec![reply(), late]);
+    let (sandbox, ran) = run(
+        "an_agent_that_wants_a_title",
+        "limits: {cost_usd: 1}",
+        &upstream,
+    );
+    let why = sandbox.run(&["why", "latest"]).stdout;
+    assert_eq!(ran.code, 0, "{ran:?}\n{why}");
+    assert_eq!(upstream.received().len(), 2);
+    let cost: f64 = sandbox.report()["cost_usd"]
+        .as_str()
+        .expect("a cost")
+        .parse()
+        .expect("a number");
+    assert!(cost > 0.0045 + 0.015, "what was under way counts: {cost}");
+}
+
+#[test]
+#[ignore = "the agent of the test below"]
 fn an_agent_in_a_loop() {
     let Some(address) = base() else { return };
     let mut history = vec![said("user", &json!("fix it"))];
@@ -574,17 +703,32 @@ fn a_loop_is_seen_and_steered_against_and_stopped() {
 
 #[test]
 fn a_model_without_a_price_is_refused_under_a_cap() {
-    let upstream = Server::start(vec![]);
-    let (sandbox, ran) = run(
-        "an_agent_of_an_unknown_model",
-        "limits: {cost_usd: 1}",
-        &upstream,
-    );
-    assert_eq!(ran.code, 1, "{ran:?}");
-    let log = sandbox.run(&["logs", "latest"]).stdout;
-    assert!(log.contains("402") && log.contains("prices:"), "{log}");
-    assert!(ran.stderr.contains("agentguard_unpriced"), "{ran:?}");
-    assert_eq!(upstream.received().len(), 0);
+    for model in ["house-model-9", "@cf/meta/llama-4", "vendor/model:free"] {
+        let upstream = Server::start(vec![]);
+        let (sandbox, ran) = run_with(
+            "an_agent_of_an_unknown_model",
+            "limits: {cost_usd: 1}\n",
+            &upstream,
+            &[("TEST_MODEL", model)],
+        );
+        assert_eq!(ran.code, 1, "{ran:?}");
+        let log = sandbox.run(&["logs", "latest"]).stdout;
+        assert!(log.contains("402") && log.contains("prices:"), "{log}");
+        assert!(ran.stderr.contains("agentguard_unpriced"), "{ran:?}");
+        assert_eq!(upstream.received().len(), 0);
+        // The line that it names can be taken as it is.
+        let line = log
+            .split("add `")
+            .nth(1)
+            .and_then(|it| it.split('`').next());
+        let line = line.unwrap_or_else(|| panic!("{log}")).replace('…', "1");
+        sandbox.write(
+            "task.yaml",
+            &format!("{}\n{line}\n", sandbox.read("task.yaml")),
+        );
+        let read = sandbox.run(&["chain", "task.yaml"]);
+        assert_eq!(read.code, 0, "{line}: {read:?}");
+    }
 }
 
 #[test]
@@ -592,7 +736,7 @@ fn a_model_without_a_price_is_refused_under_a_cap() {
 fn an_agent_of_an_unknown_model() {
     let Some(address) = base() else { return };
     let mut body = call(&[said("user", &json!("hello"))], false);
-    body["model"] = json!("house-model-9");
+    body["model"] = json!(std::env::var("TEST_MODEL").expect("a model"));
     let (status, answer) = ask(&address, &body);
     panic!("{status} {answer}");
 }

@@ -1,6 +1,7 @@
 //! The body of an answer: known as a whole, or still coming.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -21,15 +22,23 @@ pub(super) struct Broken;
 pub(super) type Pieces = mpsc::Sender<Result<Bytes, Broken>>;
 
 /// A body whose pieces are still coming.
-pub(super) struct Coming(mpsc::Receiver<Result<Bytes, Broken>>);
+pub(super) struct Coming {
+    pieces: mpsc::Receiver<Result<Bytes, Broken>>,
+    /// Dropped with the connection.
+    _listener: Option<Arc<()>>,
+}
 
 /// Pieces that wait to be written; more make the upstream wait.
 const PIECES_MAX: usize = 16;
 
 impl Coming {
-    pub(super) fn new() -> (Pieces, Self) {
-        let (pieces, coming) = mpsc::channel(PIECES_MAX);
-        (pieces, Self(coming))
+    pub(super) fn new(listener: Option<Arc<()>>) -> (Pieces, Self) {
+        let (sender, pieces) = mpsc::channel(PIECES_MAX);
+        let coming = Self {
+            pieces,
+            _listener: listener,
+        };
+        (sender, coming)
     }
 }
 
@@ -41,7 +50,7 @@ impl Body for Coming {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        self.0
+        self.pieces
             .poll_recv(context)
             .map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }

@@ -7,6 +7,8 @@
 //! Until the head of an answer is out, everything about it can still change; a
 //! hold sends the head of a stream and signs of life behind it.
 
+use std::sync::{Arc, Weak};
+
 use bytes::Bytes;
 use http_body_util::Either;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -22,17 +24,26 @@ const FLUSH: std::time::Duration = std::time::Duration::from_millis(50);
 pub(super) struct Line {
     head: Option<oneshot::Sender<Answer>>,
     pieces: Option<Pieces>,
+    listener: Weak<()>,
 }
 
 impl Line {
-    /// Opens a line; the other end gets the answer's head.
-    pub(super) fn open() -> (Self, oneshot::Receiver<Answer>) {
+    /// Opens a line; the other end gets the answer's head, and holds the listener until
+    /// it has it.
+    pub(super) fn open() -> (Self, oneshot::Receiver<Answer>, Arc<()>) {
         let (head, receiver) = oneshot::channel();
+        let listener = Arc::new(());
         let line = Self {
             head: Some(head),
             pieces: None,
+            listener: Arc::downgrade(&listener),
         };
-        (line, receiver)
+        (line, receiver, listener)
+    }
+
+    /// Returns what tells others whether anybody listens.
+    pub(super) fn listener(&self) -> Weak<()> {
+        Weak::clone(&self.listener)
     }
 
     /// Whether nothing was said yet.
@@ -70,7 +81,7 @@ impl Line {
         let Some(head) = self.head.take() else {
             return;
         };
-        let (pieces, coming) = Coming::new();
+        let (pieces, coming) = Coming::new(self.listener.upgrade());
         let mut answer = Response::new(Either::Right(coming));
         *answer.status_mut() = status;
         *answer.headers_mut() = headers;

@@ -6,13 +6,14 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use sha2::{Digest as _, Sha256};
 
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 
 use super::Recorded;
@@ -53,7 +54,7 @@ pub(super) struct Memory {
     /// nothing was known of; there is an entry once one was answered.
     beyond: HashMap<String, u64>,
     /// Held by the call that shows how a model counts.
-    proving: HashMap<String, Arc<tokio::sync::Mutex<()>>>,
+    proving: HashMap<String, Arc<Mutex<()>>>,
     /// What the model is told with the first call of the attempt.
     note: Option<String>,
     /// Texts for the model, to go out with the next call of their conversation.
@@ -71,6 +72,16 @@ pub(super) struct Memory {
     given: HashSet<ConversationNo>,
     /// Calls that failed for good, by their request.
     failed: HashMap<[u8; 32], Failure>,
+    /// Calls under way, by their request.
+    under_way: HashMap<String, UnderWay>,
+}
+
+/// A call that is under way.
+struct UnderWay {
+    /// Lives as long as its client listens.
+    listener: Weak<()>,
+    /// Locked until its end.
+    ends: Arc<Mutex<()>>,
 }
 
 /// What a call that failed for good was answered.
@@ -233,6 +244,24 @@ impl Memory {
         self.unheard.remove(request)
     }
 
+    /// Notes that a call goes out; what this returns is held until its end.
+    pub(super) fn goes_out(&mut self, request: &str, listener: Weak<()>) -> OwnedMutexGuard<()> {
+        let ends = Arc::<Mutex<()>>::default();
+        let held = Arc::clone(&ends).try_lock_owned();
+        self.under_way.retain(|_, it| it.ends.try_lock().is_err());
+        let call = UnderWay { listener, ends };
+        self.under_way.insert(request.to_owned(), call);
+        held.expect("nobody else has it yet")
+    }
+
+    /// Returns what is locked until the end of the same call, where its client hung up.
+    pub(super) fn abandoned(&self, request: &str) -> Option<Arc<Mutex<()>>> {
+        let call = self.under_way.get(request)?;
+        let is_under_way = call.ends.try_lock().is_err();
+        let is_heard = call.listener.strong_count() > 0;
+        (is_under_way && !is_heard).then(|| Arc::clone(&call.ends))
+    }
+
     /// Remembers a call that failed for good.
     pub(super) fn fail(&mut self, request: &Request, failure: Failure) {
         let now = Instant::now();
@@ -321,7 +350,7 @@ impl Memory {
     }
 
     /// Returns what the call holds that shows how a model counts.
-    pub(super) fn proving(&mut self, model: &str) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn proving(&mut self, model: &str) -> Arc<Mutex<()>> {
         if self.proving.len() >= MODELS_MAX && !self.proving.contains_key(model) {
             self.proving.clear();
         }

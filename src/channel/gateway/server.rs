@@ -154,7 +154,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>, is_known: &Atom
         body,
     };
     // A task of its own: a client that hangs up does not end a call that is paid.
-    let (line, answered) = Line::open();
+    let (line, answered, _listener) = Line::open();
     tokio::spawn(call::answer(asked, shared, line));
     answered
         .await

@@ -21,6 +21,8 @@ pub enum Reply {
     RawThenReset(Vec<u8>),
     /// Answers with 200 and a body of that many bytes.
     Flood(u64),
+    /// Waits, then does that.
+    Late(Duration, Box<Reply>),
 }
 
 impl Reply {
@@ -105,6 +107,10 @@ fn serve(
         return;
     };
     seen.lock().unwrap().push(received);
+    answer(stream, reply, kept);
+}
+
+fn answer(mut stream: TcpStream, reply: Reply, kept: &Mutex<Vec<TcpStream>>) {
     // The other side may hang up on us: that is what some tests are about.
     match reply {
         Reply::Answer(status, headers, body) => {
@@ -128,6 +134,10 @@ fn serve(
         Reply::RawThenReset(bytes) => {
             let _ = stream.write_all(&bytes);
             let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+        }
+        Reply::Late(wait, reply) => {
+            thread::sleep(wait);
+            answer(stream, *reply, kept);
         }
         Reply::Flood(bytes) => {
             let _ = stream.write_all(

@@ -180,6 +180,9 @@ async fn ask_model(
         terms: terms(&asked, &request.headers),
         asked,
     };
+    if !asking.take_up(line).await {
+        return;
+    }
     if let Some(answer) = asking.recorded().await {
         return line.answer(answer);
     }
@@ -325,6 +328,20 @@ impl Asking<'_> {
         from_refusal(refuse::refuse(Some(self.api()), why, message))
     }
 
+    /// Waits for the end of the same call whose client hung up: its answer is for whoever
+    /// asks again, and the model hears nothing of it. Tells whether the agent is still
+    /// there.
+    async fn take_up(&self, line: &mut Line) -> bool {
+        let Some(ends) = self.shared.memory().abandoned(&self.identity) else {
+            return true;
+        };
+        tracing::debug!("the agent's client asks again for what is under way");
+        tokio::select! {
+            _ended = ends.lock() => !line.is_gone(),
+            () = line.gone() => false,
+        }
+    }
+
     /// Answers a call that failed for good a moment ago.
     fn failed_before(&self) -> Option<Answer> {
         let failure = self.shared.memory().failed(self.request)?;
@@ -334,6 +351,8 @@ impl Asking<'_> {
 
     /// Asks until there is an answer, or none is to be had.
     async fn ask(&self, line: &mut Line) {
+        let listener = line.listener();
+        let _until_its_end = self.shared.memory().goes_out(&self.identity, listener);
         let (mut tries, mut proving) = (Tries::default(), None);
         loop {
             self.prove(line, &tries, &mut proving).await;

@@ -490,7 +490,7 @@ fn deliver(
         _ => (frames.len(), Ending::Neat),
     };
     frames.truncate(sent);
-    let (pieces, coming) = Coming::new();
+    let (pieces, coming) = Coming::new(None);
     let pace = if is_whole { Duration::ZERO } else { pace };
     tokio::spawn(send(pieces, frames, pace, hold, ending, line, watch));
     let mut response = Response::new(Either::Right(coming));
