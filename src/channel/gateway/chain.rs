@@ -274,7 +274,6 @@ fn patched(
         model: model
             .filter(|_| asked.api != Api::Gemini)
             .map(str::to_owned),
-        ..Patch::default()
     };
     match patch::apply(asked.api, body, &patch) {
         Ok(std::borrow::Cow::Borrowed(_)) => Ok(body.clone()),

@@ -183,6 +183,10 @@ pub fn read_on<'a>(
     } else {
         &fields
     };
+    if api == Api::Responses && flag(&fields, "background")? {
+        let expected = "false: an answer that is fetched later comes past what counts it";
+        return Err(field("background", expected, "true".to_owned()));
+    }
     let mut max_output = None;
     for name in spelling.max_output {
         once(limits, name, name)?;

@@ -118,6 +118,7 @@ fn bad_bodies_table() {
         ("broken JSON",        Api::Messages, "{\"a\":", "the request body is not JSON at line 1, column 5"),
         ("a list",             Api::Messages, "[1]", "the request body is an array, expected an object"),
         ("deep",               Api::Messages, deep.as_str(), "the request body nests deeper than 128 levels"),
+        ("an answer that is fetched later", Api::Responses, r#"{"background":true}"#, "background is true, expected false: an answer that is fetched later comes past what counts it"),
         ("a model that is no text", Api::Chat, r#"{"model":5}"#, "model is 5, expected a text"),
         ("a negative limit",   Api::Chat, r#"{"max_tokens":-1}"#, "max_tokens is -1, expected a whole number of at least 0"),
         ("half a token",       Api::Messages, r#"{"max_tokens":1.5}"#, "max_tokens is 1.5, expected a whole number of at least 0"),
