@@ -631,7 +631,6 @@ fn an_agent_that_wants_a_title() {
     assert_eq!(ask(&address, &work).0, 200);
     std::thread::spawn(move || ask(&address, &call(&[said("user", &json!("a title"))], false)));
     std::thread::sleep(Duration::from_millis(500));
-    std::process::exit(0);
 }
 
 /// Its work is done; a call beside it that it does not wait for changes nothing.
