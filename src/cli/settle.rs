@@ -12,7 +12,7 @@ use super::look::{self, Seen, doubt::in_doubt};
 use super::{Global, Result, open};
 use crate::clock::UnixMs;
 use crate::driver::policy::policy;
-use crate::driver::{self, recover};
+use crate::driver::{self, Session, recover};
 use crate::exit_code;
 use crate::ids::{CallId, IdempotencyKey, RunId, StepNo};
 use crate::machine::event::{Content, SettledBy, Settlement};
@@ -39,6 +39,10 @@ pub struct SettleArgs {
     /// The call's number; not needed where only one is in doubt
     #[arg(value_name = "CALL")]
     call: Option<u64>,
+
+    /// All calls of the run that are in doubt, the items of batches among them
+    #[arg(long, conflicts_with = "call")]
+    all: bool,
 
     /// It had its effect
     #[arg(long, conflicts_with = "not_happened")]
@@ -74,7 +78,8 @@ pub struct SettleArgs {
 const EXAMPLES: &str = "Examples:
   agentguard settle latest
   agentguard settle latest --happened --result 'charged, receipt 4711'
-  agentguard settle r-7f3a 12 --not-happened && agentguard resume r-7f3a";
+  agentguard settle r-7f3a 12 --not-happened && agentguard resume r-7f3a
+  agentguard settle r-7f3a --all --happened";
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -119,8 +124,14 @@ pub fn main(global: &Global, args: SettleArgs) -> Result {
     match verdict {
         None => list(seen.run(), &open, asked, args.json),
         Some(verdict) => {
-            let call = choose(seen.run(), &open, asked)?;
-            settle(&seen, store, call, verdict)
+            let calls = match args.all {
+                true => open.keys().copied().collect(),
+                false => vec![choose(seen.run(), &open, asked)?],
+            };
+            if calls.is_empty() {
+                return Err(none(seen.run()));
+            }
+            settle(&seen, store, &calls, &verdict)
         }
     }
 }
@@ -213,13 +224,17 @@ fn choose(
         (Some(call), _, _) if open.contains_key(&call) => Ok(call),
         (Some(call), _, _) => Err(not_in_doubt(run, open, call)),
         (None, Some(only), None) => Ok(*only),
-        (None, None, _) => Err(Failure::usage(format!("run {run} has no call in doubt"))),
+        (None, None, _) => Err(none(run)),
         (None, Some(_), Some(_)) => Err(Failure::usage(format!(
-            "run {run} has {} calls in doubt; say which",
+            "run {run} has {} calls in doubt; say which, or --all",
             open.len()
         ))
         .hint(these(open))),
     }
+}
+
+fn none(run: &RunId) -> Failure {
+    Failure::usage(format!("run {run} has no call in doubt"))
 }
 
 fn not_in_doubt(run: &RunId, open: &Doubt, call: CallId) -> Failure {
@@ -243,7 +258,7 @@ fn these(open: &Doubt) -> String {
 }
 
 /// Takes the run over for a moment and writes down what the user says.
-fn settle(seen: &Seen, store: Arc<dyn Store>, call: CallId, verdict: Settlement) -> Result {
+fn settle(seen: &Seen, store: Arc<dyn Store>, calls: &[CallId], verdict: &Settlement) -> Result {
     let clock = open::clock();
     let task = Arc::new(seen.setup()?.task);
     let own = store.own(seen.run(), clock.now())?;
@@ -251,50 +266,29 @@ fn settle(seen: &Seen, store: Arc<dyn Store>, call: CallId, verdict: Settlement)
         .map_err(|error| look::unreadable(&error))?;
     let happened = matches!(verdict, Settlement::Happened { .. });
     let run = session.run.clone();
-    let work = async {
-        recover::clear(&mut session).await?;
-        let open = in_doubt(session.state().clone(), &session.policy);
-        let Some(what) = open.get(&call).cloned() else {
-            return Ok(Err(not_in_doubt(&run, &open, call)));
-        };
-        let is_undo = session.state().saga.entry(call).is_some();
-        session.feed(match is_undo {
-            true => Event::UndoSettled {
-                call,
-                undone: happened,
-            },
-            false => Event::Settled {
-                call,
-                settlement: verdict,
-                by: SettledBy::Human,
-            },
-        })?;
-        let mut lost = Vec::new();
-        while session.is_settling() {
-            lost.extend(session.durable().await?.committed.lost);
-        }
-        let left = open.len() as u64 - 1;
-        Ok::<_, driver::Error>(Ok((what, lost, left, is_undo)))
-    };
-    let (what, lost, left, is_undo) = tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::from_error(Kind::Environment, &error))?
-        .block_on(work)
-        .map_err(|error| Failure::from_error(Kind::Environment, &error))??;
-    let then = if is_undo { "rollback" } else { "resume" };
-    tell(&run, call, &what, happened, left, then);
-    lost.iter().for_each(tell_lost);
-    Ok(exit_code::DONE)
-}
-
-fn tell(run: &RunId, call: CallId, what: &Call, happened: bool, left: u64, then: &str) {
-    let tool = plain::excerpt(&what.tool, 80);
-    look::say(&if happened {
-        format!("call {call} of `{tool}` is recorded as happened; it will not be made again")
-    } else {
-        format!("call {call} of `{tool}` is recorded as not happened; it may be made again")
-    });
+        .map_err(|error| Failure::from_error(Kind::Environment, &error))?;
+    let work = |error| Failure::from_error(Kind::Environment, &error);
+    runtime
+        .block_on(recover::clear(&mut session))
+        .map_err(work)?;
+    let mut then = "resume";
+    for call in calls {
+        let open = in_doubt(session.state().clone(), &session.policy);
+        let Some(what) = open.get(call) else {
+            return Err(not_in_doubt(&run, &open, *call));
+        };
+        let settled = settle_one(&mut session, *call, verdict.clone());
+        let (lost, is_undo) = runtime.block_on(settled).map_err(work)?;
+        if is_undo {
+            then = "rollback";
+        }
+        tell(*call, what, happened);
+        lost.iter().for_each(tell_lost);
+    }
+    let left = in_doubt(session.state().clone(), &session.policy).len() as u64;
     look::say(&if left > 0 {
         format!(
             "{} still in doubt: agentguard settle {run}",
@@ -302,6 +296,42 @@ fn tell(run: &RunId, call: CallId, what: &Call, happened: bool, left: u64, then:
         )
     } else {
         format!("to go on: agentguard {then} {run}")
+    });
+    Ok(exit_code::DONE)
+}
+
+/// Writes it down for one call; returns keys that others hold, and whether it was an
+/// undo.
+async fn settle_one(
+    session: &mut Session,
+    call: CallId,
+    settlement: Settlement,
+) -> std::result::Result<(Vec<KeyRow>, bool), driver::Error> {
+    let is_undo = session.state().saga.entry(call).is_some();
+    session.feed(match is_undo {
+        true => Event::UndoSettled {
+            call,
+            undone: matches!(settlement, Settlement::Happened { .. }),
+        },
+        false => Event::Settled {
+            call,
+            settlement,
+            by: SettledBy::Human,
+        },
+    })?;
+    let mut lost = Vec::new();
+    while session.is_settling() {
+        lost.extend(session.durable().await?.committed.lost);
+    }
+    Ok((lost, is_undo))
+}
+
+fn tell(call: CallId, what: &Call, happened: bool) {
+    let tool = plain::excerpt(&what.tool, 80);
+    look::say(&if happened {
+        format!("call {call} of `{tool}` is recorded as happened; it will not be made again")
+    } else {
+        format!("call {call} of `{tool}` is recorded as not happened; it may be made again")
     });
 }
 

@@ -653,3 +653,60 @@ agentguard: to go on: agentguard resume [RUN] --raise cost_usd=+1.00
 "
     );
 }
+
+#[test]
+fn items_in_doubt_are_settled_all_at_once() {
+    let sandbox = Sandbox::new();
+    let item = |n: u8| format!("{{\"id\":\"i{n}\",\"args\":{{\"to\":\"p{n}\"}}}}\n");
+    sandbox.write("items.jsonl", &(1..=3).map(item).collect::<String>());
+    sandbox.write(
+        "task.yaml",
+        r#"
+name: doubtful
+agent: {command: [sh, loop.sh], grace: 1s}
+limits: {deadline: 1m}
+tools:
+  mail:
+    command: [sh, -c, 'echo $0 >> mails; [ -e fast ] || sleep 60', "{to}"]
+    effect: irreversible
+    key: "mail:{to}"
+    timeout: 300ms
+    retry: {attempts: 1}
+"#,
+    );
+    sandbox.write(
+        "loop.sh",
+        "agentguard batch mail items.jsonl > ended.jsonl || exit\n\
+         agentguard turn --done --role assistant --content done\n",
+    );
+    let ran = sandbox.run(&["run", "task.yaml"]);
+    assert_eq!(ran.code, 26, "{ran:?}");
+    let one = sandbox.run(&["settle", "latest", "--happened"]);
+    assert_eq!(one.code, 2, "{one:?}");
+    assert!(
+        one.stderr.contains("3 calls in doubt; say which, or --all"),
+        "{one:?}"
+    );
+    let bare = sandbox.run(&["settle", "latest", "--all"]);
+    assert_eq!(bare.code, 26, "it only lists: {bare:?}");
+    let all = sandbox.run(&["settle", "latest", "--all", "--happened"]);
+    assert_eq!(all.code, 0, "{all:?}");
+    assert_eq!(
+        all.stderr.matches("recorded as happened").count(),
+        3,
+        "{all:?}"
+    );
+    assert!(
+        all.stderr.contains("to go on: agentguard resume"),
+        "{all:?}"
+    );
+    let none = sandbox.run(&["settle", "latest", "--all", "--happened"]);
+    assert_eq!(none.code, 2, "{none:?}");
+    let resumed = sandbox.run(&["resume", "latest"]);
+    assert_eq!(resumed.code, 0, "{resumed:?}");
+    assert_eq!(
+        sandbox.read("mails").lines().count(),
+        3,
+        "none was made again"
+    );
+}
