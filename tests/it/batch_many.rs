@@ -54,8 +54,8 @@ fn act(poisoned: &str) -> String {
     )
 }
 
-/// Runs a batch of `ids` with one tool; its lines by id, how it ended, and the sandbox.
-fn done(tool: &str, act: &str, ids: &[&str]) -> (BTreeMap<String, Value>, Ran, Sandbox) {
+/// Lays out a batch of `ids` for one tool.
+fn ready(tool: &str, act: &str, ids: &[&str]) -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.write("task.yaml", &task(tool));
     sandbox.write("many.sh", MANY);
@@ -63,13 +63,24 @@ fn done(tool: &str, act: &str, ids: &[&str]) -> (BTreeMap<String, Value>, Ran, S
     let items = ids.iter().map(|id| json!({"id": id, "args": {"to": id}}));
     let items: String = items.map(|item| format!("{item}\n")).collect();
     sandbox.write("items.jsonl", &items);
-    let ran = sandbox.run(&["run", "task.yaml"]);
-    let lines = sandbox.read("out.jsonl");
-    let lines = lines.lines().map(|line| {
+    sandbox
+}
+
+/// What the batch answered, by id.
+fn lines(sandbox: &Sandbox) -> BTreeMap<String, Value> {
+    let text = sandbox.read("out.jsonl");
+    let lines = text.lines().map(|line| {
         let line: Value = serde_json::from_str(line).expect("a line of JSON");
         (line["id"].as_str().expect("an id").to_owned(), line)
     });
-    (lines.collect(), ran, sandbox)
+    lines.collect()
+}
+
+/// Runs a batch of `ids` with one tool; its lines by id, how it ended, and the sandbox.
+fn done(tool: &str, act: &str, ids: &[&str]) -> (BTreeMap<String, Value>, Ran, Sandbox) {
+    let sandbox = ready(tool, act, ids);
+    let ran = sandbox.run(&["run", "task.yaml"]);
+    (lines(&sandbox), ran, sandbox)
 }
 
 fn with_status<'a>(lines: &'a BTreeMap<String, Value>, status: &str) -> Vec<&'a str> {
@@ -228,4 +239,39 @@ tools:
     assert_eq!(ledger(&sandbox).len(), 80);
     let out = sandbox.read("out.jsonl");
     assert_eq!(out.matches("\"status\":\"succeeded\"").count(), 80);
+}
+
+/// Whole calls fail and are halved; the supervisor dies around each of the parts.
+#[test]
+fn killed_between_the_parts_of_a_split_call_each_item_is_done_once() {
+    let points = ["batch_due", "tool_ended"].map(|save| {
+        ["before_save", "after_save", "after_release"].map(|side| format!("{save}.{side}"))
+    });
+    let mut died = 0;
+    for point in points.iter().flatten() {
+        for pass in [1, 2, 4] {
+            let fault = format!("{point}:{pass}");
+            let sandbox = ready("probed", &act(FAILS), &IDS);
+            let variable = ("AGENTGUARD_FAULT", fault.as_str());
+            let ran = sandbox.run_with(variable, &["run", "task.yaml"]);
+            assert_eq!(ran.code, 137, "{fault}: {ran:?}");
+            died += 1;
+            let resumed = sandbox.run(&["resume", "latest"]);
+            let calls = sandbox.read("calls.txt");
+            assert_eq!(resumed.code, 0, "{fault}: {resumed:?}\n{calls}");
+            let lines = lines(&sandbox);
+            assert_eq!(
+                with_status(&lines, "dead"),
+                ["poison"],
+                "{fault}: {lines:#?}"
+            );
+            assert_eq!(
+                with_status(&lines, "succeeded"),
+                GOOD,
+                "{fault}: {lines:#?}"
+            );
+            assert_eq!(ledger(&sandbox), GOOD, "{fault}: each once: {calls}");
+        }
+    }
+    assert_eq!(died, 18);
 }

@@ -412,6 +412,45 @@ fn a_parked_run_outlives_a_kill() {
     assert_eq!(report["completed_steps"], json!(2), "{why}");
 }
 
+#[test]
+fn a_parked_run_is_stopped_with_and_without_its_process() {
+    // It would be parked for a minute.
+    let busy = BUSY_FOR_4_S.replace("4s", "60s");
+    let upstream = Upstream::start(&format!("{TWO_TURNS}{busy}"));
+    for is_killed in [false, true] {
+        let sandbox = Sandbox::new();
+        task(&sandbox, PLAIN, "limits: {cost_usd: 1}");
+        let mut supervisor = sandbox
+            .command(&["run", "task.yaml"])
+            .env("ANTHROPIC_BASE_URL", upstream.url())
+            .env("ANTHROPIC_API_KEY", KEY)
+            .env(PATIENT_FOR_2_S.0, PATIENT_FOR_2_S.1)
+            .spawn()
+            .expect("the binary starts");
+        wait_until(30, "it to be parked", || {
+            sandbox
+                .run(&["why", "latest"])
+                .stdout
+                .contains("parked until")
+        });
+        let calls = upstream.calls();
+        if is_killed {
+            supervisor.kill().expect("it runs");
+            supervisor.wait().expect("it ends");
+        }
+        let stopped = sandbox.run(&["stop", "latest"]);
+        assert_eq!(stopped.code, 0, "{stopped:?}");
+        if !is_killed {
+            let ended = supervisor.wait().expect("it ends");
+            assert_eq!(ended.code(), Some(143));
+        }
+        let report = sandbox.report();
+        let status = (&report["status"], &report["exit_code"]);
+        assert_eq!(status, (&json!("interrupted"), &json!(143)), "{report:#}");
+        assert_eq!(upstream.calls(), calls, "nothing more was asked");
+    }
+}
+
 /// A program that takes Claude Code's command line, and keeps its sessions where
 /// Claude Code does.
 fn install_claude(sandbox: &Sandbox) {
