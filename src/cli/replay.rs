@@ -18,7 +18,10 @@ use crate::machine::Outcome;
 /// stays in the journal. A run that failed of itself and was told so is played up
 /// to that failure. What the agent's own tools do, they do, in the copy.
 ///
-/// Exit codes: 0 the replay did what the run did; 1 it did something else.
+/// A run that was cut off (killed, stopped, at a limit) is compared up to there.
+///
+/// Exit codes: 0 the replay did what the run did; 1 it did something else; 2 wrong
+/// usage; 130 or 143 it was interrupted or terminated, and nothing was compared.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ReplayArgs {
@@ -59,6 +62,8 @@ struct Document<'a> {
     run_id: &'a RunId,
     same: bool,
     steps: usize,
+    /// Whether the recording ends where something else cut the run off.
+    cut_off: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     parts_at_step: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,6 +95,9 @@ pub fn main(global: &Global, args: ReplayArgs) -> Result {
     let Some(replayed) = replayed else {
         return Ok(ended);
     };
+    if [exit_code::INTERRUPTED, exit_code::TERMINATED].contains(&ended) {
+        return Ok(ended);
+    }
     let parting = replayed.parting.as_ref();
     if args.show.is_json() {
         look::print_json(&Document {
@@ -98,6 +106,7 @@ pub fn main(global: &Global, args: ReplayArgs) -> Result {
             run_id: &replayed.run,
             same: parting.is_none(),
             steps: replayed.steps,
+            cut_off: replayed.is_cut_off,
             parts_at_step: parting.map(|it| it.step),
             recorded: parting.map(|it| it.recorded.as_str()),
             replayed: parting.map(|it| it.replayed.as_str()),
@@ -119,13 +128,17 @@ fn sentence(replayed: &Replayed) -> String {
         || "has no end".into(),
         |it| format!("ended: {}", it.describe()),
     );
+    let up_to = match replayed.is_cut_off {
+        true => ", as far as it is recorded",
+        false => "",
+    };
     match &replayed.parting {
         None => format!(
-            "the replay does what {source} did, {} (which {then})",
+            "the replay does what {source} did{up_to}, {} (which {then})",
             look::counted(replayed.steps as u64, "step")
         ),
         Some(parting) => format!(
-            "the replay parts from {source} in step {}: recorded is {}, the replay has {}",
+            "the replay parts from {source} in step {}: the recording {}, the replay {}",
             parting.step, parting.recorded, parting.replayed
         ),
     }

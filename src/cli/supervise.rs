@@ -109,7 +109,7 @@ where
     F: AsyncFnOnce(Host) -> std::result::Result<Finished, host::Error>,
 {
     let (finished, took_ms) = hosted(global, show, patience, Arc::clone(&store), work)?;
-    if show.json && !matches!(finished.ending, Ending::Ran(_)) {
+    if show.json && !matches!(finished.ending, Ending::Ran(_) | Ending::Played(_)) {
         // Nothing happened whose line would tell how the run stands.
         let seen = Seen::look(store.as_ref(), store.find(finished.run.as_str())?)?;
         if let Ok(report) = seen.report(store.as_ref()) {
@@ -297,6 +297,14 @@ fn last_words(show: &Show, finished: &Finished, took_ms: u64) -> u8 {
             }
             outcome.exit_code()
         }
+        Ending::Played(outcome) => {
+            say(format!(
+                "{}; replay {run}, {}",
+                outcome.describe(),
+                open::duration(took_ms)
+            ));
+            outcome.exit_code()
+        }
         Ending::WasDone(outcome) => {
             say(format!(
                 "run {run} is {} already; nothing to resume",
@@ -400,6 +408,9 @@ fn failure(error: host::Error) -> Failure {
             let code = Outcome::Stopped { by }.exit_code();
             Failure::from_error(Kind::Stopping(code), &error)
         }
+        Error::Replay { ref of, .. } => Failure::from_error(Kind::Usage, &error).hint(format!(
+            "`agentguard replay {of}` plays it again; `agentguard resume {of}` goes on with the run"
+        )),
         Error::Input(_)
         | Error::Staging(_)
         | Error::Verify(_)

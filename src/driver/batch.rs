@@ -95,6 +95,7 @@ pub fn play_back(call: &mut BatchCall, answers: &mut Answers) {
     for item in &mut call.items {
         (item.key, item.recorded, item.refused, item.same_as) = (None, None, None, None);
         match answers.take(&call.tool, &item.identity) {
+            Some(found) if found.item.is_some() => item.played = found.item,
             Some(found) if found.class == Class::Success => item.recorded = Some(found.content),
             Some(found) => item.refused = Some(found.content.text),
             None => {

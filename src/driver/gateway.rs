@@ -45,7 +45,7 @@ pub(super) async fn open(
         Cause::Verbatim if plan.how == How::Replay => {
             let entries = recover::entries(session.store.as_ref(), &session.run);
             let entries = entries.map_err(|error| error.to_string())?;
-            recorded(entries, &session.policy, false)
+            recorded(entries, &session.policy, false, None)
         }
         Cause::Fresh | Cause::Verbatim | Cause::Reflection => vec![],
     };
@@ -226,7 +226,12 @@ fn played(session: &Session, ports: &Ports) -> Result<Vec<gateway::Recorded>, Re
     };
     let entries = recover::entries(session.store.as_ref(), &playback.source)?;
     // What led to a failure is just what is to be gone through again.
-    Ok(recorded(entries, &session.policy, true))
+    Ok(recorded(
+        entries,
+        &session.policy,
+        true,
+        playback.live_after,
+    ))
 }
 
 /// Reads the bytes of answers of this run, or of the one that is played.
@@ -255,11 +260,13 @@ pub(super) fn conversations(session: &Session) -> Conversations {
 /// Finds the answers that earlier attempts were given, in their order.
 ///
 /// - `policy`: of the run, since its steps are counted by it;
-/// - `with_failures`: whether those that led to a failure count, too.
+/// - `with_failures`: whether those that led to a failure count, too;
+/// - `up_to`: the last step whose answers count; `None`: all.
 fn recorded(
     entries: impl IntoIterator<Item = Entry>,
     policy: &Policy,
     with_failures: bool,
+    up_to: Option<StepNo>,
 ) -> Vec<gateway::Recorded> {
     let mut found: Vec<(StepNo, gateway::Recorded)> = Vec::new();
     let mut state: Option<State> = None;
@@ -290,7 +297,9 @@ fn recorded(
         }
         state = Some(after);
     }
-    found.into_iter().map(|(_, recorded)| recorded).collect()
+    let counts = |(at, _): &(StepNo, _)| up_to.is_none_or(|last| *at <= last);
+    let found = found.into_iter().filter(counts);
+    found.map(|(_, recorded)| recorded).collect()
 }
 
 /// What of a model's answer is in the event of its turn, and what beside it.

@@ -65,6 +65,9 @@ pub struct Setup {
     pub prompt: Option<String>,
     /// The input files, relative to the folder of the snapshot.
     pub files: Vec<PathBuf>,
+    /// The run that this one plays again, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<RunId>,
 }
 
 /// How to go on with a run.
@@ -114,6 +117,8 @@ pub struct RolledBack {
 pub enum Ending {
     /// The agent was started, and this came of it.
     Ran(Outcome),
+    /// The same in a replay, which nobody goes on with.
+    Played(Outcome),
     /// The run was done before.
     WasDone(Outcome),
     /// The same limit would stop it at once; nothing was started.
@@ -172,6 +177,14 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// It is played again, not gone on with.
+    #[error("run {run} is a replay of {of}, and a replay is not gone on with")]
+    Replay {
+        /// The run.
+        run: RunId,
+        /// What it played.
+        of: RunId,
+    },
     /// A limit is not raised by this.
     #[error("{key} is {present} already; {asked} would not raise it")]
     NotRaised {
@@ -226,7 +239,7 @@ pub async fn begin(
     let moved = staging::moved(task.clone(), &run, &paths).map_err(Error::from);
     let created = moved.and_then(|moved| {
         let snapshot = input::take(&task, base, &folder.join("input"))?;
-        let (own, setup, created) = create(&host, &run, task, task_file, snapshot)?;
+        let (own, setup, created) = create(&host, &run, task, task_file, snapshot, None)?;
         Ok((own, setup, created, moved))
     });
     let (own, setup, created, task) = match created {
@@ -281,6 +294,11 @@ async fn go_on_with(
     own: Ownership,
     how: &GoOn,
 ) -> Result<Finished, Error> {
+    if let Some(of) = setup(record)?.replay_of {
+        // What answered it is not there any more: all it asked for would go out.
+        let run = record.new.run.clone();
+        return Err(Error::Replay { run, of });
+    }
     let TakenUp {
         locks: _locks,
         mut session,
@@ -383,7 +401,7 @@ fn own(host: &Host, asked: &str) -> Result<(RunRecord, Ownership), Error> {
 }
 
 /// Reads what stays true for a whole run.
-fn setup(record: &RunRecord) -> Result<Setup, Error> {
+pub(super) fn setup(record: &RunRecord) -> Result<Setup, Error> {
     serde_json::from_str(&record.new.body).map_err(|source| Error::Setup {
         run: record.new.run.clone(),
         source,
@@ -680,6 +698,7 @@ pub(super) fn create(
     task: Resolved,
     task_file: &Path,
     snapshot: Snapshot,
+    replay_of: Option<&RunId>,
 ) -> Result<(Ownership, Setup, Entry), Error> {
     let at = host.clock.now();
     let event = Event::Created {
@@ -692,6 +711,7 @@ pub(super) fn create(
         task_file: task_file.to_owned(),
         prompt: snapshot.prompt,
         files: snapshot.files,
+        replay_of: replay_of.cloned(),
     };
     let encode = |source| Error::Session(session::Error::Encode(source));
     let new = NewRun {

@@ -296,6 +296,7 @@ fn escalation_config(task: &Resolved) -> escalation::Config {
             .collect(),
         cost_step: task.escalation.cost_nanousd.map(NanoUsd),
         on_loop: task.loops.on_stop == OnLoop::Pause,
+        longest_ms: task.escalation.longest_ms,
     }
 }
 

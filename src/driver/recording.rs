@@ -7,16 +7,23 @@
 //! What came after a failure of the agent itself, of which it was told, is left
 //! out too: a replay leads to that failure.
 //!
+//! Two runs are compared step by step. An agent of several conversations makes their
+//! steps in an order that differs from start to start: there only what it did counts,
+//! not when. A run that was cut off (killed, stopped, at a limit) has nothing to say
+//! about what comes behind.
+//!
 //! Not here: the model's answers, which lie in files (`driver::gateway`).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use serde_json::Value;
 
-use crate::ids::StepNo;
-use crate::machine::batch::{BatchAnswer, Progress};
-use crate::machine::event::{Content, RequestNo, ToolCall};
+use crate::ids::{ConversationNo, StepNo};
+use crate::machine::batch::{BatchAnswer, Progress, Status};
+use crate::machine::escalation::{Ruling, Source};
+use crate::machine::event::{Content, PlayedItem, RequestNo, ToolCall};
 use crate::machine::{Answer, Cause, Effect, Entry, Event, Outcome, Part, Policy, State, advance};
+use crate::policy::budget::Resource;
 use crate::policy::taxonomy::Class;
 
 /// A past run, as it was seen by its loop.
@@ -26,6 +33,19 @@ pub struct Recording {
     pub calls: Vec<RecordedCall>,
     /// What the loop did, by step; the last one may have no turn.
     pub steps: Vec<Step>,
+    /// What was decided when the loop asked a human, by what makes two questions the
+    /// same.
+    pub rulings: HashMap<String, Ruling>,
+    /// Limits that were raised, and to what; `None` is the deadline.
+    pub raised: Vec<(Option<Resource>, u64)>,
+    /// Conversations that the gateway saw steps of.
+    pub conversations: BTreeSet<ConversationNo>,
+    /// The steps that were done with each answer that is kept.
+    pub answers: Vec<StepNo>,
+    /// Why a model call was not made, where the last one was refused.
+    pub refused: Option<String>,
+    /// Whether the last model call failed.
+    pub has_failed_call: bool,
     /// How it ended, if it did.
     pub outcome: Option<Outcome>,
 }
@@ -45,6 +65,8 @@ pub struct RecordedCall {
     pub content: Content,
     /// How it was classed.
     pub class: Class,
+    /// How it ended as an item of a batch, where it was one.
+    pub item: Option<Box<PlayedItem>>,
 }
 
 /// What a loop did until it committed a turn.
@@ -78,6 +100,10 @@ impl Recording {
         let mut state: Option<State> = None;
         let mut open: HashMap<RequestNo, ToolCall> = HashMap::new();
         for entry in entries {
+            let is_kept = matches!(
+                &entry.event,
+                Event::TurnReported(turn) if turn.error.is_none() && turn.reply.is_some()
+            );
             match &entry.event {
                 Event::AttemptStarted { cause, .. } => {
                     let part = state.as_ref().and_then(State::part);
@@ -99,8 +125,15 @@ impl Recording {
                         args: call.args.to_string(),
                     });
                 }
-                Event::TurnReported(turn) if turn.error.is_none() && !turn.is_quiet => {
+                Event::TurnReported(turn) if turn.error.is_some() => {
+                    recording.has_failed_call = true;
+                }
+                Event::TurnReported(turn) if !turn.is_quiet => {
                     step.has_turn = true;
+                    recording.has_failed_call = false;
+                    if turn.from_wire {
+                        recording.conversations.insert(turn.conversation);
+                    }
                     step.head = turn.head.clone().filter(|_| !turn.from_wire);
                     recording.steps.push(std::mem::take(&mut step));
                 }
@@ -108,10 +141,13 @@ impl Recording {
                     step.has_turn = true;
                     recording.steps.push(std::mem::take(&mut step));
                 }
+                Event::CallRefused { why, .. } => recording.refused = Some(why.clone()),
+                Event::Raised { resource, limit } => recording.raised.push((*resource, *limit)),
                 Event::Branched { step: back, .. } => {
                     let back_to = usize::try_from(back.0).unwrap_or(usize::MAX);
                     recording.steps.truncate(back_to);
                     recording.calls.retain(|call| call.step < *back);
+                    recording.answers.retain(|at| at <= back);
                     step = Step::default();
                 }
                 _ => {}
@@ -142,7 +178,11 @@ impl Recording {
                         identity: call.identity,
                         content,
                         class,
+                        item: None,
                     }));
+            }
+            if is_kept {
+                recording.answers.push(next.step);
             }
             recording.outcome = next.outcome().cloned();
             state = Some(next);
@@ -150,7 +190,41 @@ impl Recording {
         if !step.calls.is_empty() {
             recording.steps.push(step);
         }
+        let questions = state.into_iter().flat_map(|state| state.questions);
+        recording.rulings = questions
+            .filter_map(|it| Some((it.what.ask.key, it.ruling?)))
+            .filter(|(_, ruling)| ruling.source != Source::Withdrawn)
+            .collect();
         recording
+    }
+
+    /// Whether the agent knows nothing of us: it begins at its beginning.
+    pub fn is_from_wire(&self) -> bool {
+        !self.conversations.is_empty()
+    }
+
+    /// Whether something else than the agent's own doing ended it, or nothing yet.
+    pub fn is_cut_off(&self) -> bool {
+        !matches!(
+            self.outcome,
+            Some(
+                Outcome::Done { .. }
+                    | Outcome::Failed { .. }
+                    | Outcome::Rejected { .. }
+                    | Outcome::Conflict { .. }
+                    | Outcome::Loop { .. }
+            )
+        )
+    }
+
+    /// Returns its steps as one: the order of steps is left out.
+    fn as_one(&self) -> Step {
+        let calls = self.steps.iter().flat_map(|step| &step.calls);
+        Step {
+            calls: calls.cloned().collect(),
+            has_turn: true,
+            head: None,
+        }
     }
 }
 
@@ -159,46 +233,150 @@ impl Recording {
 pub struct Parting {
     /// The step in which they do, from 1.
     pub step: usize,
-    /// What the recording has there.
+    /// What the recording has there, as a verb and what belongs to it.
     pub recorded: String,
     /// What the replay did.
     pub replayed: String,
+    /// Tips of the two conversations, where words differ and nothing else.
+    pub heads: Option<(String, String)>,
 }
 
-/// Finds where `replay` parts from `recorded`, from step `from` on (0 is the
-/// beginning).
-pub fn parting(recorded: &Recording, replay: &Recording, from: usize) -> Option<Parting> {
+impl Parting {
+    fn new(step: usize, recorded: String, replayed: String) -> Option<Self> {
+        Some(Self {
+            step,
+            recorded,
+            replayed,
+            heads: None,
+        })
+    }
+}
+
+/// Finds where `replay` parts from `recorded`.
+///
+/// - `from`: the first step that is compared, 0 is the beginning;
+/// - `begun_at`: the step at which the replay began.
+pub fn parting(
+    recorded: &Recording,
+    replay: &Recording,
+    from: usize,
+    begun_at: usize,
+) -> Option<Parting> {
+    let found = match recorded.conversations.len() > 1 {
+        true => in_any_order(recorded, replay),
+        false => step_by_step(recorded, replay, from, begun_at),
+    };
+    found.or_else(|| otherwise_ended(recorded, replay, begun_at))
+}
+
+fn step_by_step(
+    recorded: &Recording,
+    replay: &Recording,
+    from: usize,
+    begun_at: usize,
+) -> Option<Parting> {
     let empty = Step::default();
-    let steps = recorded.steps.len().max(replay.steps.len() + from);
+    let steps = match recorded.is_cut_off() {
+        true => recorded.steps.len(),
+        false => recorded.steps.len().max(replay.steps.len() + begun_at),
+    };
     for place in from..steps {
         let want = recorded.steps.get(place).unwrap_or(&empty);
-        let got = replay.steps.get(place - from).unwrap_or(&empty);
-        let sorted = |step: &Step| {
-            let mut calls = step.calls.clone();
-            calls.sort();
-            calls
-        };
-        let (wanted, made) = (sorted(want), sorted(got));
+        let got = place.checked_sub(begun_at);
+        let got = got.and_then(|it| replay.steps.get(it)).unwrap_or(&empty);
+        // It was cut off in the middle of this step.
+        let is_half = !want.has_turn && recorded.is_cut_off();
+        let (missing, more) = differences(&want.calls, &got.calls);
         let same_head = want.head.is_none() || got.head.is_none() || want.head == got.head;
-        if wanted == made && want.has_turn == got.has_turn && same_head {
+        let same = more.is_empty() && want.has_turn == got.has_turn && same_head;
+        if missing.is_empty() && (same || is_half) {
             continue;
         }
-        let only = |these: &[Asked], those: &[Asked], step: &Step| {
-            let other = these.iter().find(|call| !those.contains(call));
-            match other {
-                Some(call) => format!("calls {} {}", call.tool, call.args),
-                None if !step.has_turn => "no further turn".to_owned(),
-                None if these.len() == those.len() => "a turn with other words".to_owned(),
-                None => "the turn without a further call".to_owned(),
-            }
+        let only = |these: &[&Asked], those: &[&Asked], step: &Step| match these.first() {
+            Some(call) => format!("calls {} {}", call.tool, call.args),
+            None if !step.has_turn => "has no further turn".to_owned(),
+            None if those.is_empty() && !same_head => "has a turn with other words".to_owned(),
+            None => "has the turn without a further call".to_owned(),
         };
-        return Some(Parting {
-            step: place + 1,
-            recorded: only(&wanted, &made, want),
-            replayed: only(&made, &wanted, got),
-        });
+        let asks_otherwise = got.calls.is_empty() && !got.has_turn && replay.refused.is_some();
+        let replayed = match asks_otherwise {
+            true => "asks the model something else".to_owned(),
+            false => only(&more, &missing, got),
+        };
+        let mut found = Parting::new(place + 1, only(&missing, &more, want), replayed)?;
+        if missing.is_empty() && more.is_empty() {
+            found.heads = want.head.clone().zip(got.head.clone());
+        }
+        return Some(found);
     }
     None
+}
+
+/// Compares what was done, whenever it was.
+fn in_any_order(recorded: &Recording, replay: &Recording) -> Option<Parting> {
+    let (want, got) = (recorded.as_one(), replay.as_one());
+    let (missing, more) = differences(&want.calls, &got.calls);
+    let is_half = recorded.is_cut_off();
+    let step_of = |of: &Recording, call: &Asked| {
+        let place = of.steps.iter().position(|step| step.calls.contains(call));
+        place.map_or(of.steps.len(), |place| place + 1)
+    };
+    let text = |call: &Asked| format!("calls {} {}", call.tool, call.args);
+    let more = more.first().filter(|_| !is_half);
+    match (missing.first(), more) {
+        (Some(call), other) => {
+            let replayed = other.map_or_else(|| "never does".into(), |other| text(other));
+            return Parting::new(step_of(recorded, call), text(call), replayed);
+        }
+        (None, Some(call)) => {
+            let recorded = "has no such call".to_owned();
+            return Parting::new(step_of(replay, call), recorded, text(call));
+        }
+        (None, None) => {}
+    }
+    let turns = |of: &Recording| of.steps.iter().filter(|step| step.has_turn).count();
+    let (want, got) = (turns(recorded), turns(replay));
+    if got == want || (is_half && got > want) {
+        return None;
+    }
+    let replayed = match replay.refused.is_some() {
+        true => format!("has {got} and asks the model something else"),
+        false => format!("has {got}"),
+    };
+    Parting::new(want.min(got) + 1, format!("has {want} turns"), replayed)
+}
+
+/// The same steps may lead to another end.
+fn otherwise_ended(recorded: &Recording, replay: &Recording, begun_at: usize) -> Option<Parting> {
+    let kind = |of: &Outcome| match of {
+        // Nothing is committed by a replay, so nothing is in its way.
+        Outcome::Conflict { .. } => Outcome::Done { verified: false }.status(),
+        of => of.status(),
+    };
+    let (Some(want), Some(got)) = (&recorded.outcome, &replay.outcome) else {
+        return None;
+    };
+    // The call that failed then is not made again.
+    let is_same_failure = recorded.has_failed_call && replay.refused.is_some();
+    if recorded.is_cut_off() || kind(want) == kind(got) || is_same_failure {
+        return None;
+    }
+    let step = replay.steps.len() + begun_at + 1;
+    let text = |of: &Outcome| format!("ends: {}", of.describe());
+    Parting::new(step, text(want), text(got))
+}
+
+/// Returns the calls of either that the other has not.
+fn differences<'a>(these: &'a [Asked], those: &'a [Asked]) -> (Vec<&'a Asked>, Vec<&'a Asked>) {
+    let mut more: Vec<&Asked> = those.iter().collect();
+    let mut missing = Vec::new();
+    for call in these {
+        match more.iter().position(|other| *other == call) {
+            Some(place) => drop(more.remove(place)),
+            None => missing.push(call),
+        }
+    }
+    (missing, more)
 }
 
 /// Answers of a recording, given out in their order to the same calls.
@@ -232,7 +410,12 @@ fn items_of(step: StepNo, answer: BatchAnswer) -> impl Iterator<Item = RecordedC
         let Progress::Ended(end) = item.progress else {
             return None;
         };
+        let played = PlayedItem {
+            end: (*end).clone(),
+            attempts: item.attempts,
+        };
         Some(RecordedCall {
+            item: (end.status != Status::InDoubt).then(|| Box::new(played)),
             step,
             tool: tool.clone(),
             args: item.args,
@@ -263,6 +446,7 @@ mod tests {
     fn recording(steps: Vec<Step>) -> Recording {
         Recording {
             steps,
+            outcome: Some(Outcome::Done { verified: false }),
             ..Recording::default()
         }
     }
@@ -293,18 +477,22 @@ mod tests {
                 "other words",
                 vec![step(&["a", "b"], "h1"), step(&["c"], "h3")],
                 0,
-                Some((2, "a turn with other words", "a turn with other words")),
+                Some((
+                    2,
+                    "has a turn with other words",
+                    "has a turn with other words",
+                )),
             ),
             (
                 "an early end",
                 vec![step(&["a", "b"], "h1")],
                 0,
-                Some((2, "calls mail c", "no further turn")),
+                Some((2, "calls mail c", "has no further turn")),
             ),
             ("from a later step", vec![step(&["c"], "h2")], 1, None),
         ];
         for (name, steps, from, want) in rows {
-            let found = parting(&recorded, &recording(steps), from);
+            let found = parting(&recorded, &recording(steps), from, from);
             let found = found
                 .as_ref()
                 .map(|it| (it.step, it.recorded.as_str(), it.replayed.as_str()));

@@ -242,9 +242,12 @@ async fn settle_all(
         if let Settlement::Unknown { why } = settlement {
             if session.state().question_about(call).is_none() {
                 let ask = Box::new(about_doubt(call, &what, &why));
-                let request = None;
                 session
-                    .feed_and_wait(Event::Escalated { request, ask })
+                    .feed_and_wait(Event::Escalated {
+                        request: None,
+                        ask,
+                        played: None,
+                    })
                     .await?;
             }
             return Ok(Some(Ready::InDoubt {

@@ -533,8 +533,17 @@ impl<'a> Attempt<'a> {
                     return self.refuse(request, too_many());
                 }
                 let ask = Box::new(translate::ask(*asked));
-                let request = Some(request);
-                self.session.feed(Event::Escalated { request, ask })
+                let state = self.session.state();
+                let recorded = self.ports.playback.as_ref().filter(|it| !it.is_live(state));
+                let played = match recorded.map(|it| it.decision(&ask.key)).transpose() {
+                    Ok(played) => played,
+                    Err(error) => return self.refuse(request, error),
+                };
+                self.session.feed(Event::Escalated {
+                    request: Some(request),
+                    ask,
+                    played,
+                })
             }
             Call::Tool(asked) => self.tool(request, asked, facts::By::Us).await,
             Call::Lend(asked) => self.tool(request, asked, facts::By::Asker).await,
@@ -550,9 +559,9 @@ impl<'a> Attempt<'a> {
                     toolbox: &self.ports.toolbox,
                     state: self.session.state(),
                 };
-                let step = scene.state.step;
                 let gathered = batch::gather(&scene, request, *asked, false)?;
-                let recorded = self.ports.playback.as_mut().filter(|it| !it.is_live(step));
+                let playback = self.ports.playback.as_mut();
+                let recorded = playback.filter(|it| !it.is_live(scene.state));
                 match gathered {
                     Ok(mut call) => {
                         if let Some(playback) = recorded {
@@ -599,9 +608,8 @@ impl<'a> Attempt<'a> {
             toolbox: &self.ports.toolbox,
             state: self.session.state(),
         };
-        let step = scene.state.step;
         let recorded = self.ports.playback.as_mut();
-        let call = match recorded.filter(|it| !it.is_live(step)) {
+        let call = match recorded.filter(|it| !it.is_live(scene.state)) {
             Some(it) => facts::play_back(&scene, request, asked, by, &mut it.answers),
             None => facts::gather(&scene, now, request, asked, by).await?,
         };

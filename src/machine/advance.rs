@@ -121,9 +121,11 @@ pub fn advance(
         Event::Verified { round, checks } => {
             conclude::verified(&mut state, at, round, &checks, policy)
         }
-        Event::Escalated { request, ask } => {
-            escalation::asked(&mut state, at, request, *ask, policy)
-        }
+        Event::Escalated {
+            request,
+            ask,
+            played,
+        } => escalation::asked(&mut state, at, request, *ask, played, policy),
         Event::Decided { escalation, ruling } => {
             escalation::decided(&mut state, at, &escalation, ruling, policy)
         }

@@ -11,6 +11,7 @@ use crate::clock::UnixMs;
 use crate::ids::{
     AttemptNo, BatchNo, CallId, ConversationNo, EscalationId, IdempotencyKey, StepNo,
 };
+use crate::machine::batch::ItemEnd;
 use crate::machine::escalation::{Ask, Ruling, Seen};
 use crate::machine::{Cause, How};
 use crate::money::NanoUsd;
@@ -251,6 +252,9 @@ pub enum Event {
         request: Option<RequestNo>,
         /// What.
         ask: Box<Ask>,
+        /// In a replay: what was decided in the run that is played. Nobody is asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        played: Option<Ruling>,
     },
     /// A question was decided.
     Decided {
@@ -596,6 +600,18 @@ pub struct BatchItem {
     /// The place of an earlier item with the same key, which stands for this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_as: Option<usize>,
+    /// In a replay: how it ended in the run that is played.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub played: Option<Box<PlayedItem>>,
+}
+
+/// How an item of a batch ended in a run that is played again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlayedItem {
+    /// How.
+    pub end: ItemEnd,
+    /// Tries it took.
+    pub attempts: u32,
 }
 
 /// A verdict of the taxonomy, as the journal keeps it.

@@ -95,6 +95,8 @@ pub struct Config {
     pub cost_step: Option<NanoUsd>,
     /// Whether a loop waits for a human instead of ending the run.
     pub on_loop: bool,
+    /// The longest deadline, whatever a question says, in milliseconds.
+    pub longest_ms: Option<u64>,
 }
 
 impl Config {

@@ -765,6 +765,10 @@ pub struct Escalation {
     pub cost_nanousd: Option<u64>,
     /// How each type of question is treated, by its name.
     pub types: BTreeMap<String, EscalationType>,
+    /// The longest that a human has, whatever the question says; set where a drill
+    /// waits for a deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_ms: Option<u64>,
 }
 
 /// How questions of a type are treated.

@@ -762,6 +762,7 @@ impl World {
                 key: (self.policy.risk(tool) != Risk::Read).then_some(key),
                 refused: None,
                 same_as: None,
+                played: None,
             }
         };
         let items = missing.iter().map(item).collect();

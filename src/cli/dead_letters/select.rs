@@ -77,7 +77,7 @@ pub fn letters(store: &dyn Store, which: &Which) -> Result<Vec<Letter>, Failure>
                 continue;
             }
             let seen = Seen::look(store, record)?;
-            if is_dead(seen.status()) {
+            if is_dead(seen.status()) && !seen.is_replay() {
                 let letter = run_letter(store, seen);
                 let matches = |reason: &String| *reason == letter.class;
                 if which.reason.as_ref().is_none_or(matches) {

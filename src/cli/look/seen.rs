@@ -61,6 +61,11 @@ impl Seen {
         }
     }
 
+    /// Whether it plays another run again.
+    pub fn is_replay(&self) -> bool {
+        self.setup().is_ok_and(|setup| setup.replay_of.is_some())
+    }
+
     /// Returns what stays true for the whole run.
     pub fn setup(&self) -> Result<Setup, Failure> {
         serde_json::from_str(&self.record.new.body).map_err(|error| {

@@ -46,8 +46,8 @@ impl Attempt<'_> {
             let reason = why;
             frame::Error::Stopping { reason, exit_code }
         };
-        let step = self.session.state().step;
-        let played = self.ports.playback.as_ref().filter(|it| !it.is_live(step));
+        let state = self.session.state();
+        let played = self.ports.playback.as_ref().filter(|it| !it.is_live(state));
         if let Some(why) = played.map(Playback::refusal) {
             self.refuse_call(request, unavailable(why)).await?;
             return Ok(None);

@@ -50,12 +50,13 @@ pub(in crate::machine) fn called(
         tool: asked.tool,
     };
     let (total, tool) = (asked.items.len(), batch.tool.clone());
-    let mut ends = Vec::new();
+    let (mut ends, mut played) = (Vec::new(), 0);
     state.batches.insert(no, batch);
     for (place, mut item) in asked.items.into_iter().enumerate() {
         let approve = policy.tool(&tool).map(|tool| &tool.approve);
         if !asked.by_human
             && item.recorded.is_none()
+            && item.played.is_none()
             && let Some(why) = approve.and_then(|approve| approve.asks(&item.args))
         {
             // A human is asked about one call at a time.
@@ -65,6 +66,7 @@ pub(in crate::machine) fn called(
         let call = state.next_call;
         state.next_call = call.next();
         let (end, attempts) = known_end(state, &item, asked.by_human);
+        played += usize::from(item.played.is_some());
         ends.extend(end.map(|end| (place, end)));
         let Some(batch) = state.batches.get_mut(&no) else {
             break;
@@ -84,7 +86,12 @@ pub(in crate::machine) fn called(
     }
     let mut effects = Vec::new();
     let recorded = ends.iter().filter(|(_, end)| end.from_record).count();
-    if recorded > 0 {
+    if played > 0 {
+        let mut note = batch_note(state, no, "play_back", "replay.recorded");
+        note.why = "the items of the run that is played ended so".into();
+        note.evidence = format!("{played} of {total} items");
+        effects.push(Effect::Note(note));
+    } else if recorded > 0 {
         let mut note = batch_note(state, no, "answer_from_record", "key.executed");
         note.why = "these items were done before; their recorded results answer".into();
         note.evidence = format!("{recorded} of {total} items");
@@ -95,7 +102,9 @@ pub(in crate::machine) fn called(
         // One that an earlier item stands for has ended with it.
         let is_new = item_mut(state, no, place).is_some_and(|it| it.progress == Progress::Waiting);
         if is_new {
-            effects.extend(end_item(state, no, place, end));
+            let ended = end_item(state, no, place, end).into_iter();
+            // What is only played is on no list over all runs.
+            effects.extend(ended.filter(|it| played == 0 || !matches!(it, Effect::Item(_))));
         }
     }
     effects.extend(go_on(state, at, no, policy));
@@ -104,6 +113,9 @@ pub(in crate::machine) fn called(
 
 /// Returns how an item ended before it was begun, if it did, and its tries.
 fn known_end(state: &mut State, item: &BatchItem, by_human: bool) -> (Option<ItemEnd>, u32) {
+    if let Some(played) = &item.played {
+        return (Some(played.end.clone()), played.attempts);
+    }
     if let Some(content) = &item.recorded {
         state.counters.from_record += 1;
         let why = "this key was executed before; its recorded result answers";

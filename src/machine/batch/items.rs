@@ -79,7 +79,7 @@ pub enum Progress {
 }
 
 /// How an item ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ItemEnd {
     /// How.
     pub status: Status,

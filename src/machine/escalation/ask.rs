@@ -6,7 +6,7 @@ use super::decide::label;
 use super::suspend::{Unheld, suspended};
 use super::{
     Ask, CONTINUE, Choice, Escalation, HAPPENED, Held, LEFT, NOT_HAPPENED, PUT_RIGHT, Question,
-    STOP, Told,
+    Ruling, STOP, Told,
 };
 use crate::clock::UnixMs;
 use crate::ids::{CallId, EscalationId};
@@ -25,6 +25,7 @@ pub(in crate::machine) fn asked(
     at: UnixMs,
     request: Option<RequestNo>,
     ask: Ask,
+    played: Option<Ruling>,
     policy: &Policy,
 ) -> Vec<Effect> {
     if let Some(request) = request {
@@ -34,9 +35,15 @@ pub(in crate::machine) fn asked(
         }
     }
     let known = state.question_by_key(&ask.key);
-    let (id, mut effects) = match known {
-        Some(id) => (id, vec![]),
-        None => open(state, at, ask, policy),
+    let (id, mut effects) = match (known, played) {
+        (Some(id), _) => (id, vec![]),
+        (None, None) => open(state, at, ask, policy),
+        (None, Some(ruling)) => {
+            let what = new(state, at, ask, policy);
+            let id = what.id.clone();
+            keep(state, what, Some(ruling));
+            (id, vec![])
+        }
     };
     let Some(question) = state.question_mut(&id) else {
         return effects;
@@ -73,19 +80,8 @@ pub(in crate::machine) fn open(
     ask: Ask,
     policy: &Policy,
 ) -> (EscalationId, Vec<Effect>) {
-    let terms = policy.escalation.terms(ask.kind);
-    let ask = completed(ask, terms.default.as_deref());
-    let id = number(state.seed, state.questions.len() as u64);
-    let deadline_ms = ask.deadline_ms.or(terms.deadline_ms);
-    let what = Escalation {
-        id: id.clone(),
-        deadline: deadline_ms
-            .filter(|_| ask.default.is_some())
-            .map(|ms| at.plus(ms)),
-        opened_at: at,
-        step: state.step,
-        ask,
-    };
+    let what = new(state, at, ask, policy);
+    let id = what.id.clone();
     if what.ask.kind.holds_the_run() {
         state.waits.since.get_or_insert(at);
     }
@@ -103,20 +99,41 @@ pub(in crate::machine) fn open(
         Some(default) => format!("without an answer, `{default}` stands"),
         None => "it stays open until somebody answers".into(),
     };
-    let question = Question {
-        what: what.clone(),
-        requests: vec![],
-        held: vec![],
-        ruling: None,
-        seen: None,
-        is_told: false,
-        is_used: false,
-    };
-    state.questions.push(question);
+    keep(state, what.clone(), None);
     (
         id,
         vec![Effect::Note(note), Effect::Escalate(Box::new(what))],
     )
+}
+
+/// Gives a question its number and its deadline.
+fn new(state: &State, at: UnixMs, ask: Ask, policy: &Policy) -> Escalation {
+    let terms = policy.escalation.terms(ask.kind);
+    let ask = completed(ask, terms.default.as_deref());
+    let longest_ms = policy.escalation.longest_ms.unwrap_or(u64::MAX);
+    let deadline_ms = ask.deadline_ms.or(terms.deadline_ms);
+    let deadline_ms = deadline_ms.map(|ms| ms.min(longest_ms));
+    Escalation {
+        id: number(state.seed, state.questions.len() as u64),
+        deadline: deadline_ms
+            .filter(|_| ask.default.is_some())
+            .map(|ms| at.plus(ms)),
+        opened_at: at,
+        step: state.step,
+        ask,
+    }
+}
+
+fn keep(state: &mut State, what: Escalation, ruling: Option<Ruling>) {
+    state.questions.push(Question {
+        what,
+        requests: vec![],
+        held: vec![],
+        ruling,
+        seen: None,
+        is_told: false,
+        is_used: false,
+    });
 }
 
 /// Fills in options and default.

@@ -59,7 +59,11 @@ fn asks(state: State, at: i64, request: u64, ask: Ask) -> (State, Vec<Effect>) {
     advance(
         Some(state),
         UnixMs(at),
-        Event::Escalated { request, ask },
+        Event::Escalated {
+            request,
+            ask,
+            played: None,
+        },
         &policy(),
     )
 }

@@ -55,6 +55,7 @@ impl Checker<'_> {
         (self.found.len() == before).then_some(Escalation {
             cost_nanousd: written.cost_usd.map(|usd| usd.0),
             types,
+            longest_ms: None,
         })
     }
 
