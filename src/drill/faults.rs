@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::drill::point::Boundary;
+use crate::drill::point::{Between, Boundary};
 
 /// One fault, injected into one rehearsal of the task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +22,25 @@ pub enum Fault {
     Loop,
     /// What the agent made does not pass the task's checks.
     Verification,
+    /// Whoever is asked.
+    Human(HumanFault),
+    /// Somebody else changes the staged folder meanwhile.
+    Conflict,
     /// The supervisor is killed on each side of a save.
     Crash(Boundary),
+    /// It is killed while a commit is half done.
+    CrashBetween(Between),
+}
+
+/// What goes wrong with whoever is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HumanFault {
+    /// Nobody answers by the deadline.
+    Silent,
+    /// The answer comes while no process of the run is there.
+    Early,
+    /// What tells people is down.
+    Webhook,
 }
 
 /// What goes wrong with the model.
@@ -60,6 +77,19 @@ pub enum ToolKind {
     Unrecoverable,
     /// It does its work and does not come back.
     Timeout,
+}
+
+impl HumanFault {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Silent, Self::Early, Self::Webhook];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Silent => "deadline",
+            Self::Early => "early",
+            Self::Webhook => "webhook",
+        }
+    }
 }
 
 impl ModelFault {
@@ -119,7 +149,10 @@ impl fmt::Display for Fault {
             Self::Deadline => f.write_str("deadline"),
             Self::Loop => f.write_str("loop"),
             Self::Verification => f.write_str("verification"),
+            Self::Human(kind) => write!(f, "human.{}", kind.name()),
+            Self::Conflict => f.write_str("staging.conflict"),
             Self::Crash(boundary) => write!(f, "crash.{}", boundary.as_str()),
+            Self::CrashBetween(moment) => write!(f, "crash.{}", moment.as_str()),
         }
     }
 }
@@ -133,7 +166,10 @@ impl Fault {
             all.extend(ToolKind::ALL.map(|kind| Self::Tool(kind, tool.clone())));
         }
         all.extend([Self::Budget, Self::Deadline, Self::Loop, Self::Verification]);
+        all.extend(HumanFault::ALL.map(Self::Human));
+        all.push(Self::Conflict);
         all.extend(Boundary::ALL.iter().copied().map(Self::Crash));
+        all.extend(Between::ALL.map(Self::CrashBetween));
         all
     }
 
@@ -163,11 +199,15 @@ impl Fault {
             Self::Tool(ToolKind::Partial, _) => "what failed is named, what worked is kept",
             Self::Tool(ToolKind::Unrecoverable, _) => "no retry; a human is needed",
             Self::Tool(ToolKind::Timeout, _) => "retried if it only reads, else settled",
-            Self::Budget => "stopped with 20, not a cent over",
+            Self::Budget => "a cheaper model, or stopped with 20; not a cent over",
             Self::Deadline => "stopped with 21",
             Self::Loop => "steered, then stopped with 22",
             Self::Verification => "told, tried again, then 24",
-            Self::Crash(_) => "resumed, every effect once, same end",
+            Self::Human(HumanFault::Silent) => "the default stands, and the run goes on with it",
+            Self::Human(HumanFault::Early) => "the answer is kept and used, nobody is asked twice",
+            Self::Human(HumanFault::Webhook) => "same end; the message waits to be sent",
+            Self::Conflict => "stopped with 28, what others wrote is kept",
+            Self::Crash(_) | Self::CrashBetween(_) => "resumed, every effect once, same end",
         }
     }
 }

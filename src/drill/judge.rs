@@ -4,15 +4,16 @@
 //! what it cost) and by the ledger of the stand-ins, which the supervisor does
 //! not write. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::drill::faults::{Fault, ModelFault, ToolKind};
+use crate::drill::faults::{Fault, HumanFault, ModelFault, ToolKind};
 use crate::drill::stand_in::Line;
 use crate::exit_code;
+use crate::machine::escalation::Source;
 use crate::machine::{About, Decision};
 use crate::money::NanoUsd;
 use crate::policy::taxonomy::Class;
-use crate::task::resolved::{Effect, Place, Resolved, Tool};
+use crate::task::resolved::{Approve, Effect, Place, Resolved, Tool};
 
 /// What is known of a rehearsal that came to its end.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,6 +32,19 @@ pub struct Evidence {
     pub tool_calls: u64,
     /// How often the supervisor was killed.
     pub kills: u32,
+    /// How each question that was asked was decided.
+    pub questions: Vec<Option<Source>>,
+    /// Why each message to people that did not arrive did not.
+    pub unsent: Vec<String>,
+    /// The files of the staged folder, where the task has one.
+    pub files: BTreeSet<String>,
+    /// Whether what somebody else wrote into the staged folder is there.
+    pub others_kept: bool,
+    /// Whether a model decides what the agent does; here it is a scripted one, which
+    /// hears nothing.
+    pub asks_model: bool,
+    /// Tools that were handed batches, whose failed items are a result.
+    pub batched: BTreeSet<String>,
 }
 
 /// What a drill says of one fault.
@@ -57,9 +71,16 @@ pub fn judge(fault: &Fault, task: &Resolved, seen: &Evidence, well: &Evidence) -
         },
         Fault::Budget => {
             let cap = NanoUsd(task.limits.cost_nanousd.unwrap_or_default());
-            let passed = seen.exit_code == exit_code::BUDGET && seen.cost <= cap;
+            // A chain goes on with a cheaper model as long as that lasts.
+            let moves = |it: &Decision| it.action == "degrade" && it.why.contains("budget");
+            let moved_on = seen.decisions.iter().any(moves) && same_end(seen, well);
+            let ended = seen.exit_code == exit_code::BUDGET || moved_on;
             let evidence = format!("{} of {cap} USD; {}", seen.cost, seen.outcome);
-            say(passed, fired(seen, "limit."), &evidence)
+            let fired = match moved_on {
+                true => fired(seen, "degrade."),
+                false => fired(seen, "limit."),
+            };
+            say(ended && seen.cost <= cap, fired, &evidence)
         }
         Fault::Deadline => say(
             seen.exit_code == exit_code::DEADLINE,
@@ -77,8 +98,66 @@ pub fn judge(fault: &Fault, task: &Resolved, seen: &Evidence, well: &Evidence) -
             let passed = seen.exit_code == exit_code::VERIFICATION && (told || tries == 0);
             say(passed, fired(seen, "verify."), &seen.outcome)
         }
-        Fault::Crash(_) => crash(task, seen, well),
+        Fault::Human(kind) => human(*kind, task, seen, well),
+        Fault::Conflict => {
+            let passed = seen.exit_code == exit_code::CONFLICT && seen.others_kept;
+            let kept = match seen.others_kept {
+                true => "what others wrote is there",
+                false => "what others wrote is lost",
+            };
+            let evidence = format!("{kept}; {}", seen.outcome);
+            say(passed, fired(seen, "commit"), &evidence)
+        }
+        Fault::Crash(_) | Fault::CrashBetween(_) => crash(task, seen, well),
     }
+}
+
+fn human(kind: HumanFault, task: &Resolved, seen: &Evidence, well: &Evidence) -> Judgement {
+    let all = |source| {
+        let mut questions = seen.questions.iter();
+        !seen.questions.is_empty() && questions.all(|it| *it == Some(source))
+    };
+    let asked = seen.questions.len();
+    let (passed, evidence) = match kind {
+        HumanFault::Silent => {
+            // What cannot be taken back is not done by default.
+            let unapproved = |line: &&Line| {
+                let tool = task.tools.get(&line.tool);
+                let says = task.escalation.types.get("approval");
+                let says_nothing = says.is_none_or(|it| it.default.is_none());
+                tool.is_some_and(|tool| {
+                    tool.approve == Approve::Always && tool.effect == Effect::Irreversible
+                }) && says_nothing
+            };
+            let mut effects = seen.ledger.iter().filter(|line| line.effect);
+            let went_on = ![exit_code::WAITING, exit_code::INTERNAL, exit_code::DEADLINE]
+                .contains(&seen.exit_code);
+            let passed = all(Source::Deadline) && went_on && !effects.any(|it| unapproved(&it));
+            let decided = seen.questions.iter().filter(|it| it.is_some()).count();
+            (passed, format!("{decided} of {asked} questions decided"))
+        }
+        HumanFault::Early => {
+            let passed = all(Source::Answer)
+                && asked == well.questions.len()
+                && seen.kills > 0
+                && same_end(seen, well);
+            (passed, format!("{} kills, {asked} questions", seen.kills))
+        }
+        HumanFault::Webhook => {
+            let passed = !seen.unsent.is_empty() && same_end(seen, well);
+            let why = seen.unsent.first().map_or("none waits", String::as_str);
+            (
+                passed,
+                format!("{} messages wait: {why}", seen.unsent.len()),
+            )
+        }
+    };
+    let evidence = format!("{evidence}; {}", seen.outcome);
+    let fired = match kind {
+        HumanFault::Webhook => format!("kept ×{}", seen.unsent.len()),
+        HumanFault::Silent | HumanFault::Early => fired(seen, "escalation."),
+    };
+    say(passed, fired, &evidence)
 }
 
 fn say(passed: bool, fired: impl Into<String>, evidence: &str) -> Judgement {
@@ -188,7 +267,10 @@ fn tool(kind: ToolKind, name: &str, rules: &Tool, seen: &Evidence, well: &Eviden
     let about: Vec<&Decision> = seen
         .decisions
         .iter()
-        .filter(|it| matches!(&it.about, About::Call { tool, .. } if tool == name))
+        .filter(|it| match &it.about {
+            About::Call { tool, .. } | About::Batch { tool, .. } => tool == name,
+            About::Run | About::Turn => false,
+        })
         .collect();
     let did = |action: &str| about.iter().filter(|it| it.action == action).count();
     let classed = |class: Class| about.iter().any(|it| it.class == Some(class));
@@ -201,7 +283,14 @@ fn tool(kind: ToolKind, name: &str, rules: &Tool, seen: &Evidence, well: &Eviden
         .filter(|((tool, _), _)| tool == name)
         .all(|(what, count)| reads || count <= want.get(&what).copied().unwrap_or(1));
     let retries = rules.retry.attempts > 1;
+    // A loop that is told of a failure and says that all is done has not listened.
+    let is_loop = !seen.asks_model && !seen.batched.contains(name);
+    let got = effects(seen);
+    let is_missing = |what: &&(String, String)| what.0 == name && !got.contains_key(*what);
+    let missing = want.keys().filter(is_missing).count();
+    let is_unheard = is_loop && !reads && missing > 0 && seen.exit_code == exit_code::DONE;
     let passed = match kind {
+        _ if is_unheard => false,
         ToolKind::Transient | ToolKind::RateLimit if retries => {
             did("retry") > 0 && same_end(seen, well)
         }
@@ -209,6 +298,8 @@ fn tool(kind: ToolKind, name: &str, rules: &Tool, seen: &Evidence, well: &Eviden
         ToolKind::Transient | ToolKind::RateLimit => did("retry") == 0 && did("conclude") > 0,
         ToolKind::Persistent => did("retry") == 0 && classed(Class::Persistent),
         ToolKind::Quality => did("retry") == 0 && classed(Class::Quality),
+        // A tool that takes many is handed the failed ones again, and no other.
+        ToolKind::Partial if rules.batch.size.is_some() => once && same_end(seen, well),
         ToolKind::Partial => classed(Class::Partial),
         ToolKind::Unrecoverable => did("retry") == 0 && classed(Class::Unrecoverable),
         ToolKind::Timeout => {
@@ -217,10 +308,14 @@ fn tool(kind: ToolKind, name: &str, rules: &Tool, seen: &Evidence, well: &Eviden
             once && (settled || asks || (reads && did("conclude") > 0))
         }
     };
+    let end = match is_unheard {
+        true => format!("{}, without {missing} of its effects", seen.outcome),
+        false => seen.outcome.clone(),
+    };
     let first = about.iter().find(|it| it.class.is_some());
     let evidence = match first {
-        Some(first) => format!("{tries} tries; {}; {}", first.evidence, seen.outcome),
-        None => format!("{tries} tries; {}", seen.outcome),
+        Some(first) => format!("{tries} tries; {}; {end}", first.evidence),
+        None => format!("{tries} tries; {end}"),
     };
     say(passed, fired, &evidence)
 }
@@ -243,10 +338,26 @@ fn crash(task: &Resolved, seen: &Evidence, well: &Evidence) -> Judgement {
         .map(|((tool, args), count)| format!("{tool} {args} ×{count}"))
         .collect();
     let lost = want.len().saturating_sub(got.len());
-    let fired = counted(seen.decisions.iter().filter(|it| it.action == "resume"));
+    let resumed: Vec<_> = seen
+        .decisions
+        .iter()
+        .filter(|it| it.action == "resume")
+        .collect();
+    let fired = match resumed.is_empty() {
+        // Nothing was left to decide; it went on where it was.
+        true => format!("resumed ×{}", seen.kills),
+        false => counted(resumed.into_iter()),
+    };
     let asks = seen.exit_code == exit_code::IN_DOUBT;
-    let passed = doubled.is_empty() && (asks || (lost == 0 && seen.exit_code == well.exit_code));
-    let evidence = if !doubled.is_empty() {
+    // A target is the old one or the new one, never between.
+    let is_whole = seen.files == well.files;
+    let passed =
+        doubled.is_empty() && (asks || (lost == 0 && seen.exit_code == well.exit_code && is_whole));
+    let evidence = if !is_whole && !asks {
+        let other = seen.files.symmetric_difference(&well.files).next();
+        let other = other.map_or("", String::as_str);
+        format!("the staged folder differs: `{other}`; {}", seen.outcome)
+    } else if !doubled.is_empty() {
         format!("happened twice: {}", doubled.join("; "))
     } else if asks {
         // Which the task chose, by giving a write neither native key nor probe.
@@ -284,6 +395,7 @@ tools:
             key: None,
             args: json!({"to": to}),
             effect,
+            first: false,
         }
     }
 
@@ -341,6 +453,13 @@ tools:
                     decision("conclude", Class::Persistent),
                 ],
                 vec![],
+                false,
+            ),
+            (
+                "a failure that the loop was told of, and did not hear",
+                tool(ToolKind::Persistent),
+                vec![decision("conclude", Class::Persistent)],
+                vec![line("a", false)],
                 false,
             ),
             (

@@ -16,4 +16,4 @@ pub mod rehearsal;
 pub mod stand_in;
 
 pub use faults::Fault;
-pub use point::{Boundary, Side, fault};
+pub use point::{Between, Boundary, Side, fault};

@@ -100,7 +100,8 @@ impl Side {
     /// Every side, in the order in which they are passed.
     pub const ALL: [Self; 3] = [Self::BeforeSave, Self::AfterSave, Self::AfterRelease];
 
-    fn as_str(self) -> &'static str {
+    /// Returns the side's name.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::BeforeSave => "before_save",
             Self::AfterSave => "after_save",

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::drill::faults::{Fault, ModelFault, ToolKind};
+use crate::drill::faults::{Fault, HumanFault, ModelFault, ToolKind};
 use crate::drill::stand_in::{How, Plan, StandIn, ToolFault};
 use crate::money::NanoUsd;
 use crate::task::resolved::{
-    Action, BreakerConfig, Effect, Look, NativeKey, Pairs, Place, Price, Probe, Resolved,
-    RetryConfig, Stdin, Tool, Upstream,
+    Action, BreakerConfig, Effect, Look, NativeKey, OnLoop, Pairs, Place, Price, Probe, Resolved,
+    RetryConfig, Stdin, Target, Tool, Upstream, WebhookFormat,
 };
 use crate::task::template::Template;
 
@@ -27,6 +27,12 @@ const DEADLINE_MS: u64 = 120_000;
 
 /// Longest waits between retries.
 const WAIT_MS_MAX: u64 = 50;
+
+/// How long a human has where nobody answers.
+const HUMAN_MS: u64 = 400;
+
+/// A webhook that nobody listens at.
+const DEAD_WEBHOOK: &str = "http://127.0.0.1:9/";
 
 /// How long a tool may take where its time-out is drilled.
 const TIMEOUT_MS: u64 = 400;
@@ -70,6 +76,12 @@ pub struct Baseline {
     pub cost: NanoUsd,
     /// How long it took.
     pub took_ms: u64,
+    /// Those of them that were handed batches.
+    pub batched: Vec<String>,
+    /// Questions that were put to a human.
+    pub questions: usize,
+    /// Files that the agent changed in the staged folder.
+    pub changed: Vec<String>,
 }
 
 /// A task ready to be rehearsed, with the files that go beside it.
@@ -112,6 +124,7 @@ pub fn prepare(
             answer: answer(tool),
             recorded: material.recorded.get(name).cloned().unwrap_or_default(),
             knows_keys: tool.native_key.is_some(),
+            takes_many: tool.batch.size.is_some(),
             fault: None,
         };
         replace(tool, name, material.program, &ground.folder);
@@ -119,10 +132,21 @@ pub fn prepare(
     }
     task.move_to(&ground.moved);
     check_with(&mut task, "exit 0");
-    task.notify.clear();
+    let told = std::mem::take(&mut task.notify);
+    if let Some((Fault::Human(HumanFault::Webhook), _)) = fault {
+        task.notify = told;
+        for who in &mut task.notify {
+            who.target = Target::Webhook {
+                url: Template::literal(DEAD_WEBHOOK),
+                format: WebhookFormat::Json,
+            };
+        }
+    }
     // Nothing real happens, so nothing is taken back.
     task.rollback_on.clear();
-    task.ask_nobody();
+    // Approvals are given by the human of the rehearsal.
+    task.loops.on_stop = OnLoop::Stop;
+    task.escalation.cost_nanousd = None;
     task.limits.deadline_ms.get_or_insert(DEADLINE_MS);
     shorten(&mut task.model_retry);
     let mut script = material.script.clone();
@@ -312,6 +336,12 @@ fn inject(
             if !baseline.tools.contains(name) {
                 return Err("the tool is not called, also when nothing goes wrong".into());
             }
+            if *kind == ToolKind::Partial
+                && tool.batch.size.is_none()
+                && baseline.batched.contains(name)
+            {
+                return Err("its items go to it one at a time".into());
+            }
             let how = tool_fault(*kind, tool)?;
             if let Some(stand_in) = plan.tools.get_mut(name) {
                 stand_in.fault = Some(how);
@@ -368,7 +398,24 @@ fn inject(
             check_with(task, "echo 'a drill: this does not pass'; exit 1");
             Ok(())
         }
-        Fault::Crash(_) => Ok(()),
+        Fault::Human(HumanFault::Webhook) => match task.notify.is_empty() {
+            true => Err("the task tells nobody anything".into()),
+            false => Ok(()),
+        },
+        Fault::Human(_) if baseline.questions == 0 => Err("nobody is asked anything".into()),
+        Fault::Human(kind) => {
+            if *kind == HumanFault::Silent {
+                task.escalation.longest_ms = Some(HUMAN_MS);
+            }
+            Ok(())
+        }
+        Fault::Conflict | Fault::CrashBetween(_) if task.workspace.stage.is_none() => {
+            Err("the task stages no folder".into())
+        }
+        Fault::Conflict if baseline.changed.is_empty() => {
+            Err("the agent changes no file in the staged folder".into())
+        }
+        Fault::Conflict | Fault::Crash(_) | Fault::CrashBetween(_) => Ok(()),
     }
 }
 
@@ -421,6 +468,9 @@ fn tool_fault(kind: ToolKind, tool: &mut Tool) -> Result<ToolFault, String> {
         ToolKind::Quality => fault(1, How::Garbage),
         ToolKind::Partial if tool.effect == Effect::Read => {
             Err("the tool only reads: what it gives is data".into())
+        }
+        ToolKind::Partial if tool.batch.size.is_some() && retries == 0 => {
+            Err("nothing of it may be tried again".into())
         }
         ToolKind::Partial => fault(1, How::Partly),
         ToolKind::Unrecoverable => fault(u32::MAX, How::Approval),

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Name of the plan within the folder of a rehearsal.
 pub const PLAN: &str = "tools.json";
@@ -40,6 +40,9 @@ pub struct StandIn {
     /// Whether it recognises a repeated idempotency key.
     #[serde(default)]
     pub knows_keys: bool,
+    /// Whether it is handed many items at once.
+    #[serde(default)]
+    pub takes_many: bool,
     /// What goes wrong.
     #[serde(default)]
     pub fault: Option<ToolFault>,
@@ -93,6 +96,9 @@ pub struct Line {
     /// Whether its effect happened; else it was a try that failed, or a
     /// repetition that it recognised.
     pub effect: bool,
+    /// Whether it is the first item of a call that carries many.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub first: bool,
 }
 
 /// What the stand-in does as a process.
@@ -119,6 +125,9 @@ pub fn play(folder: &Path, tool: &str, key: Option<String>, args: Value) -> io::
         return Err(io::Error::other(format!("the plan has no tool `{tool}`")));
     };
     let lines = read_ledger(folder)?;
+    if stand_in.takes_many {
+        return play_many(folder, tool, stand_in, &lines, &args);
+    }
     let tries = lines.iter().filter(|line| line.tool == tool).count();
     let fault = stand_in.fault.as_ref();
     let fault = fault.filter(|fault| tries < fault.times as usize);
@@ -131,6 +140,7 @@ pub fn play(folder: &Path, tool: &str, key: Option<String>, args: Value) -> io::
         key,
         args: args.clone(),
         effect,
+        first: false,
     };
     write_line(folder, &line)?;
     Ok(match fault {
@@ -139,6 +149,61 @@ pub fn play(folder: &Path, tool: &str, key: Option<String>, args: Value) -> io::
             out: stand_in.answer_to(&args).to_owned(),
             ..Act::default()
         },
+    })
+}
+
+/// Plays a tool once that is handed many items; each has a line of its own.
+fn play_many(
+    folder: &Path,
+    tool: &str,
+    stand_in: &StandIn,
+    lines: &[Line],
+    args: &Value,
+) -> io::Result<Act> {
+    let text = |item: &Value, name: &str| item.get(name).and_then(Value::as_str).map(str::to_owned);
+    let items = args.get("items").and_then(Value::as_array);
+    let items = items.map(Vec::as_slice).unwrap_or_default();
+    // A time is a call, whatever it carries: its first item says when it began.
+    let calls = lines
+        .iter()
+        .filter(|it| it.tool == tool && it.first)
+        .count();
+    let fault = stand_in.fault.as_ref();
+    let fault = fault.filter(|fault| calls < fault.times as usize);
+    let done = match fault.map(|fault| fault.how) {
+        Some(How::Partly) => items.len() / 2,
+        Some(how) if !how.has_effect() => 0,
+        _ => items.len(),
+    };
+    let mut results = Vec::with_capacity(items.len());
+    for (place, item) in items.iter().enumerate() {
+        let key = text(item, "key");
+        let is_known = stand_in.knows_keys
+            && key.is_some()
+            && lines.iter().any(|line| line.effect && line.key == key);
+        let line = Line {
+            tool: tool.to_owned(),
+            key,
+            args: item.get("args").cloned().unwrap_or_default(),
+            effect: place < done && !is_known,
+            first: place == 0,
+        };
+        write_line(folder, &line)?;
+        let id = text(item, "id").unwrap_or_default();
+        results.push(match place < done {
+            true => json!({"id": id, "ok": true, "result": stand_in.answer_to(&line.args)}),
+            false => {
+                let error = json!({"code": "unavailable", "status": 503, "message": "try again"});
+                json!({"id": id, "ok": false, "error": error})
+            }
+        });
+    }
+    Ok(match fault.map(|fault| fault.how) {
+        None | Some(How::Partly) => Act {
+            out: format!("{}\n", json!({ "results": results })),
+            ..Act::default()
+        },
+        Some(how) => wrong(how),
     })
 }
 
@@ -226,7 +291,6 @@ fn write_line(folder: &Path, line: &Line) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn folder(name: &str, stand_in: StandIn) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("drill-{name}-{}", std::process::id()));

@@ -204,3 +204,154 @@ fn a_fault_that_does_not_exist_is_named_with_the_nearest() {
     assert_eq!(listed.code, 0);
     assert!(listed.stdout.contains("crash.tool_ended"), "{listed:?}");
 }
+
+#[test]
+fn a_task_that_fails_without_a_fault_is_said_to_and_nothing_is_played() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "task.yaml",
+        "name: broken\nagent: {command: [sh, -c, 'echo \"<oops>\" >&2; exit 3']}\n",
+    );
+    let (code, document) = drill(&sandbox, &["--junit", "drill.xml"]);
+    let want = vec![("none".to_owned(), "failed".to_owned())];
+    assert_eq!((code, verdicts(&document)), (1, want), "{document:#}");
+    let evidence = document["rows"][0]["evidence"].to_string();
+    assert!(evidence.contains("exited with code 3"), "{evidence}");
+    let xml = sandbox.read("drill.xml");
+    assert!(
+        xml.contains("failures=\"1\"") && xml.contains("&lt;oops&gt;"),
+        "{xml}"
+    );
+    // So is one that never ends.
+    sandbox.write(
+        "task.yaml",
+        "name: hanging\nagent: {command: [sleep, '600'], grace: 1s}\n",
+    );
+    let (code, document) = drill(&sandbox, &["--timeout", "1s"]);
+    assert_eq!(code, 1, "{document:#}");
+    let evidence = document["rows"][0]["evidence"].to_string();
+    assert!(evidence.contains("longer than 1s"), "{evidence}");
+}
+
+#[test]
+fn a_loop_that_does_not_listen_fails_the_drill() {
+    let sandbox = mailing();
+    sandbox.write(
+        "loop.sh",
+        &LOOP.replace(">/dev/null || exit", ">/dev/null || true"),
+    );
+    let (code, document) = drill(&sandbox, &["--fault", "tool.persistent"]);
+    assert_eq!(code, 1, "{document:#}");
+    let evidence = document["rows"][0]["evidence"].to_string();
+    assert!(evidence.contains("without 3 of its effects"), "{evidence}");
+}
+
+/// It asks, needs an approval, works on a staged folder, and tells people.
+const ASKING: &str = r#"
+name: asking
+agent: {command: [sh, loop.sh], cwd: app, grace: 1s}
+limits: {deadline: 1m}
+workspace: {stage: app, commit: files}
+notify: [{on: [waiting], command: [sh, -c, "touch really-told"]}]
+tools:
+  pay: {command: ["false"], effect: irreversible, key: "pay:{to}", approve: always}
+"#;
+
+const ASKING_LOOP: &str = r#"
+echo changed > story.txt
+who=$(agentguard escalate --question 'Whom?' --option a=Ann --option b=Bo --default b) || exit
+agentguard tool pay --arg to=$who >/dev/null
+agentguard turn --done --role assistant --content "asked" || exit
+"#;
+
+#[test]
+fn humans_and_a_staged_folder_go_wrong_too() {
+    let sandbox = Sandbox::new();
+    sandbox.write("task.yaml", ASKING);
+    sandbox.write("app/loop.sh", ASKING_LOOP);
+    sandbox.write("app/story.txt", "once");
+    let faults = ["human", "staging", "crash.commit.half", "crash.escalated"];
+    let faults: Vec<&str> = faults.iter().flat_map(|it| ["--fault", it]).collect();
+    let (code, document) = drill(&sandbox, &faults);
+    let want = [
+        "human.deadline",
+        "human.early",
+        "human.webhook",
+        "staging.conflict",
+        "crash.escalated",
+        "crash.commit.half",
+    ];
+    let want: Vec<_> = want.map(|it| (it.to_owned(), "passed".to_owned())).into();
+    assert_eq!((code, verdicts(&document)), (0, want), "{document:#}");
+    assert_eq!(sandbox.read("app/story.txt"), "once");
+    assert!(!sandbox.path().join("app/really-told").exists());
+    // A default that pays by itself is what the task says, and is shown to pass; an agent
+    // that is not told by default is not asked twice.
+    let silent = &document["rows"][0];
+    let fired = silent["fired"].as_str().expect("a text");
+    assert!(fired.contains("escalation."), "{silent:#}");
+}
+
+#[test]
+fn a_drill_asks_nobody_also_where_ci_is_set() {
+    let sandbox = Sandbox::new();
+    sandbox.write("task.yaml", ASKING);
+    sandbox.write("app/loop.sh", ASKING_LOOP);
+    let ran = sandbox.run_with(
+        ("CI", "true"),
+        &["drill", "task.yaml", "--fault", "human.early", "--json"],
+    );
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[test]
+fn a_drill_that_is_stopped_leaves_nothing() {
+    let sandbox = mailing();
+    let temporary = sandbox.path().join("tmp");
+    std::fs::create_dir(&temporary).expect("a folder");
+    let mut command = sandbox.command(&["drill", "task.yaml"]);
+    let child = command
+        .env("TMPDIR", &temporary)
+        .spawn()
+        .expect("it starts");
+    let entries = || std::fs::read_dir(&temporary).expect("a folder").count();
+    crate::support::wait_until(20, "a rehearsal", || entries() > 0);
+    let pid = i32::try_from(child.id()).expect("a number");
+    let pid = rustix::process::Pid::from_raw(pid).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is there");
+    let ran = crate::support::ended(child);
+    assert_eq!(ran.code, 143, "{ran:?}");
+    assert_eq!(entries(), 0);
+}
+
+#[test]
+fn a_tool_that_takes_many_is_handed_what_failed_again_and_nothing_else() {
+    let sandbox = Sandbox::new();
+    let item = |n: u8| format!("{{\"id\":\"i{n}\",\"args\":{{\"to\":\"p{n}\"}}}}\n");
+    sandbox.write("items.jsonl", &(1..=5).map(item).collect::<String>());
+    sandbox.write(
+        "task.yaml",
+        "
+name: batch
+agent: {command: [sh, loop.sh], grace: 1s}
+limits: {deadline: 1m}
+tools:
+  index: {command: ['false'], effect: write, key: 'i:{to}', batch: {size: 3}, retry: {base: 10ms}}
+",
+    );
+    sandbox.write(
+        "loop.sh",
+        "agentguard batch index items.jsonl >ended.jsonl || exit\n\
+         agentguard turn --done --role assistant --content done\n",
+    );
+    let faults = ["--fault", "tool.partial", "--fault", "crash.batch_due"];
+    let (code, document) = drill(&sandbox, &faults);
+    let want = [
+        ("tool.partial:index", "passed"),
+        ("crash.batch_due", "passed"),
+    ];
+    let want: Vec<_> = want.map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+    assert_eq!((code, verdicts(&document)), (0, want), "{document:#}");
+    let fired = document["rows"][0]["fired"].to_string();
+    assert!(fired.contains("retry"), "{document:#}");
+}

@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::rehearse::Played;
+use super::rehearse::{self, Played};
 use crate::cli::look;
 use crate::cli::open;
+use crate::drill::judge::Evidence;
+use crate::exit_code;
 use crate::observe::plain;
 
 /// How a fault was answered.
@@ -79,6 +81,40 @@ impl Document {
             not_reached: count(Verdict::NotReached),
             took_ms: baseline.took_ms + rows.iter().map(|row| row.took_ms).sum::<u64>(),
             rows,
+        }
+    }
+
+    /// Makes the one of a task that does not end well without a fault.
+    pub fn unwell(task: &str, baseline: Result<Played, rehearse::Error>) -> Self {
+        let (exit_code, why, took_ms) = match baseline {
+            Ok(played) => {
+                let Evidence {
+                    exit_code, outcome, ..
+                } = played.evidence;
+                let why = format!("exit code {exit_code}: {outcome}");
+                (exit_code, why, played.took_ms)
+            }
+            Err(rehearse::Error::NotReached(why) | rehearse::Error::Failed(why)) => {
+                (exit_code::INTERNAL, why, 0)
+            }
+        };
+        let row = Row {
+            fault: "none".into(),
+            expected: "the task ends well where nothing goes wrong",
+            verdict: Verdict::Failed,
+            fired: "nothing".into(),
+            evidence: why,
+            took_ms,
+        };
+        Self {
+            v: look::JSON_VERSION,
+            task: task.to_owned(),
+            baseline_exit_code: exit_code,
+            passed: 0,
+            failed: 1,
+            not_reached: 0,
+            took_ms,
+            rows: vec![row],
         }
     }
 

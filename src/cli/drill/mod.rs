@@ -1,11 +1,14 @@
 //! `agentguard drill`
 //!
 //! `rehearse` runs the task once with one fault, as a real process; `matrix`
-//! prints what came of it; `stand_in` is what the guarded tools become.
+//! prints what came of it; `stand_in` is what the guarded tools become, and `human`
+//! who is asked; `stop` hears Ctrl-C.
 
+mod human;
 mod matrix;
 mod rehearse;
 pub mod stand_in;
+mod stop;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -18,6 +21,7 @@ use serde_json::Value;
 use super::error::{Failure, Kind};
 use super::{Global, Result, look, run};
 use crate::drill::Fault;
+use crate::drill::faults::HumanFault;
 use crate::drill::judge::judge;
 use crate::drill::rehearsal::{Material, plain_script};
 use crate::exit_code;
@@ -32,10 +36,12 @@ use rehearse::{Stage, recorded_answers};
 /// and with a journal of its own. Models are scripted, guarded tools are replaced
 /// by stand-ins that do nothing but keep count, nobody is notified. Whether the
 /// right pattern fired is read from the journal and from the stand-ins' ledger.
-/// What the agent's own tools do, they do (in the copy).
+/// What the agent's own tools do, they do (in the copy). A task that does not end
+/// well without a fault is not played with one.
 ///
-/// Exit codes: 0 every fault was answered as it has to be; 1 one was not; 2 wrong
-/// usage or task file.
+/// Exit codes: 0 every fault was answered as it has to be; 1 one was not, or the
+/// task fails without any; 2 wrong usage or task file; 130 or 143 interrupted or
+/// terminated.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DrillArgs {
@@ -118,13 +124,25 @@ pub fn main(global: &Global, args: DrillArgs) -> Result {
         args.keep.clone(),
         args.timeout.0,
     )?;
-    let baseline = stage.rehearse_well()?;
-    if baseline.evidence.exit_code != exit_code::DONE {
-        look::say(&format!(
-            "without any fault the task ends with exit code {} ({}); the drill compares with that",
-            baseline.evidence.exit_code, baseline.evidence.outcome
-        ));
+    if let Some(file) = &args.junit {
+        // Better now than after all rehearsals.
+        write(file, "")?;
     }
+    stop::listen();
+    let baseline = match stage.rehearse_well() {
+        Ok(baseline) if baseline.evidence.exit_code == exit_code::DONE => baseline,
+        other => {
+            if let Some(code) = stop::stopped() {
+                return Ok(code);
+            }
+            look::say(
+                "the task does not end well without any fault, so none was played; where it needs \
+                 a model that does more than look around, give one with --script FILE",
+            );
+            let document = matrix::Document::unwell(&task.name, other);
+            return told(&args, &document);
+        }
+    };
     // Saves that this task does not come by are left out unless they are asked for.
     let is_met = |fault: &Fault| match fault {
         Fault::Crash(boundary) => baseline.comes_by(*boundary) || !args.fault.is_empty(),
@@ -132,20 +150,32 @@ pub fn main(global: &Global, args: DrillArgs) -> Result {
     };
     let chosen: Vec<Fault> = chosen.into_iter().filter(is_met).collect();
     let rows = play(&stage, &baseline, &chosen, usize::from(args.jobs));
-    let document = matrix::Document::new(&task.name, &baseline, rows);
+    if let Some(code) = stop::stopped() {
+        look::say("stopped; the matrix is not whole, so it is not printed");
+        return Ok(code);
+    }
+    told(&args, &matrix::Document::new(&task.name, &baseline, rows))
+}
+
+/// Prints the matrix; returns the exit code.
+fn told(args: &DrillArgs, document: &matrix::Document) -> Result {
     if let Some(file) = &args.junit {
-        std::fs::write(file, document.junit()).map_err(|error| {
-            Failure::from_error(Kind::Environment, &error)
-                .within(format!("cannot write `{}`", file.display()))
-        })?;
+        write(file, &document.junit())?;
     }
     match args.json {
-        true => look::print_json(&document)?,
+        true => look::print_json(document)?,
         false => look::print(&document.table(look::columns()))?,
     }
     Ok(match document.has_failed() {
         true => exit_code::AGENT_FAILED,
         false => exit_code::DONE,
+    })
+}
+
+fn write(file: &std::path::Path, text: &str) -> std::result::Result<(), Failure> {
+    std::fs::write(file, text).map_err(|error| {
+        Failure::from_error(Kind::Environment, &error)
+            .within(format!("cannot write `{}`", file.display()))
     })
 }
 
@@ -204,6 +234,9 @@ fn play(stage: &Stage<'_>, baseline: &rehearse::Played, faults: &[Fault], jobs: 
                     let Some(fault) = faults.get(place) else {
                         return;
                     };
+                    if stop::stopped().is_some() {
+                        return;
+                    }
                     bar.set_message(fault.to_string());
                     let row = row(stage, baseline, fault, place);
                     bar.inc(1);
@@ -240,6 +273,10 @@ fn row(stage: &Stage<'_>, baseline: &rehearse::Played, fault: &Fault, place: usi
             return row(Verdict::Failed, "nothing".into(), why, 0);
         }
     };
+    if *fault == Fault::Human(HumanFault::Webhook) && played.evidence.unsent.is_empty() {
+        let why = "nothing happens that somebody is told of".into();
+        return row(Verdict::NotReached, "–".into(), why, played.took_ms);
+    }
     let judged = judge(fault, &played.task, &played.evidence, &baseline.evidence);
     // Guarded tools that its own code calls are no answer to its model.
     let follows = played.evidence.tool_calls > baseline.evidence.tool_calls;

@@ -1,6 +1,6 @@
 //! One rehearsal: files, a real `agentguard run`, and what its journal says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,9 @@ use serde_json::Value;
 
 use super::super::error::{Failure, Kind};
 use super::super::look;
-use super::Global;
+use super::human::Human;
+use super::{Global, stop};
+use crate::drill::faults::HumanFault;
 use crate::drill::judge::Evidence;
 use crate::drill::point::{Point, VARIABLE};
 use crate::drill::rehearsal::{Baseline, Ground, Material, Rehearsal, prepare};
@@ -109,16 +111,9 @@ impl<'a> Stage<'a> {
     }
 
     /// Plays the task as it is.
-    pub fn rehearse_well(&self) -> Result<Played, Failure> {
-        let broken = |why: String| {
-            Failure::new(Kind::Environment, "the rehearsal without a fault failed").within(why)
-        };
-        let folder = self.folder("0-well", None).map_err(broken)?;
-        let played = self.play(&folder, None, None);
-        match played {
-            Ok(played) => Ok(played),
-            Err(Error::NotReached(why) | Error::Failed(why)) => Err(broken(why)),
-        }
+    pub fn rehearse_well(&self) -> Result<Played, Error> {
+        let folder = self.folder("0-well", "").map_err(Error::Failed)?;
+        self.play(&folder, None, None)
     }
 
     /// Plays the task with `fault`.
@@ -128,20 +123,31 @@ impl<'a> Stage<'a> {
             place + 1,
             fault.to_string().replace([':', '/'], "-")
         );
-        let Fault::Crash(boundary) = fault else {
-            let folder = self.folder(&name, None).map_err(Error::Failed)?;
-            return self.play(&folder, Some((fault, &well.baseline)), None);
+        let name = name.as_str();
+        let points: Vec<(&str, String)> = match fault {
+            Fault::Crash(boundary) => {
+                if !well.comes_by(*boundary) {
+                    return Err(Error::NotReached(
+                        "this task does not come by, when nothing goes wrong".into(),
+                    ));
+                }
+                Side::ALL
+                    .map(|side| (side.as_str(), Point(*boundary, side).to_string()))
+                    .into()
+            }
+            Fault::CrashBetween(moment) => vec![("", moment.as_str().to_owned())],
+            // Others come in between the agent's end and the commit.
+            Fault::Conflict => vec![("", before(Boundary::CommitStarted))],
+            Fault::Human(HumanFault::Early) => vec![("", after(Boundary::Escalated))],
+            _ => {
+                let folder = self.folder(name, "").map_err(Error::Failed)?;
+                return self.play(&folder, Some((fault, &well.baseline)), None);
+            }
         };
-        if !well.comes_by(*boundary) {
-            return Err(Error::NotReached(
-                "this task does not come by, when nothing goes wrong".into(),
-            ));
-        }
         let mut worst: Option<Played> = None;
         let mut kills = 0;
-        for side in Side::ALL {
-            let folder = self.folder(&name, Some(side)).map_err(Error::Failed)?;
-            let point = Point(*boundary, side).to_string();
+        for (side, point) in points {
+            let folder = self.folder(name, side).map_err(Error::Failed)?;
             let played = self.play(&folder, Some((fault, &well.baseline)), Some(&point))?;
             kills += played.evidence.kills;
             let judged =
@@ -163,10 +169,10 @@ impl<'a> Stage<'a> {
         Ok(played)
     }
 
-    fn folder(&self, name: &str, side: Option<Side>) -> Result<PathBuf, String> {
+    fn folder(&self, name: &str, side: &str) -> Result<PathBuf, String> {
         let name = match side {
-            Some(side) => format!("{name}-{side:?}"),
-            None => name.to_owned(),
+            "" => name.to_owned(),
+            side => format!("{name}-{side}"),
         };
         let folder = self.root.join(name);
         let _ = fs::remove_dir_all(&folder);
@@ -201,21 +207,41 @@ impl<'a> Stage<'a> {
         let began = Instant::now();
         let mut kills = 0;
         let task_file = task_file.to_string_lossy().into_owned();
-        let mut status = self.run(folder, &["run", "--resolved", &task_file, "--quiet"], point)?;
+        let mut human = match fault {
+            Some((Fault::Human(HumanFault::Silent), _)) => None,
+            _ => Some(Human::new(self.material.program, folder.join("state"))),
+        };
+        let mut others = None;
+        // Also where `CI` says that nobody waits: somebody here does.
+        let begin = ["run", "--resolved", &task_file, "--quiet", "--attach"];
+        let mut status = self.run(folder, &begin, point, human.as_mut())?;
         while status.signal() == Some(9) {
             kills += 1;
             if kills > RESUMES_MAX {
                 break;
             }
+            if let Some((Fault::Conflict, baseline)) = fault {
+                others = Others::write(&rehearsal.task, &baseline.changed);
+            }
+            if let Some(human) = &mut human {
+                // What is asked is answered while no process of the run is there.
+                human.look();
+            }
             let has_run = self.store(folder)?.find("latest").is_ok();
+            let go_on = ["resume", "latest", "--quiet", "--attach"];
             status = match has_run {
-                true => self.run(folder, &["resume", "latest", "--quiet"], None)?,
+                true => self.run(folder, &go_on, None, human.as_mut())?,
                 // It was killed before there was anything to resume.
-                false => self.run(folder, &["run", "--resolved", &task_file, "--quiet"], None)?,
+                false => self.run(folder, &begin, None, human.as_mut())?,
             };
         }
         let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut played = self.read(folder, rehearsal.task, took_ms)?;
+        if let Some(stage) = &played.task.workspace.stage {
+            played.evidence.files = files(stage);
+            played.baseline.changed = self.changed(folder);
+        }
+        played.evidence.others_kept = others.is_some_and(|it| it.are_kept());
         played.evidence.kills = kills;
         if status.code() == Some(exit_code::IN_DOUBT.into()) {
             // A crash lost the agent, and what it left behind holds the run back.
@@ -228,7 +254,16 @@ impl<'a> Stage<'a> {
     }
 
     /// Runs agentguard and waits until it ends.
-    fn run(&self, folder: &Path, args: &[&str], point: Option<&str>) -> Result<ExitStatus, Error> {
+    fn run(
+        &self,
+        folder: &Path,
+        args: &[&str],
+        point: Option<&str>,
+        mut human: Option<&mut Human<'_>>,
+    ) -> Result<ExitStatus, Error> {
+        if stop::stopped().is_some() {
+            return Err(Error::Failed("it was stopped".into()));
+        }
         let failed = |error: std::io::Error| Error::Failed(error.to_string());
         let log = fs::OpenOptions::new()
             .create(true)
@@ -253,7 +288,7 @@ impl<'a> Stage<'a> {
             command.env_remove(name);
         }
         let mut child = command.spawn().map_err(failed)?;
-        let until = Instant::now() + self.timeout;
+        let mut until = Instant::now() + self.timeout;
         let mut is_asked = false;
         loop {
             if let Some(status) = child.try_wait().map_err(failed)? {
@@ -268,7 +303,13 @@ impl<'a> Stage<'a> {
                     ))),
                 };
             }
+            if let Some(human) = &mut human {
+                human.look_now_and_then();
+            }
             let now = Instant::now();
+            if stop::stopped().is_some() {
+                until = until.min(now);
+            }
             if now >= until && !is_asked {
                 is_asked = true;
                 let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -281,6 +322,18 @@ impl<'a> Stage<'a> {
             }
             std::thread::sleep(LOOK);
         }
+    }
+
+    /// Returns the files that the agent changed in the staged folder.
+    fn changed(&self, folder: &Path) -> Vec<String> {
+        let mut command = Command::new(self.material.program);
+        command
+            .args(["diff", "latest", "--name-only"])
+            .env("AGENTGUARD_STATE", folder.join("state"))
+            .stdin(Stdio::null());
+        let out = command.output().map(|it| it.stdout).unwrap_or_default();
+        let text = String::from_utf8_lossy(&out).into_owned();
+        text.lines().map(str::to_owned).collect()
     }
 
     fn store(&self, folder: &Path) -> Result<Sqlite, Error> {
@@ -307,18 +360,30 @@ impl<'a> Stage<'a> {
             .collect();
         let ledger = read_ledger(folder).map_err(|error| failed(&error))?;
         let outcome = state.outcome();
-        let evidence = Evidence {
+        let mut evidence = Evidence {
             exit_code: outcome.map_or(70, Outcome::exit_code),
             outcome: outcome.map_or_else(|| "it did not end".into(), Outcome::describe),
             decisions,
             ledger,
             cost: state.spend.cost,
             tool_calls: state.spend.tool_calls,
-            kills: 0,
+            questions: state
+                .questions
+                .iter()
+                .map(|it| it.ruling.as_ref().map(|ruling| ruling.source))
+                .collect(),
+            unsent: store
+                .letters(Some(&run))
+                .map_err(|error| failed(&error))?
+                .into_iter()
+                .map(|letter| letter.error.unwrap_or_default())
+                .collect(),
+            ..Evidence::default()
         };
         let mut baseline = Baseline {
             cost: state.spend.cost,
             took_ms,
+            questions: state.questions.len(),
             ..Baseline::default()
         };
         let mut boundaries = Vec::new();
@@ -333,7 +398,15 @@ impl<'a> Stage<'a> {
                 {
                     baseline.tools.push(call.tool.clone());
                 }
+                Event::BatchCalled(batch) => {
+                    if !baseline.tools.contains(&batch.tool) {
+                        baseline.tools.push(batch.tool.clone());
+                    }
+                    baseline.batched.push(batch.tool.clone());
+                    evidence.batched.insert(batch.tool.clone());
+                }
                 Event::TurnReported(turn) if turn.from_wire && turn.error.is_none() => {
+                    evidence.asks_model = true;
                     baseline.model_calls += 1;
                     let asked = turn.exchange.as_ref().map(|it| it.model.clone());
                     baseline.model = baseline.model.take().or(asked);
@@ -349,6 +422,54 @@ impl<'a> Stage<'a> {
             boundaries,
         })
     }
+}
+
+/// What somebody else did to the staged folder.
+struct Others {
+    file: PathBuf,
+}
+
+impl Others {
+    const TEXT: &str = "somebody else was here\n";
+
+    /// Writes to a file that the agent changes as well.
+    fn write(task: &Resolved, changed: &[String]) -> Option<Self> {
+        let stage = task.workspace.stage.as_ref()?;
+        let file = stage.join(changed.first()?);
+        fs::create_dir_all(file.parent()?).ok()?;
+        fs::write(&file, Self::TEXT).ok()?;
+        Some(Self { file })
+    }
+
+    fn are_kept(&self) -> bool {
+        fs::read_to_string(&self.file).is_ok_and(|text| text == Self::TEXT)
+    }
+}
+
+fn before(boundary: Boundary) -> String {
+    Point(boundary, Side::BeforeSave).to_string()
+}
+
+fn after(boundary: Boundary) -> String {
+    Point(boundary, Side::AfterSave).to_string()
+}
+
+/// Returns the paths of all that is in a folder.
+fn files(folder: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in fs::read_dir(&next).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if let Ok(inside) = path.strip_prefix(folder) {
+                found.insert(inside.to_string_lossy().into_owned());
+            }
+            if entry.file_type().is_ok_and(|it| it.is_dir()) {
+                open.push(path);
+            }
+        }
+    }
+    found
 }
 
 /// Writes what a rehearsal needs beside the task's own files.
