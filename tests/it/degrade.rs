@@ -434,13 +434,16 @@ fn a_parked_run_is_stopped_with_and_without_its_process() {
                 .contains("parked until")
         });
         let calls = upstream.calls();
+        let stop = || {
+            let stopped = sandbox.run(&["stop", "latest"]);
+            assert_eq!(stopped.code, 0, "{stopped:?}");
+        };
         if is_killed {
             supervisor.kill().expect("it runs");
             supervisor.wait().expect("it ends");
-        }
-        let stopped = sandbox.run(&["stop", "latest"]);
-        assert_eq!(stopped.code, 0, "{stopped:?}");
-        if !is_killed {
+            stop();
+        } else {
+            stop();
             let ended = supervisor.wait().expect("it ends");
             assert_eq!(ended.code(), Some(143));
         }
