@@ -57,6 +57,8 @@ const RUNS: u64 = if cfg!(debug_assertions) {
 } else {
     10_000
 };
+/// What the copy is called.
+const COPY: &str = "copy";
 const EVENTS_MAX: usize = 2_000;
 /// The last one is carried out by the agent, as an MCP proxy does; no batch has it.
 const TOOLS: [&str; 5] = ["look", "charge", "mail", "ship", "post"];
@@ -375,6 +377,17 @@ impl World {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
+    fn copies_lost(&self) -> u32 {
+        let is_lost = |entry: &&Entry| {
+            let refusal = Refusal::Gone {
+                stage: COPY.to_owned(),
+            };
+            entry.event == Event::CommitRefused { refusal }
+        };
+        let count = self.journal.iter().filter(is_lost).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
     fn live(&self) -> &State {
         self.state
             .as_ref()
@@ -402,7 +415,13 @@ impl World {
         }
         let rounds = self.rounds_failed();
         let tries = self.policy.verify_tries.unwrap_or_default();
-        assert!(rounds <= tries + 1, "seed {}: {rounds} rounds", self.seed);
+        // Work that was lost with its copy is done, and checked, anew.
+        let works = 1 + self.copies_lost();
+        assert!(
+            rounds <= works * (tries + 1),
+            "seed {}: {rounds} rounds",
+            self.seed
+        );
         self.check_effects(done);
         outcome
     }
@@ -623,6 +642,14 @@ impl World {
                 1 => {
                     let by = StoppedBy::Interrupt;
                     return self.feed(Event::StopRequested { by });
+                }
+                // Somebody removed the copy: the work has to be done again.
+                2 => {
+                    let stage = COPY.to_owned();
+                    let refusal = Refusal::Gone { stage };
+                    self.feed(Event::CommitRefused { refusal });
+                    assert!(self.state.is_none() || self.live().done.is_none());
+                    return;
                 }
                 _ => self.feed(Event::CommitStarted {
                     method: CommitMethod::Exchange,
@@ -1045,15 +1072,24 @@ impl World {
     /// whole call goes wrong. Some answers do not mention an item.
     fn execute_items(&mut self, call: CallId, attempt: u32, open: &Call, members: &Members) {
         let batch = self.live().batches[&members.batch].clone();
-        let whole_fails = self.random.random_bool(0.1);
+        // The call as a whole: cut off, never begun, refused, or answered.
+        let whole = match self.random.random_range(0..20) {
+            0 => Some((Class::Transient, Delivery::Unknown)),
+            1 => Some((Class::Transient, Delivery::NeverSent)),
+            2 => Some((Class::Semantic, Delivery::Answered)),
+            _ => None,
+        };
+        let is_cut_off = matches!(whole, Some((_, Delivery::Unknown)));
+        let is_done = whole.is_none() || is_cut_off;
+        let reached = members.items.iter().filter(|_| is_done);
         let mut items = Vec::new();
-        for place in &members.items {
+        for place in reached {
             let what = format!("{}:{}", open.tool, batch.items[*place].id);
             let (class, delivery) = match self.random.random_range(0..12) {
                 0 => (Class::Transient, Delivery::Answered),
                 1 => (Class::Transient, Delivery::Unknown),
                 2 => (Class::Semantic, Delivery::Answered),
-                _ if whole_fails => (Class::Transient, Delivery::Unknown),
+                _ if is_cut_off => (Class::Transient, Delivery::Unknown),
                 _ => (Class::Success, Delivery::Answered),
             };
             let unseen = delivery == Delivery::Unknown && self.random.random_bool(0.5);
@@ -1076,10 +1112,7 @@ impl World {
         }
         let nothing = serde_json::Value::Null;
         let traits = ToolTraits::default();
-        let (class, delivery) = match whole_fails {
-            true => (Class::Transient, Delivery::Unknown),
-            false => (Class::Partial, Delivery::Answered),
-        };
+        let (class, delivery) = whole.unwrap_or((Class::Partial, Delivery::Answered));
         self.inbox.push_back(Event::ToolEnded(ToolEnd {
             call,
             attempt,
@@ -1098,7 +1131,7 @@ impl World {
             took_ms: 5,
             draw: self.random.random(),
             // What did not answer says nothing about its items.
-            items: if whole_fails { vec![] } else { items },
+            items: if whole.is_some() { vec![] } else { items },
         }));
     }
 
@@ -1191,7 +1224,11 @@ impl World {
                 self.seed
             );
         }
-        if done {
+        // Work that was not accepted, or lost with its copy, is gone on with at a later
+        // step; what was taken back before then is not asked for again.
+        let is_behind = self.live().step.0 > self.agent.steps;
+        let is_taken_back = is_behind && !self.undone.is_empty();
+        if done && !is_taken_back {
             let last = self.agent.steps - 1;
             let items = wanted_items(last).into_iter();
             let items = items.flat_map(|(tool, items)| {
