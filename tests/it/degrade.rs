@@ -416,8 +416,8 @@ fn a_parked_run_outlives_a_kill() {
 fn a_parked_run_is_stopped_with_and_without_its_process() {
     // It would be parked for a minute.
     let busy = BUSY_FOR_4_S.replace("4s", "60s");
-    let upstream = Upstream::start(&format!("{TWO_TURNS}{busy}"));
     for is_killed in [false, true] {
+        let upstream = Upstream::start(&format!("{TWO_TURNS}{busy}"));
         let sandbox = Sandbox::new();
         task(&sandbox, PLAIN, "limits: {cost_usd: 1}");
         let mut supervisor = sandbox
