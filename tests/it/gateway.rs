@@ -84,6 +84,22 @@ fn ask(address: &str, body: &Value) -> (u16, String) {
     post(address, &headers, &body.to_string())
 }
 
+/// Asks, and leaves the answer to be heard.
+fn asked(address: &str, body: &Value) -> TcpStream {
+    let token = std::env::var("ANTHROPIC_API_KEY").expect("a token");
+    let body = body.to_string();
+    let mut stream = TcpStream::connect(address).expect("the gateway listens");
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nHost: {address}\r\nx-api-key: {token}\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream
+        .write_all(format!("{head}{body}").as_bytes())
+        .expect("it reads");
+    stream
+}
+
 fn said(role: &str, content: &Value) -> Value {
     json!({"role": role, "content": content})
 }
@@ -516,17 +532,7 @@ fn an_answer_that_breaks_off_is_broken_off_and_paid() {
 #[ignore = "the agent of the test below"]
 fn an_agent_that_hangs_up() {
     let Some(address) = base() else { return };
-    let token = std::env::var("ANTHROPIC_API_KEY").expect("a token");
-    let body = call(&[said("user", &json!("hello"))], true).to_string();
-    let mut stream = TcpStream::connect(&address).expect("the gateway listens");
-    let head = format!(
-        "POST /v1/messages HTTP/1.1\r\nHost: {address}\r\nx-api-key: {token}\r\n\
-         Content-Length: {}\r\n\r\n",
-        body.len()
-    );
-    stream
-        .write_all(format!("{head}{body}").as_bytes())
-        .expect("it reads");
+    let mut stream = asked(&address, &call(&[said("user", &json!("hello"))], true));
     stream.read_exact(&mut [0]).expect("an answer begins");
     drop(stream);
     // Oversized and endless requests do nobody any harm.
@@ -559,21 +565,11 @@ fn a_call_whose_client_hung_up_costs_what_it_used() {
 #[ignore = "the agent of the test below"]
 fn an_agent_that_is_impatient() {
     let Some(address) = base() else { return };
-    let token = std::env::var("ANTHROPIC_API_KEY").expect("a token");
     let warm = said("user", &json!("are you there?"));
     assert_eq!(ask(&address, &call(&[warm], false)).0, 200);
     let body = call(&[said("user", &json!("hello"))], false);
     for _ in 0..2 {
-        let mut stream = TcpStream::connect(&address).expect("the gateway listens");
-        let text = body.to_string();
-        let head = format!(
-            "POST /v1/messages HTTP/1.1\r\nHost: {address}\r\nx-api-key: {token}\r\n\
-             Content-Length: {}\r\n\r\n",
-            text.len()
-        );
-        stream
-            .write_all(format!("{head}{text}").as_bytes())
-            .expect("it reads");
+        let _stream = asked(&address, &body);
         std::thread::sleep(Duration::from_millis(400));
     }
     println!("{}", ask(&address, &body).1);
