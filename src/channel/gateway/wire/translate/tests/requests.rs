@@ -367,7 +367,6 @@ fn refused_table() {
         (Chat, json!({"messages": [{"role": "tool", "tool_call_id": "c", "content": [{"type": "refusal", "refusal": "x"}]}]}), "messages[0] has a result of more than texts and images in a message of the User"),
         (Chat, json!({"messages": [{"role": "assistant", "audio": {"id": "a"}}]}), "messages[0].audio has no counterpart"),
         (Responses, json!({"previous_response_id": "r"}), "previous_response_id has no counterpart"),
-        (Responses, json!({"background": true}), "background has no counterpart; it can only be false"),
         (Responses, json!({"conversation": "c"}), "conversation has no counterpart"),
         (Responses, json!({"include": ["message.output_text.logprobs"]}), "include[0] has no counterpart"),
         (Responses, json!({"tools": [{"type": "web_search"}]}), "tools[0] is of type \"web_search\", which only its own API knows"),
