@@ -37,8 +37,6 @@ pub struct Asked<'a> {
     pub choices: u64,
     /// A chat stream will end with its usage.
     pub asks_usage: bool,
-    /// The answer is fetched later, so this reply will not show its usage.
-    pub is_background: bool,
     /// The history as written, in order, system messages inside it included.
     pub messages: Vec<&'a str>,
     /// The system prompt, where it stands apart from the history.
@@ -218,7 +216,6 @@ pub fn read_on<'a>(
         thinking: thinking.flatten(),
         choices: whole(limits, spelling.choices)?.unwrap_or(1).max(1),
         asks_usage: flag(&stream_options, "include_usage")?,
-        is_background: flag(&fields, "background")?,
         messages,
         system: fields.any(spelling.system),
         tools,
