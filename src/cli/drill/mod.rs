@@ -113,6 +113,7 @@ pub fn main(global: &Global, args: DrillArgs) -> Result {
     };
     let program =
         std::env::current_exe().map_err(|error| Failure::from_error(Kind::Environment, &error))?;
+    stop::listen();
     let stage = Stage::new(
         Material {
             task: &task,
@@ -128,7 +129,6 @@ pub fn main(global: &Global, args: DrillArgs) -> Result {
         // Better now than after all rehearsals.
         write(file, "")?;
     }
-    stop::listen();
     let baseline = match stage.rehearse_well() {
         Ok(baseline) if baseline.evidence.exit_code == exit_code::DONE => baseline,
         other => {

@@ -2,6 +2,7 @@
 //! folders removed, then it ends as interrupted.
 
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{Sender, channel};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -12,17 +13,22 @@ static STOPPED: AtomicU8 = AtomicU8::new(0);
 
 /// Listens, from here on, in a thread of its own.
 pub fn listen() {
+    let (ready, is_ready) = channel();
     std::thread::spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         if let Ok(runtime) = runtime {
-            runtime.block_on(heard());
+            runtime.block_on(heard(ready));
         }
     });
+    // Nothing may be begun that a signal would leave behind. Dropped where nobody can
+    // listen: then a signal ends the drill as it ends any program.
+    let _ = is_ready.recv();
 }
 
-async fn heard() {
+/// - `ready`: is told once a signal is heard.
+async fn heard(ready: Sender<()>) {
     let kinds = (
         signal(SignalKind::interrupt()),
         signal(SignalKind::terminate()),
@@ -30,6 +36,7 @@ async fn heard() {
     let (Ok(mut interrupt), Ok(mut terminate)) = kinds else {
         return;
     };
+    let _ = ready.send(());
     loop {
         let code = tokio::select! {
             _ = interrupt.recv() => exit_code::INTERRUPTED,
