@@ -3,6 +3,7 @@
 //! own session.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Child;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -375,12 +376,9 @@ fn a_wait_beyond_the_clients_patience_parks_the_run() {
     assert_eq!(report["completed_steps"], json!(2), "{why}");
 }
 
-#[test]
-fn a_parked_run_outlives_a_kill() {
-    let upstream = Upstream::start(&format!("{TWO_TURNS}{BUSY_FOR_4_S}"));
-    let sandbox = Sandbox::new();
-    task(&sandbox, PLAIN, "limits: {cost_usd: 1}");
-    let mut supervisor = sandbox
+/// Starts a run, and waits until it is parked.
+fn parked(sandbox: &Sandbox, upstream: &Upstream) -> Child {
+    let supervisor = sandbox
         .command(&["run", "task.yaml"])
         .env("ANTHROPIC_BASE_URL", upstream.url())
         .env("ANTHROPIC_API_KEY", KEY)
@@ -393,6 +391,15 @@ fn a_parked_run_outlives_a_kill() {
             .stdout
             .contains("parked until")
     });
+    supervisor
+}
+
+#[test]
+fn a_parked_run_outlives_a_kill() {
+    let upstream = Upstream::start(&format!("{TWO_TURNS}{BUSY_FOR_4_S}"));
+    let sandbox = Sandbox::new();
+    task(&sandbox, PLAIN, "limits: {cost_usd: 1}");
+    let mut supervisor = parked(&sandbox, &upstream);
     supervisor.kill().expect("it runs");
     supervisor.wait().expect("it ends");
     let ran = again(
@@ -420,19 +427,7 @@ fn a_parked_run_is_stopped_with_and_without_its_process() {
         let upstream = Upstream::start(&format!("{TWO_TURNS}{busy}"));
         let sandbox = Sandbox::new();
         task(&sandbox, PLAIN, "limits: {cost_usd: 1}");
-        let mut supervisor = sandbox
-            .command(&["run", "task.yaml"])
-            .env("ANTHROPIC_BASE_URL", upstream.url())
-            .env("ANTHROPIC_API_KEY", KEY)
-            .env(PATIENT_FOR_2_S.0, PATIENT_FOR_2_S.1)
-            .spawn()
-            .expect("the binary starts");
-        wait_until(30, "it to be parked", || {
-            sandbox
-                .run(&["why", "latest"])
-                .stdout
-                .contains("parked until")
-        });
+        let mut supervisor = parked(&sandbox, &upstream);
         let calls = upstream.calls();
         let stop = || {
             let stopped = sandbox.run(&["stop", "latest"]);
