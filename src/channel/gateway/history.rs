@@ -13,12 +13,11 @@ use std::ops::Range;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::call::speaker;
 use super::quick::{Mark, Quick};
 use super::volatile::Volatile;
 use super::wire::said::{Role, Said};
 use super::wire::{Api, Asked, Digest, extras};
-use crate::channel::heard::Heard;
+use crate::channel::heard::{Heard, Speaker};
 
 /// Shortest line that one text can quote from another, in characters.
 const LINE_CHARS_MIN: usize = 40;
@@ -119,7 +118,7 @@ impl History {
     fn push(&mut self, asked: &Asked<'_>, raw: &str, volatile: &Volatile, quick: &Quick) {
         let index = self.messages.len();
         let mut said = asked.said(raw);
-        let meaning = meaning(asked, raw, &said, volatile);
+        let meaning = meaning(self.api, raw, &said, volatile);
         let (so_far, mark) = self.messages.last().map_or_else(
             || (Digest::NONE, Mark::default()),
             |last| (last.so_far, last.mark),
@@ -223,14 +222,25 @@ impl History {
     }
 }
 
-fn meaning(asked: &Asked<'_>, raw: &str, said: &Said, volatile: &Volatile) -> Option<Digest> {
+/// Returns what a message means, with everything volatile put aside.
+///
+/// - `raw`: that `said` was read from.
+pub(super) fn meaning(api: Api, raw: &str, said: &Said, volatile: &Volatile) -> Option<Digest> {
     match volatile.without(raw) {
         Cow::Borrowed(_) => said.hash,
         // What is put in its place may break it.
         Cow::Owned(plain) => match serde_json::from_str::<&RawValue>(&plain) {
-            Ok(plain) => asked.said(plain.get()).hash,
+            Ok(plain) => Said::of_item(api, plain.get()).hash,
             Err(_) => said.hash,
         },
+    }
+}
+
+pub(super) fn speaker(said: &Said) -> Speaker {
+    match said.role {
+        Role::System => Speaker::Operator,
+        Role::Assistant => Speaker::Model,
+        Role::User | Role::Tool | Role::Other => Speaker::Other,
     }
 }
 

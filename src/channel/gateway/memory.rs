@@ -4,7 +4,6 @@
 //! one we have seen costs at most what that one cost, and its new bytes; and the
 //! tool results in the part we have seen were told of already.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 
@@ -21,9 +20,8 @@ use super::call::Request;
 use super::history::History;
 use super::known::Known;
 use super::quick::{Mark, Quick};
-use super::volatile::Volatile;
 use super::wire::request::Expects;
-use super::wire::{Api, Asked, Digest, Framing, Refusal, Said};
+use super::wire::{Asked, Digest, Framing, Refusal};
 use crate::channel::method::Placed;
 use crate::ids::ConversationNo;
 
@@ -358,14 +356,6 @@ impl Memory {
     }
 }
 
-/// Returns what a message means, with everything volatile put aside.
-pub(super) fn meaning(api: Api, json: &str, said: &Said, volatile: &Volatile) -> Option<Digest> {
-    match volatile.without(json) {
-        Cow::Borrowed(_) => said.hash,
-        Cow::Owned(plain) => Said::read(api, &plain).hash,
-    }
-}
-
 /// Returns what identifies a request: all that the answer depends on and that
 /// means something, so not ids, cache marks or the order of keys.
 ///
@@ -421,6 +411,8 @@ fn to_the_byte(request: &Request) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::volatile::Volatile;
+    use super::super::wire::Api;
     use super::super::wire::request;
     use super::*;
 

@@ -121,13 +121,9 @@ pub fn read_message(api: &str, body: &str, volatile: &Volatile) -> (Option<Diges
     let Some(api) = Api::by_name(api) else {
         return (None, Speaker::Other);
     };
-    // A bare text is a message of the user.
-    let bare = body.starts_with('"');
-    let wrapped = bare.then(|| format!(r#"{{"role":"user","content":{body}}}"#));
-    let body = wrapped.as_deref().unwrap_or(body);
-    let said = Said::read(api, body);
-    let meaning = memory::meaning(api, body, &said, volatile);
-    (meaning, call::speaker(&said))
+    let said = Said::of_item(api, body);
+    let meaning = history::meaning(api, body, &said, volatile);
+    (meaning, history::speaker(&said))
 }
 
 /// How an agent gets in.

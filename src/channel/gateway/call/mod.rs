@@ -45,7 +45,6 @@ use crate::channel::method::{self, End, Next, Offer};
 use money::{offers, terms};
 pub(super) use one_try::describe;
 use one_try::{bounded, passed_on, send};
-pub(super) use place::speaker;
 use told::content_type;
 
 /// How often the agent gets a sign of life while it waits.

@@ -6,10 +6,9 @@ use hyper::header::HeaderMap;
 use sha2::{Digest as _, Sha256};
 
 use super::super::body::Answer;
-use super::super::history::lines;
-use super::super::memory;
+use super::super::history::{lines, meaning, speaker};
 use super::super::wire::request::{Offered, ToolKind};
-use super::super::wire::said::{Role, Said};
+use super::super::wire::said::Said;
 use super::super::wire::{Digest, Reply};
 use super::{Asking, told_off};
 use crate::channel::heard::Speaker;
@@ -92,18 +91,14 @@ impl Asking<'_> {
     /// What is told of an answer besides its messages.
     pub(super) fn answered(&self, reply: &Reply) -> method::Wire {
         let volatile = &self.shared.settings.volatile;
-        let meaning = |message: &serde_json::Value| -> Option<Digest> {
+        let meant = |message: &serde_json::Value| -> Option<Digest> {
             let json = message.to_string();
-            memory::meaning(
-                self.api(),
-                &json,
-                &Said::from_tree(self.api(), message),
-                volatile,
-            )
+            let said = Said::from_tree(self.api(), message);
+            meaning(self.api(), &json, &said, volatile)
         };
         method::Wire {
             ticket: Some(self.placed.ticket),
-            meanings: reply.messages.iter().map(meaning).collect(),
+            meanings: reply.messages.iter().map(meant).collect(),
             lines: lines(std::iter::once(reply.text.as_str())),
             id: reply.id.clone(),
             ..method::Wire::default()
@@ -114,14 +109,6 @@ impl Asking<'_> {
 /// Holds as long as somebody waits for the call.
 pub(super) fn life() -> Arc<()> {
     Arc::new(())
-}
-
-pub(in super::super) fn speaker(said: &Said) -> Speaker {
-    match said.role {
-        Role::System => Speaker::Operator,
-        Role::Assistant => Speaker::Model,
-        Role::User | Role::Tool | Role::Other => Speaker::Other,
-    }
 }
 
 fn is_run_by_agent(tool: &Offered<'_>) -> bool {

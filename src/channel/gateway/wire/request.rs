@@ -234,10 +234,7 @@ impl Asked<'_> {
 
     /// Returns one of the messages read.
     pub fn said(&self, raw: &str) -> Said {
-        // A bare text is a message of the user.
-        let bare = raw.starts_with('"');
-        let wrapped = bare.then(|| format!(r#"{{"role":"user","content":{raw}}}"#));
-        Said::read(self.api, wrapped.as_deref().unwrap_or(raw))
+        Said::of_item(self.api, raw)
     }
 
     /// Returns the meaning of the system prompt, cache marks ignored.

@@ -100,6 +100,15 @@ pub struct Said {
 }
 
 impl Said {
+    /// Reads a message as it stands in a request or in the journal; a bare text is one of
+    /// the user.
+    pub fn of_item(api: Api, json: &str) -> Self {
+        match json.starts_with('"') {
+            true => Self::read(api, &format!(r#"{{"role":"user","content":{json}}}"#)),
+            false => Self::read(api, json),
+        }
+    }
+
     /// Reads one element of a history from its text. Total: what is broken or
     /// too large is opaque, hashed as it is written.
     pub fn read(api: Api, json: &str) -> Self {
